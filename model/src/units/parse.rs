@@ -12,11 +12,22 @@ const DIGITS_MAX: usize = 24;
 const RATIO_MAX_PPB: u128 = 1_000_000_000_000_000;
 
 /// Durations, largest unit first, in microseconds.
-const TIME_UNITS: [(&str, u64); 6] =
-    [("d", 86_400_000_000), ("h", 3_600_000_000), ("m", 60_000_000), ("s", 1_000_000), ("ms", 1_000), ("us", 1)];
+const TIME_UNITS: [(&str, u64); 6] = [
+    ("d", 86_400_000_000),
+    ("h", 3_600_000_000),
+    ("m", 60_000_000),
+    ("s", 1_000_000),
+    ("ms", 1_000),
+    ("us", 1),
+];
 /// Rates are per one of these, in microseconds.
-const RATE_UNITS: [(&str, u64); 5] =
-    [("d", 86_400_000_000), ("h", 3_600_000_000), ("m", 60_000_000), ("s", 1_000_000), ("ms", 1_000)];
+const RATE_UNITS: [(&str, u64); 5] = [
+    ("d", 86_400_000_000),
+    ("h", 3_600_000_000),
+    ("m", 60_000_000),
+    ("s", 1_000_000),
+    ("ms", 1_000),
+];
 /// Sizes; decimal before binary, so that a search from the back finds binary units first.
 pub(super) const BYTE_UNITS: [(&str, u64); 9] = [
     ("B", 1),
@@ -61,7 +72,10 @@ pub fn parse_duration(text: &str) -> Result<Duration, UnitError> {
 /// # Errors
 /// Bad grammar, above the ceiling, or so small that it would become zero.
 pub fn parse_rate(text: &str) -> Result<Rate, UnitError> {
-    let guess = respell(text, rate_word, "/s").replace("//", "/").replace("/1s", "/s").replace("/1m", "/m");
+    let guess = respell(text, rate_word, "/s")
+        .replace("//", "/")
+        .replace("/1s", "/s")
+        .replace("/1m", "/m");
     read_rate(text).map_err(|expected| error(text, expected, &guess, read_rate))
 }
 
@@ -119,7 +133,13 @@ fn number(text: &str) -> Option<(Decimal, &str)> {
     let part = part.trim_end_matches('0');
     let add = |sum: u128, digit: u8| sum * 10 + u128::from(digit - b'0');
     let mantissa = whole.bytes().chain(part.bytes()).fold(0, add);
-    Some((Decimal { mantissa, divisor: 10u128.pow(part.len() as u32) }, rest))
+    Some((
+        Decimal {
+            mantissa,
+            divisor: 10u128.pow(part.len() as u32),
+        },
+        rest,
+    ))
 }
 
 fn digits(text: &str) -> usize {
@@ -136,7 +156,10 @@ fn read_duration(text: &str) -> Read<Duration> {
     while !rest.is_empty() {
         let (value, after) = number(rest).ok_or(DURATION)?;
         let letters = after.bytes().take_while(u8::is_ascii_alphabetic).count();
-        let place = units.iter().position(|(unit, _)| *unit == &after[..letters]).ok_or(DURATION)?;
+        let place = units
+            .iter()
+            .position(|(unit, _)| *unit == &after[..letters])
+            .ok_or(DURATION)?;
         rest = &after[letters..];
         if !rest.is_empty() && !value.is_whole() {
             return Err(DURATION);
@@ -168,7 +191,9 @@ fn read_rate(text: &str) -> Read<Rate> {
     };
     let per = RATE_UNITS.iter().find(|(unit, _)| *unit == per).ok_or(RATE)?.1;
     // micro-arrivals per second = count × 10⁶ (micro) × 10⁶ (µs of a second) / µs
-    let (micro, exact) = value.scaled(thousands * 1_000_000_000_000, u128::from(per)).ok_or(RATE_RANGE)?;
+    let (micro, exact) = value
+        .scaled(thousands * 1_000_000_000_000, u128::from(per))
+        .ok_or(RATE_RANGE)?;
     if micro == 0 && !exact {
         return Err(RATE_GRAIN);
     }
@@ -208,7 +233,11 @@ fn read_ratio(text: &str) -> Read<Ratio> {
 
 fn error<T>(text: &str, expected: &'static str, guess: &str, read: fn(&str) -> Read<T>) -> UnitError {
     let hint = (guess != text && read(guess).is_ok()).then(|| guess.to_owned());
-    UnitError { found: text.chars().take(TEXT_MAX).collect(), expected, hint }
+    UnitError {
+        found: text.chars().take(TEXT_MAX).collect(),
+        expected,
+        hint,
+    }
 }
 
 /// Rewrites a misspelt value: no blanks, no digit grouping, a decimal point, every word through `word`, and `bare`
@@ -287,5 +316,5 @@ fn size_word(word: &str) -> Option<&'static str> {
 }
 
 fn ratio_word(word: &str) -> Option<&'static str> {
-    matches!(word, "percent" | "pct" | "per").then_some("%")
+    matches!(word, "percent" | "pct").then_some("%")
 }

@@ -166,15 +166,23 @@ fn the_message_says_what_was_found_and_what_would_do() {
         "expected a duration such as 250ms or 1m30s, found \"10sec\"; did you mean 10s?"
     );
     let error = parse_rate("\u{1b}[2J").expect_err("a control sequence");
-    assert_eq!(error.to_string(), "expected a rate such as 500/s or 30k/m, found \"\\u{1b}[2J\"");
+    assert_eq!(
+        error.to_string(),
+        "expected a rate such as 500/s or 30k/m, found \"\\u{1b}[2J\""
+    );
     assert_eq!(parse_bytes(&"9".repeat(10_000)).expect_err("long").found.len(), 64);
 }
 
 #[test]
 fn values_have_one_spelling() {
-    for (micros, want) in
-        [(0, "0s"), (90_000_000, "1m30s"), (1_500_000, "1.5s"), (1_500, "1.5ms"), (7, "7us"), (90_500_000, "1m30.5s")]
-    {
+    for (micros, want) in [
+        (0, "0s"),
+        (90_000_000, "1m30s"),
+        (1_500_000, "1.5s"),
+        (1_500, "1.5ms"),
+        (7, "7us"),
+        (90_500_000, "1m30.5s"),
+    ] {
         assert_eq!(format_duration(Duration::from_micros(micros)), want);
     }
     assert_eq!(Rate::per_second(500).to_string(), "500/s");
@@ -182,7 +190,10 @@ fn values_have_one_spelling() {
     assert_eq!(Bytes(10 << 20).to_string(), "10MiB");
     assert_eq!(Bytes(10_000_000).to_string(), "10MB");
     assert_eq!(Ratio::from_ppb(999_000_000).to_string(), "99.9%");
-    assert_eq!(Rate::per_second(100).scale(Ratio::from_ppb(1_200_000_000)), Some(Rate::per_second(120)));
+    assert_eq!(
+        Rate::per_second(100).scale(Ratio::from_ppb(1_200_000_000)),
+        Some(Rate::per_second(120))
+    );
     assert_eq!(Rate::MAX.scale(Ratio::from_ppb(1_000_000_001)), None);
 }
 

@@ -1,0 +1,237 @@
+//! The form of a sketch that travels, is stored and is merged.
+
+use super::layout::LEN;
+
+/// Most samples of one sketch: 2⁵³, what a float still counts exactly.
+pub const COUNT_MAX: u64 = 1 << 53;
+
+/// (bucket, count) pairs in order of the bucket, without the empty buckets.
+///
+/// On the wire each bucket is a gap: the distance from the bucket before, the first one from −1, so every gap is at
+/// least 1. A sum of all counts over [`COUNT_MAX`] cannot come in from outside or arise by merging.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Packed {
+    gaps: Vec<u32>,
+    counts: Vec<u64>,
+    clipped: u64,
+    /// Sum of the gaps: the last bucket plus 1, or 0.
+    end: u32,
+    total: u64,
+}
+
+/// Counts that are not a sketch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BadSketch {
+    /// There must be one count for each gap.
+    #[error("a sketch of {gaps} buckets has {counts} counts")]
+    Lengths {
+        /// Buckets.
+        gaps: usize,
+        /// Counts.
+        counts: usize,
+    },
+    /// Two entries for one bucket.
+    #[error("entry {0} of a sketch repeats a bucket")]
+    Gap(usize),
+    /// A bucket that the layout does not have.
+    #[error("entry {0} of a sketch lies beyond the last bucket")]
+    Bucket(usize),
+    /// An entry without samples.
+    #[error("entry {0} of a sketch counts nothing")]
+    Empty(usize),
+    /// More samples than [`COUNT_MAX`].
+    #[error("a sketch counts more than 2^53 samples")]
+    Count,
+    /// More clipped samples than samples.
+    #[error("a sketch of {total} samples has {clipped} clipped ones")]
+    Clipped {
+        /// Clipped samples.
+        clipped: u64,
+        /// All samples.
+        total: u64,
+    },
+}
+
+impl Packed {
+    /// Checks a sketch from outside. Takes time in proportion to the message, and no memory.
+    ///
+    /// # Errors
+    /// The first thing that is not right.
+    pub fn from_wire(gaps: Vec<u32>, counts: Vec<u64>, clipped: u64) -> Result<Self, BadSketch> {
+        if gaps.len() != counts.len() {
+            return Err(BadSketch::Lengths {
+                gaps: gaps.len(),
+                counts: counts.len(),
+            });
+        }
+        let (mut end, mut total) = (0u32, 0u64);
+        for (place, (gap, count)) in gaps.iter().zip(&counts).enumerate() {
+            if *gap == 0 {
+                return Err(BadSketch::Gap(place));
+            }
+            if *count == 0 {
+                return Err(BadSketch::Empty(place));
+            }
+            end = end
+                .checked_add(*gap)
+                .filter(|end| *end <= LEN)
+                .ok_or(BadSketch::Bucket(place))?;
+            total = total
+                .checked_add(*count)
+                .filter(|total| *total <= COUNT_MAX)
+                .ok_or(BadSketch::Count)?;
+        }
+        if clipped > total {
+            return Err(BadSketch::Clipped { clipped, total });
+        }
+        Ok(Self {
+            gaps,
+            counts,
+            clipped,
+            end,
+            total,
+        })
+    }
+
+    /// Builds a sketch from (bucket, count) pairs in rising order of the bucket; pairs that count nothing are left out.
+    ///
+    /// # Errors
+    /// As for [`Packed::from_wire`].
+    pub fn from_counts(pairs: impl IntoIterator<Item = (u32, u64)>, clipped: u64) -> Result<Self, BadSketch> {
+        let (mut gaps, mut counts) = (Vec::new(), Vec::new());
+        let mut end = 0;
+        for (index, count) in pairs {
+            if count == 0 {
+                continue;
+            }
+            let place = gaps.len();
+            if index >= LEN {
+                return Err(BadSketch::Bucket(place));
+            }
+            gaps.push((index + 1).checked_sub(end).ok_or(BadSketch::Gap(place))?);
+            counts.push(count);
+            end = index + 1;
+        }
+        Self::from_wire(gaps, counts, clipped)
+    }
+
+    /// Gaps, counts and clipped samples, as [`Packed::from_wire`] takes them.
+    pub fn into_parts(self) -> (Vec<u32>, Vec<u64>, u64) {
+        (self.gaps, self.counts, self.clipped)
+    }
+
+    /// (bucket, count) pairs in rising order of the bucket; no count is 0.
+    pub fn iter(&self) -> impl Iterator<Item = (u32, u64)> + '_ {
+        let mut end = 0;
+        self.gaps.iter().zip(&self.counts).map(move |(gap, count)| {
+            end += gap;
+            (end - 1, *count)
+        })
+    }
+
+    /// Samples, clipped ones included.
+    pub fn count(&self) -> u64 {
+        self.total
+    }
+
+    /// Samples above one hour.
+    pub fn clipped(&self) -> u64 {
+        self.clipped
+    }
+
+    /// Buckets that are not empty.
+    pub fn buckets(&self) -> usize {
+        self.gaps.len()
+    }
+
+    /// Whether there are no samples.
+    pub fn is_empty(&self) -> bool {
+        self.total == 0
+    }
+
+    /// Adds every sample of `other`.
+    ///
+    /// # Errors
+    /// [`BadSketch::Count`] when there would be more than [`COUNT_MAX`] samples; nothing is changed then.
+    pub fn merge(&mut self, other: &Self) -> Result<(), BadSketch> {
+        let total = self
+            .total
+            .checked_add(other.total)
+            .filter(|total| *total <= COUNT_MAX)
+            .ok_or(BadSketch::Count)?;
+        if other.is_empty() {
+            return Ok(());
+        }
+        if self.is_empty() {
+            self.clone_from(other);
+            return Ok(());
+        }
+        let mut merged = Self {
+            gaps: Vec::with_capacity(self.gaps.len().max(other.gaps.len())),
+            counts: Vec::with_capacity(self.gaps.len().max(other.gaps.len())),
+            ..Self::default()
+        };
+        let (mut ours, mut theirs) = (self.iter().peekable(), other.iter().peekable());
+        loop {
+            let next = match (ours.peek(), theirs.peek()) {
+                (None, None) => break,
+                (Some((ours, _)), Some((theirs, _))) => (*ours).min(*theirs),
+                (Some((index, _)), None) | (None, Some((index, _))) => *index,
+            };
+            let (_, mine) = ours.next_if(|(index, _)| *index == next).unwrap_or_default();
+            let (_, more) = theirs.next_if(|(index, _)| *index == next).unwrap_or_default();
+            merged.push(next, mine + more);
+        }
+        drop((ours, theirs));
+        merged.clipped = self.clipped + other.clipped;
+        debug_assert_eq!(merged.total, total, "merging keeps every sample");
+        *self = merged;
+        Ok(())
+    }
+
+    /// The bucket of the sample of rank `rank`, counted from 1 in order of size; `None` when there is no such sample.
+    pub fn index_at_rank(&self, rank: u64) -> Option<u32> {
+        let mut below = 0;
+        self.iter()
+            .find(|(_, count)| {
+                below += count;
+                below >= rank
+            })
+            .filter(|_| rank > 0)
+            .map(|(index, _)| index)
+    }
+
+    /// The bucket of a quantile in parts per billion: that of rank ⌈q·n⌉. `None` when empty.
+    pub fn quantile_index(&self, q_ppb: u64) -> Option<u32> {
+        self.index_at_rank(rank(q_ppb, self.total))
+    }
+
+    /// The lowest bucket with a sample.
+    pub fn first_index(&self) -> Option<u32> {
+        self.gaps.first().map(|gap| gap - 1)
+    }
+
+    /// The highest bucket with a sample.
+    pub fn last_index(&self) -> Option<u32> {
+        self.end.checked_sub(1)
+    }
+
+    /// Appends a bucket above all others.
+    pub(super) fn push(&mut self, index: u32, count: u64) {
+        self.gaps.push(index + 1 - self.end);
+        self.counts.push(count);
+        self.end = index + 1;
+        self.total += count;
+    }
+
+    pub(super) fn set_clipped(&mut self, clipped: u64) {
+        self.clipped = clipped;
+    }
+}
+
+/// Rank, from 1, of the quantile `q_ppb` (parts per billion) among `n` samples: ⌈q·n⌉, at least 1 and at most `n`; 0 when
+/// there are none.
+pub fn rank(q_ppb: u64, n: u64) -> u64 {
+    let exact = (u128::from(q_ppb) * u128::from(n)).div_ceil(1_000_000_000);
+    u64::try_from(exact).unwrap_or(u64::MAX).max(1).min(n)
+}

@@ -1,0 +1,156 @@
+//! What a shard hands to the control side for one interval, and how the shards' parts become one delta.
+
+use std::collections::BTreeMap;
+
+use barrage_model::delta::{
+    Delta, ERROR_SAMPLES_MAX, ErrorSample, Health, IterationRow, Measure, Progress, SketchKey, SketchRow, StepRow,
+    Subject,
+};
+use barrage_model::ids::{LoadId, ScenarioId, SegmentId, StepId, TagId};
+use barrage_model::ledger::{IterationCounts, Open, StepCounts};
+use barrage_model::outcome::OutcomeGroup;
+use barrage_model::sketch::Sketch;
+
+use super::lag::Lags;
+use super::table::Interval;
+
+/// One closed interval of one shard.
+#[derive(Debug)]
+pub struct Part {
+    /// Number of the interval.
+    pub interval: u32,
+    /// What is open at its end.
+    pub open: Open,
+    /// The shard's place in its schedules at its end.
+    pub progress: Vec<Progress>,
+    /// Longest time that the shard's loop went unpolled, µs; filled in by the shard.
+    pub poll_delay_max_us: u64,
+    /// Open connections to targets; filled in by the shard.
+    pub connections: u32,
+    /// Slots that exist; filled in by the shard.
+    pub slots: u32,
+    counts: Interval,
+}
+
+impl Part {
+    pub(super) fn new(interval: u32, counts: Interval, open: Open, progress: Vec<Progress>) -> Self {
+        Self { interval, open, progress, poll_delay_max_us: 0, connections: 0, slots: 0, counts }
+    }
+}
+
+/// The parts of all shards for one interval, or for several that were closed together.
+#[derive(Debug)]
+pub struct Merged {
+    interval: u32,
+    open: Open,
+    progress: Vec<Progress>,
+    poll_delay_max_us: u64,
+    connections: u32,
+    slots: u32,
+    own_lag: Lags,
+    iterations: BTreeMap<(LoadId, ScenarioId, SegmentId), IterationCounts>,
+    steps: BTreeMap<(StepId, TagId, SegmentId), StepCounts>,
+    sketches: BTreeMap<SketchKey, Sketch>,
+    errors: Vec<ErrorSample>,
+}
+
+impl Merged {
+    /// Nothing yet, for the interval with this number.
+    pub fn new(interval: u32) -> Self {
+        Self {
+            interval,
+            open: Open::default(),
+            progress: Vec::new(),
+            poll_delay_max_us: 0,
+            connections: 0,
+            slots: 0,
+            own_lag: Lags::new(),
+            iterations: BTreeMap::new(),
+            steps: BTreeMap::new(),
+            sketches: BTreeMap::new(),
+            errors: Vec::new(),
+        }
+    }
+
+    /// Adds one shard's part.
+    pub fn add(&mut self, part: Part) {
+        self.open.waiting += part.open.waiting;
+        self.open.in_progress += part.open.in_progress;
+        self.open.in_flight += part.open.in_flight;
+        self.progress.extend(part.progress);
+        self.poll_delay_max_us = self.poll_delay_max_us.max(part.poll_delay_max_us);
+        self.connections += part.connections;
+        self.slots += part.slots;
+        self.own_lag.add(&part.counts.own_lag);
+        let scenarios = part.counts.scenarios_max();
+        for cells in part.counts.segments {
+            let segment = cells.segment;
+            for (at, counts) in cells.iterations.into_iter().enumerate() {
+                if counts != IterationCounts::default() {
+                    let key = (LoadId((at / scenarios) as u16), ScenarioId((at % scenarios) as u16), segment);
+                    self.iterations.entry(key).or_default().add(&counts);
+                }
+            }
+            for (scenario, sketches) in cells.scenarios.into_iter().enumerate() {
+                let subject = Subject::Scenario(ScenarioId(scenario as u16));
+                self.add_sketches(sketches.into_iter(), subject, TagId(0), segment);
+            }
+            for (step, tags) in cells.steps.into_iter().enumerate() {
+                for (tag, cells) in tags.into_iter().enumerate().filter_map(|(tag, cell)| Some((tag, cell?))) {
+                    let (step, tag) = (StepId(step as u32), TagId(tag as u16));
+                    if cells.counts != StepCounts::default() {
+                        self.steps.entry((step, tag, segment)).or_default().add(&cells.counts);
+                    }
+                    self.add_sketches(cells.sketches.into_iter(), Subject::Step(step), tag, segment);
+                }
+            }
+        }
+        let room = ERROR_SAMPLES_MAX.saturating_sub(self.errors.len());
+        self.errors.extend(part.counts.errors.into_iter().take(room));
+    }
+
+    /// The delta, with the worker's own state beside it.
+    pub fn into_delta(self, seq: u64, last: bool, health: Health) -> Delta {
+        let rows = self.iterations.into_iter();
+        let steps = self.steps.into_iter();
+        let sketches = self.sketches.into_iter();
+        Delta {
+            seq,
+            interval: self.interval,
+            last,
+            iterations: rows
+                .map(|((load, scenario, segment), counts)| IterationRow { load, scenario, segment, counts })
+                .collect(),
+            steps: steps.map(|((step, tag, segment), counts)| StepRow { step, tag, segment, counts }).collect(),
+            sketches: sketches.map(|(key, sketch)| SketchRow { key, sketch: sketch.pack() }).collect(),
+            open: self.open,
+            progress: self.progress,
+            errors: self.errors,
+            health: Health {
+                dispatch_lag_p99_us: self.own_lag.p99_us(),
+                poll_delay_max_us: self.poll_delay_max_us,
+                connections: self.connections,
+                slots: self.slots,
+                ..health
+            },
+        }
+    }
+
+    fn add_sketches(
+        &mut self,
+        sketches: impl Iterator<Item = (Measure, OutcomeGroup, Sketch)>,
+        subject: Subject,
+        tag: TagId,
+        segment: SegmentId,
+    ) {
+        for (measure, group, sketch) in sketches {
+            let key = SketchKey { subject, measure, group, tag, segment };
+            match self.sketches.entry(key) {
+                std::collections::btree_map::Entry::Vacant(place) => {
+                    place.insert(sketch);
+                }
+                std::collections::btree_map::Entry::Occupied(mut sum) => sum.get_mut().merge(&sketch.pack()),
+            }
+        }
+    }
+}

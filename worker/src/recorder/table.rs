@@ -1,0 +1,142 @@
+//! The tables of one interval: dense, with cells that appear when they are needed.
+
+use std::time::Duration;
+
+use barrage_model::delta::{ErrorSample, Measure};
+use barrage_model::ids::{LoadId, ScenarioId, SegmentId, StepId, TagId};
+use barrage_model::ledger::{IterationCounts, StepCounts};
+use barrage_model::outcome::OutcomeGroup;
+use barrage_model::plan::TAG_COMBINATIONS_MAX;
+use barrage_model::sketch::Sketch;
+
+use super::lag::Lags;
+use super::{Shape, Totals};
+
+/// One sketch for each measure and outcome group.
+#[derive(Debug, Default)]
+pub(super) struct Sketches([[Option<Box<Sketch>>; OutcomeGroup::ALL.len()]; Measure::ALL.len()]);
+
+impl Sketches {
+    pub(super) fn record(&mut self, measure: Measure, group: OutcomeGroup, latency: Duration) {
+        self.0[measure.index()][group.index()].get_or_insert_default().record(super::whole_us(latency));
+    }
+
+    pub(super) fn into_iter(self) -> impl Iterator<Item = (Measure, OutcomeGroup, Sketch)> {
+        let rows = Measure::ALL.into_iter().zip(self.0);
+        rows.flat_map(|(measure, groups)| {
+            let cells = OutcomeGroup::ALL.into_iter().zip(groups);
+            cells.filter_map(move |(group, sketch)| sketch.map(|sketch| (measure, group, *sketch)))
+        })
+    }
+}
+
+/// One step under one combination of tag values.
+#[derive(Debug, Default)]
+pub(super) struct StepCells {
+    pub(super) counts: StepCounts,
+    pub(super) sketches: Sketches,
+}
+
+/// Everything that belongs to one segment.
+#[derive(Debug)]
+pub(super) struct SegmentCells {
+    pub(super) segment: SegmentId,
+    /// By load, then scenario.
+    pub(super) iterations: Vec<IterationCounts>,
+    pub(super) scenarios: Vec<Sketches>,
+    /// By step, then tag.
+    pub(super) steps: Vec<Vec<Option<Box<StepCells>>>>,
+}
+
+/// Everything that belongs to one interval.
+#[derive(Debug)]
+pub(super) struct Interval {
+    loads: usize,
+    scenario_count: usize,
+    step_count: usize,
+    /// Those in use, most often one or two.
+    pub(super) segments: Vec<SegmentCells>,
+    pub(super) errors: Vec<ErrorSample>,
+    pub(super) own_lag: Lags,
+}
+
+impl Interval {
+    pub(super) fn new(shape: &Shape) -> Self {
+        Self {
+            loads: shape.scheduled.len(),
+            scenario_count: shape.scenarios,
+            step_count: shape.steps,
+            segments: Vec::new(),
+            errors: Vec::new(),
+            own_lag: Lags::new(),
+        }
+    }
+
+    /// Number of scenarios, at least 1: the stride of the iteration counts.
+    pub(super) fn scenarios_max(&self) -> usize {
+        self.scenario_count.max(1)
+    }
+
+    /// The cells of a step; `None` for a step that the plan does not have.
+    pub(super) fn step(&mut self, step: StepId, tag: TagId, segment: SegmentId) -> Option<&mut StepCells> {
+        let tag = usize::from(tag.0).min(TAG_COMBINATIONS_MAX - 1);
+        let tags = self.segment(segment).steps.get_mut(step.0 as usize)?;
+        if tags.len() <= tag {
+            tags.resize_with(tag + 1, || None);
+        }
+        Some(tags[tag].get_or_insert_default())
+    }
+
+    /// The counts of a load's scenario; `None` when the plan has no such load or scenario.
+    pub(super) fn iteration(
+        &mut self,
+        load: LoadId,
+        scenario: ScenarioId,
+        segment: SegmentId,
+    ) -> Option<&mut IterationCounts> {
+        let (load, scenario, scenarios) = (usize::from(load.0), usize::from(scenario.0), self.scenario_count);
+        if load >= self.loads || scenario >= scenarios {
+            return None;
+        }
+        self.segment(segment).iterations.get_mut(load * scenarios + scenario)
+    }
+
+    /// The sketches of a scenario; `None` when the plan has no such scenario.
+    pub(super) fn scenario(&mut self, scenario: ScenarioId, segment: SegmentId) -> Option<&mut Sketches> {
+        self.segment(segment).scenarios.get_mut(usize::from(scenario.0))
+    }
+
+    /// Adds this interval to the sums of the closed ones.
+    pub(super) fn add_to(&self, totals: &mut Totals, shape: &Shape) {
+        for cells in &self.segments {
+            for (at, counts) in cells.iterations.iter().enumerate() {
+                totals.scheduled += counts.scheduled;
+                totals.started += counts.started;
+                totals.iterations_ended += counts.ended();
+                totals.dropped += counts.dropped_total();
+                if shape.scheduled[at / shape.scenarios.max(1)] {
+                    totals.started_scheduled += counts.started;
+                }
+            }
+            for cell in cells.steps.iter().flatten().flatten() {
+                totals.sent += cell.counts.sent;
+                totals.steps_ended += cell.counts.ended();
+            }
+        }
+    }
+
+    fn segment(&mut self, segment: SegmentId) -> &mut SegmentCells {
+        // The newest segment is the one in use, but for the stragglers of the one before.
+        if let Some(at) = self.segments.iter().rposition(|cells| cells.segment == segment) {
+            return &mut self.segments[at];
+        }
+        let mut steps = Vec::new();
+        steps.resize_with(self.step_count, Vec::new);
+        let mut scenarios = Vec::new();
+        scenarios.resize_with(self.scenario_count, Sketches::default);
+        let iterations = vec![IterationCounts::default(); self.loads * self.scenario_count];
+        self.segments.push(SegmentCells { segment, iterations, scenarios, steps });
+        let last = self.segments.len() - 1;
+        &mut self.segments[last]
+    }
+}

@@ -26,6 +26,7 @@ pub mod plan;
 pub mod rng;
 pub mod schedule;
 pub mod sketch;
+pub mod syntax;
 pub mod template;
 pub mod time;
 pub mod units;

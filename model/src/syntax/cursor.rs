@@ -55,7 +55,10 @@ impl<'a> Cursor<'a> {
     /// Steps over `length` bytes, which must end on a character border.
     pub(crate) fn advance(&mut self, length: usize) {
         self.at += length;
-        debug_assert!(self.text.is_char_boundary(self.at), "the cursor stays on character borders");
+        debug_assert!(
+            self.text.is_char_boundary(self.at),
+            "the cursor stays on character borders"
+        );
     }
 
     /// Steps over white space.
@@ -76,7 +79,11 @@ impl<'a> Cursor<'a> {
     /// Steps over white space and `token`, or says that it was expected.
     pub(crate) fn expect(&mut self, token: &str, expected: &str) -> Result<(), SyntaxError> {
         self.skip_space();
-        if self.eat(token) { Ok(()) } else { Err(self.error(expected)) }
+        if self.eat(token) {
+            Ok(())
+        } else {
+            Err(self.error(expected))
+        }
     }
 
     /// The longest stretch whose bytes all satisfy `wanted`; ASCII predicates keep to character borders.
@@ -95,12 +102,16 @@ impl<'a> Cursor<'a> {
 
     /// Reads a name (see [`super::is_name`]).
     pub(crate) fn name(&mut self) -> Option<&'a str> {
-        self.peek().is_some_and(is_name_start).then(|| self.take_while(is_name_byte))
+        self.peek()
+            .is_some_and(is_name_start)
+            .then(|| self.take_while(is_name_byte))
     }
 
     /// Reads a text in double or single quotes with `\" \' \\ \n \r \t`; `None` if no quote comes next.
     pub(crate) fn quoted(&mut self) -> Result<Option<String>, SyntaxError> {
-        let Some(quote @ (b'"' | b'\'')) = self.peek() else { return Ok(None) };
+        let Some(quote @ (b'"' | b'\'')) = self.peek() else {
+            return Ok(None);
+        };
         let start = self.at;
         let mut value = String::new();
         let mut chars = self.rest().char_indices().skip(1);
@@ -155,15 +166,28 @@ impl<'a> Cursor<'a> {
             .bytes()
             .take_while(|&b| is_name_byte(b) || matches!(b, b'.' | b'%'))
             .count();
-        let length = if word > 0 { word } else { rest.chars().next().map_or(0, char::len_utf8) };
+        let length = if word > 0 {
+            word
+        } else {
+            rest.chars().next().map_or(0, char::len_utf8)
+        };
         self.error_at(self.at, self.at + length, expected)
     }
 
     /// An error about the given stretch of the text.
     pub(crate) fn error_at(&self, from: usize, to: usize, expected: &str) -> SyntaxError {
         let text = &self.text[from..to];
-        let found = if text.is_empty() { "the end of the text".to_owned() } else { shown(text) };
-        SyntaxError { at: from..to, found, expected: expected.to_owned(), nearest: None }
+        let found = if text.is_empty() {
+            "the end of the text".to_owned()
+        } else {
+            shown(text)
+        };
+        SyntaxError {
+            at: from..to,
+            found,
+            expected: expected.to_owned(),
+            nearest: None,
+        }
     }
 }
 
@@ -172,7 +196,11 @@ pub(crate) fn shown(text: &str) -> String {
     let cut = text.floor_char_boundary(SHOWN_MAX);
     let mut shown = String::from("`");
     for c in text[..cut].chars() {
-        if c.is_control() { shown.extend(c.escape_default()) } else { shown.push(c) }
+        if c.is_control() {
+            shown.extend(c.escape_default())
+        } else {
+            shown.push(c)
+        }
     }
     shown.push_str(if cut < text.len() { "…`" } else { "`" });
     shown

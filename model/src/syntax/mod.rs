@@ -1,12 +1,14 @@
 //! What the small languages share: the error with its place, the scanner, quoting, and the nearest known word.
 
 mod cursor;
+pub(crate) mod logic;
 mod nearest;
 
 use std::fmt;
 use std::ops::Range;
 
-pub(crate) use cursor::Cursor;
+pub(crate) use cursor::{Cursor, shown};
+pub use logic::Logic;
 pub use nearest::nearest;
 
 /// The longest expression or condition that is read, in bytes; a longer one is refused unread.

@@ -60,7 +60,17 @@ mod tests {
 
     #[test]
     fn finds_what_was_meant_and_nothing_else() {
-        let words = ["throughput", "goodput", "error_rate", "drop_rate", "p95", "max", "min", "sent", "ok"];
+        let words = [
+            "throughput",
+            "goodput",
+            "error_rate",
+            "drop_rate",
+            "p95",
+            "max",
+            "min",
+            "sent",
+            "ok",
+        ];
         for (word, want) in [
             ("troughput", Some("throughput")),
             ("throughptu", Some("throughput")),

@@ -1,0 +1,499 @@
+//! Command-line arguments. Every flag has an environment twin `BARRAGE_<FLAG>`.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Distributed load and resilience tests with numbers that can be trusted.
+#[derive(Debug, Parser)]
+#[command(name = "barrage", version, max_term_width = 120, after_help = EXIT_CODES)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The table that `--help` ends with.
+pub const EXIT_CODES: &str = "\
+Exit codes: 0 passed · 1 our own failure · 2 usage · 3 bad plan · 4 could not start · 5 refused by a guard · \
+94 inconsistent accounting · 95 invalid or inconclusive · 96 aborted by an operator · 99 SLA failed · \
+130/143 ended by a signal (the first one is graceful, with a report)";
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Runs a plan (or a URL) in this one process, or with --coordinator on a fleet
+    Run(Box<RunArgs>),
+    /// Sends a plan to a coordinator and follows the run to its end
+    Submit(Box<SubmitArgs>),
+    /// Follows a run to its end
+    Watch(WatchArgs),
+    /// Lists, shows, removes stored runs
+    #[command(subcommand)]
+    Runs(RunsCommand),
+    /// Stops a run, gracefully unless told otherwise
+    Stop(StopArgs),
+    /// Renders the report of a stored or running run
+    Report(ReportArgs),
+    /// Checks, shows and tries plans
+    #[command(subcommand)]
+    Plan(PlanCommand),
+    /// Starts a coordinator
+    Coordinator(CoordinatorArgs),
+    /// Starts a worker that joins a coordinator
+    Worker(WorkerArgs),
+    /// Asks a coordinator whether it is well; for container health checks
+    Health(HealthArgs),
+    /// Shows the whole thing at work: a target, a coordinator and two workers on this machine
+    Demo(DemoArgs),
+    /// Serves the demo's target: JSON-RPC /mcp, /health and /metrics with realistic latencies
+    Target(TargetArgs),
+    /// Prints a shell completion script
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+    /// Writes the manual page to stdout
+    Man,
+}
+
+/// Where the coordinator is.
+#[derive(Clone, Debug, Args)]
+pub struct CoordinatorUrl {
+    /// The coordinator's address; without it, the run that this machine has registered last
+    #[arg(long, value_name = "URL", env = "BARRAGE_COORDINATOR")]
+    pub coordinator: Option<String>,
+}
+
+/// What fills a plan in.
+#[derive(Clone, Debug, Default, Args)]
+pub struct Fill {
+    /// Replaces the plan's (first) target
+    #[arg(long, value_name = "URL", env = "BARRAGE_TARGET")]
+    pub target: Option<String>,
+    /// Gives a value to ${KEY}; counts as secret: never stored, never shown
+    #[arg(short = 'e', long = "env", value_name = "KEY=VALUE", value_parser = pair, env = "BARRAGE_ENV", value_delimiter = ';')]
+    pub env: Vec<(String, String)>,
+    /// Gives a value to ${KEY} that may be stored and shown
+    #[arg(long = "set", value_name = "KEY=VALUE", value_parser = pair, env = "BARRAGE_SET", value_delimiter = ';')]
+    pub set: Vec<(String, String)>,
+    /// Seed of everything random; drawn and printed when absent
+    #[arg(long, value_name = "N", env = "BARRAGE_SEED")]
+    pub seed: Option<u64>,
+    /// Fixed answer of name resolution, as in curl: HOST:PORT:ADDRESS
+    #[arg(long, value_name = "HOST:PORT:ADDR", env = "BARRAGE_RESOLVE", value_delimiter = ';')]
+    pub resolve: Vec<String>,
+}
+
+/// What becomes of the report.
+#[derive(Clone, Debug, Args)]
+pub struct Output {
+    /// Writes report.json, report.html, report.txt, report.md, junit.xml, timeline.csv and latency.hlog here
+    #[arg(long, value_name = "DIR", env = "BARRAGE_OUT")]
+    pub out: Option<PathBuf>,
+    /// What stdout gets
+    #[arg(long, value_enum, default_value_t = Format::Text, env = "BARRAGE_FORMAT")]
+    pub format: Format,
+    /// No progress on stderr
+    #[arg(short, long, env = "BARRAGE_QUIET")]
+    pub quiet: bool,
+    /// Plain progress lines even on a terminal
+    #[arg(long, env = "BARRAGE_NO_PROGRESS")]
+    pub no_progress: bool,
+    /// Accepts exit 95: a run whose generator was not valid counts by its SLAs alone
+    #[arg(long, env = "BARRAGE_ACCEPT_INVALID")]
+    pub accept_invalid: bool,
+}
+
+/// Renderings of a report.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people.
+    Text,
+    /// report.json
+    Json,
+    /// JUnit XML, one case per SLA.
+    Junit,
+    /// For pull requests.
+    Markdown,
+    /// One self-contained page.
+    Html,
+    /// The timeline.
+    Csv,
+    /// Latency histograms, interval by interval.
+    Hlog,
+}
+
+impl Format {
+    /// The word on the wire.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Text => "text",
+            Self::Json => "json",
+            Self::Junit => "junit",
+            Self::Markdown => "markdown",
+            Self::Html => "html",
+            Self::Csv => "csv",
+            Self::Hlog => "hlog",
+        }
+    }
+
+    /// The file name under `--out`.
+    pub fn file(self) -> &'static str {
+        match self {
+            Self::Text => "report.txt",
+            Self::Json => "report.json",
+            Self::Junit => "junit.xml",
+            Self::Markdown => "report.md",
+            Self::Html => "report.html",
+            Self::Csv => "timeline.csv",
+            Self::Hlog => "latency.hlog",
+        }
+    }
+
+    /// Every format, in the order in which `--out` writes them.
+    pub const ALL: [Self; 7] =
+        [Self::Json, Self::Html, Self::Text, Self::Markdown, Self::Junit, Self::Csv, Self::Hlog];
+}
+
+/// `barrage run`.
+#[derive(Debug, Args)]
+#[command(after_help = RUN_NOTES)]
+pub struct RunArgs {
+    /// A plan file (- for stdin), or a URL for a run without a file
+    #[arg(value_name = "PLAN|URL")]
+    pub what: String,
+    /// A run without a file.
+    #[command(flatten)]
+    pub quick: QuickArgs,
+    /// Filling the plan in.
+    #[command(flatten)]
+    pub fill: Fill,
+    /// The report.
+    #[command(flatten)]
+    pub output: Output,
+    /// A fleet instead of this process.
+    #[command(flatten)]
+    pub coordinator: CoordinatorUrl,
+    /// Load threads; without it, the allowed cores less one, at least one
+    #[arg(long, value_name = "N", env = "BARRAGE_THREADS", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub threads: Option<u16>,
+    /// Where runs are stored; without it, $XDG_STATE_HOME/barrage
+    #[arg(long, value_name = "DIR", env = "BARRAGE_STORE")]
+    pub store: Option<PathBuf>,
+    /// Writes every raw sample to this file, one line each; for checking, not for speed
+    #[arg(long, value_name = "FILE", env = "BARRAGE_TRACE_SAMPLES")]
+    pub trace_samples: Option<PathBuf>,
+}
+
+const RUN_NOTES: &str = "\
+Without a file: barrage run -r 2000/s -d 30s -c 64 URL. A rate is always the total, and latency is always counted from \
+the instant a request was due. Where other tools disagree about a letter, ours are: -d duration (wrk, wrk2; -z as in \
+hey and oha works too), -r rate (-R as in wrk2 works too), -c connections, -n requests, -t timeout (hey, oha; wrk's \
+threads are --threads), -m or -X method, -b body (hey's -d), -D body file, -T content type, -a user:password, \
+-q quiet (hey's rate is -r).";
+
+/// The flags of a run without a file.
+#[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "Without a file")]
+pub struct QuickArgs {
+    /// Arrivals per second, whole run: 2000/s, 30k/m; without it, as fast as -c connections go
+    #[arg(short = 'r', long, short_alias = 'R', value_name = "RATE", env = "BARRAGE_RATE")]
+    pub rate: Option<String>,
+    /// How long: 30s, 5m; 10s when there is no -n either
+    #[arg(short = 'd', long, short_alias = 'z', value_name = "TIME", env = "BARRAGE_DURATION")]
+    pub duration: Option<String>,
+    /// Connections: with a rate the most that may be active (default 1000), without one the number of users (default 64)
+    #[arg(short = 'c', long, value_name = "N", env = "BARRAGE_CONNECTIONS")]
+    pub connections: Option<u32>,
+    /// This many requests in all
+    #[arg(short = 'n', long, value_name = "N", env = "BARRAGE_REQUESTS")]
+    pub requests: Option<u64>,
+    /// A header field: 'name: value'
+    #[arg(short = 'H', long = "header", value_name = "FIELD", env = "BARRAGE_HEADER", value_delimiter = '\n')]
+    pub headers: Vec<String>,
+    /// The method; POST when there is a body, else GET
+    #[arg(short = 'm', long, short_alias = 'X', value_name = "METHOD", env = "BARRAGE_METHOD")]
+    pub method: Option<String>,
+    /// The body
+    #[arg(short = 'b', long, value_name = "TEXT", env = "BARRAGE_BODY", conflicts_with = "body_file")]
+    pub body: Option<String>,
+    /// A file with the body
+    #[arg(short = 'D', long, value_name = "FILE", env = "BARRAGE_BODY_FILE")]
+    pub body_file: Option<PathBuf>,
+    /// The body's content type
+    #[arg(short = 'T', long, value_name = "TYPE", env = "BARRAGE_CONTENT_TYPE")]
+    pub content_type: Option<String>,
+    /// Basic authentication
+    #[arg(short = 'a', long, value_name = "USER:PASSWORD", env = "BARRAGE_AUTH")]
+    pub auth: Option<String>,
+    /// Of one request
+    #[arg(short = 't', long, value_name = "TIME", env = "BARRAGE_TIMEOUT")]
+    pub timeout: Option<String>,
+    /// Accepts any certificate
+    #[arg(short = 'k', long, env = "BARRAGE_INSECURE_TLS")]
+    pub insecure: bool,
+    /// HTTP/2: prior knowledge in the clear, ALPN under TLS
+    #[arg(long, env = "BARRAGE_HTTP2")]
+    pub http2: bool,
+    /// A new connection for each request
+    #[arg(long, env = "BARRAGE_DISABLE_KEEPALIVE")]
+    pub disable_keepalive: bool,
+    /// Follows this many redirects
+    #[arg(long, value_name = "N", env = "BARRAGE_REDIRECTS")]
+    pub redirects: Option<u8>,
+    /// Host header (and SNI) instead of the URL's
+    #[arg(long, value_name = "HOST", env = "BARRAGE_HOST")]
+    pub host: Option<String>,
+    /// Even or Poisson arrivals
+    #[arg(long, value_name = "even|poisson", env = "BARRAGE_ARRIVALS")]
+    pub arrivals: Option<String>,
+    /// An SLA, such as 'p95 < 250ms'
+    #[arg(long, value_name = "EXPRESSION", env = "BARRAGE_SLA", value_delimiter = ';')]
+    pub sla: Vec<String>,
+}
+
+/// `barrage submit`.
+#[derive(Debug, Args)]
+pub struct SubmitArgs {
+    /// A plan file (- for stdin)
+    #[arg(value_name = "PLAN")]
+    pub plan: String,
+    /// The coordinator.
+    #[command(flatten)]
+    pub coordinator: CoordinatorUrl,
+    /// Filling the plan in.
+    #[command(flatten)]
+    pub fill: Fill,
+    /// The report.
+    #[command(flatten)]
+    pub output: Output,
+    /// Prints the run's id and leaves
+    #[arg(long, env = "BARRAGE_DETACH")]
+    pub detach: bool,
+    /// Exit 4 at once when workers are missing or busy, instead of waiting
+    #[arg(long, env = "BARRAGE_NO_WAIT")]
+    pub no_wait: bool,
+    /// A label of the run: KEY=VALUE
+    #[arg(long = "label", value_name = "KEY=VALUE", value_parser = pair, env = "BARRAGE_LABEL", value_delimiter = ';')]
+    pub labels: Vec<(String, String)>,
+    /// At least this many workers, whatever the plan says
+    #[arg(long, value_name = "N", env = "BARRAGE_MIN_WORKERS")]
+    pub min_workers: Option<u32>,
+}
+
+/// `barrage watch`.
+#[derive(Debug, Args)]
+pub struct WatchArgs {
+    /// The run; the newest when absent
+    #[arg(value_name = "RUN")]
+    pub run: Option<String>,
+    /// The coordinator.
+    #[command(flatten)]
+    pub coordinator: CoordinatorUrl,
+    /// The report.
+    #[command(flatten)]
+    pub output: Output,
+}
+
+/// `barrage runs`.
+#[derive(Debug, Subcommand)]
+pub enum RunsCommand {
+    /// Lists runs, the newest first
+    Ls {
+        /// Where.
+        #[command(flatten)]
+        place: Place,
+        /// At most this many
+        #[arg(long, default_value_t = 50, env = "BARRAGE_LIMIT")]
+        limit: u32,
+    },
+    /// Shows one run's report
+    Show(ReportArgs),
+    /// Removes one stored run
+    Rm {
+        /// The run
+        run: String,
+        /// Where.
+        #[command(flatten)]
+        place: Place,
+    },
+    /// Removes old stored runs
+    Prune {
+        /// Keeps this many
+        #[arg(long, value_name = "N", env = "BARRAGE_KEEP", required_unless_present = "older_than")]
+        keep: Option<u32>,
+        /// Removes those older than this
+        #[arg(long, value_name = "TIME", env = "BARRAGE_OLDER_THAN")]
+        older_than: Option<String>,
+        /// Where.
+        #[command(flatten)]
+        place: Place,
+    },
+}
+
+/// A coordinator, or a store on this machine.
+#[derive(Clone, Debug, Args)]
+pub struct Place {
+    /// The coordinator.
+    #[command(flatten)]
+    pub coordinator: CoordinatorUrl,
+    /// The store, when no coordinator is named
+    #[arg(long, value_name = "DIR", env = "BARRAGE_STORE")]
+    pub store: Option<PathBuf>,
+}
+
+/// `barrage stop`.
+#[derive(Debug, Args)]
+pub struct StopArgs {
+    /// The run
+    #[arg(required_unless_present = "all")]
+    pub run: Option<String>,
+    /// Every run
+    #[arg(long, conflicts_with = "run", env = "BARRAGE_ALL")]
+    pub all: bool,
+    /// Cancels what is in flight
+    #[arg(long, env = "BARRAGE_NOW")]
+    pub now: bool,
+    /// The coordinator.
+    #[command(flatten)]
+    pub coordinator: CoordinatorUrl,
+}
+
+/// `barrage report`.
+#[derive(Debug, Args)]
+pub struct ReportArgs {
+    /// The run; the newest when absent
+    #[arg(value_name = "RUN")]
+    pub run: Option<String>,
+    /// Where.
+    #[command(flatten)]
+    pub place: Place,
+    /// Writes every rendering here
+    #[arg(long, value_name = "DIR", env = "BARRAGE_OUT")]
+    pub out: Option<PathBuf>,
+    /// What stdout gets
+    #[arg(long, value_enum, default_value_t = Format::Text, env = "BARRAGE_FORMAT")]
+    pub format: Format,
+}
+
+/// `barrage plan`.
+#[derive(Debug, Subcommand)]
+pub enum PlanCommand {
+    /// Checks a plan without touching the network
+    Check(PlanArgs),
+    /// Prints the JSON Schema of plans
+    Schema,
+    /// Prints the normalised plan, expected arrivals, shares and memory
+    Show {
+        /// The plan.
+        #[command(flatten)]
+        plan: PlanArgs,
+        /// Shares for this many workers
+        #[arg(long, default_value_t = 1, env = "BARRAGE_WORKERS")]
+        workers: u32,
+        /// Load threads of each worker
+        #[arg(long, default_value_t = 1, env = "BARRAGE_SHARDS")]
+        shards: u32,
+    },
+    /// Goes once through each scenario and shows requests, answers, extracts and checks
+    Try {
+        /// The plan.
+        #[command(flatten)]
+        plan: PlanArgs,
+        /// Only this scenario
+        #[arg(long, value_name = "NAME", env = "BARRAGE_SCENARIO")]
+        scenario: Option<String>,
+    },
+}
+
+/// A plan and what fills it in.
+#[derive(Debug, Args)]
+pub struct PlanArgs {
+    /// The plan file (- for stdin)
+    pub plan: String,
+    /// Filling it in.
+    #[command(flatten)]
+    pub fill: Fill,
+}
+
+/// `barrage coordinator`.
+#[derive(Debug, Args)]
+pub struct CoordinatorArgs {
+    /// Address to listen on
+    #[arg(long, default_value = "127.0.0.1:7070", value_name = "ADDR", env = "BARRAGE_LISTEN")]
+    pub listen: SocketAddr,
+    /// Where runs are stored; without it, $XDG_STATE_HOME/barrage
+    #[arg(long, value_name = "DIR", env = "BARRAGE_STORE")]
+    pub store: Option<PathBuf>,
+    /// Listens beyond loopback without TLS and tokens
+    #[arg(long, env = "BARRAGE_INSECURE")]
+    pub insecure: bool,
+}
+
+/// `barrage worker`.
+#[derive(Debug, Args)]
+pub struct WorkerArgs {
+    /// The coordinator's address
+    #[arg(long, value_name = "URL", env = "BARRAGE_COORDINATOR", default_value = "http://127.0.0.1:7070")]
+    pub coordinator: String,
+    /// Name shown in reports; the host name when absent
+    #[arg(long, value_name = "NAME", env = "BARRAGE_NAME")]
+    pub name: Option<String>,
+    /// A label that plans can select by: KEY=VALUE
+    #[arg(long = "label", value_name = "KEY=VALUE", value_parser = pair, env = "BARRAGE_LABEL", value_delimiter = ';')]
+    pub labels: Vec<(String, String)>,
+    /// Load threads; the allowed cores when absent
+    #[arg(long, value_name = "N", env = "BARRAGE_THREADS", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub threads: Option<u16>,
+    /// Most iterations per second of this worker; also its weight in the wheel
+    #[arg(long, value_name = "RATE", env = "BARRAGE_MAX_RATE")]
+    pub max_rate: Option<String>,
+    /// Writes every raw sample to this file, one line each; for checking, not for speed
+    #[arg(long, value_name = "FILE", env = "BARRAGE_TRACE_SAMPLES")]
+    pub trace_samples: Option<PathBuf>,
+    /// Leaves after the first run
+    #[arg(long, env = "BARRAGE_ONCE")]
+    pub once: bool,
+}
+
+/// `barrage health`.
+#[derive(Debug, Args)]
+pub struct HealthArgs {
+    /// The coordinator.
+    #[command(flatten)]
+    pub coordinator: CoordinatorUrl,
+    /// Unhealthy unless at least this many workers have joined
+    #[arg(long, value_name = "N", env = "BARRAGE_MIN_WORKERS")]
+    pub min_workers: Option<u32>,
+    /// Asks any HTTP server instead: healthy when this URL answers 2xx
+    #[arg(long, value_name = "URL", env = "BARRAGE_URL", conflicts_with = "min_workers")]
+    pub url: Option<String>,
+}
+
+/// `barrage demo`.
+#[derive(Debug, Args)]
+pub struct DemoArgs {
+    /// The report.
+    #[command(flatten)]
+    pub output: Output,
+}
+
+/// `barrage target`.
+#[derive(Debug, Args)]
+pub struct TargetArgs {
+    /// Address to listen on
+    #[arg(long, default_value = "127.0.0.1:8080", value_name = "ADDR", env = "BARRAGE_LISTEN")]
+    pub listen: SocketAddr,
+    /// Seed of the latencies
+    #[arg(long, default_value_t = 1, env = "BARRAGE_SEED")]
+    pub seed: u64,
+}
+
+fn pair(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        _ => Err(format!("expected KEY=VALUE, found {text:?}")),
+    }
+}

@@ -182,7 +182,15 @@ mod tests {
             first(0, 0, Purpose::Poisson),
             first(u16::MAX, u64::MAX, Purpose::Unique),
         ];
-        expect_test::expect![""].assert_debug_eq(&got);
+        let want = [
+            585_610_034_939_969_566,
+            14_000_083_759_348_082_604,
+            11_153_295_491_339_281_964,
+            17_968_682_186_082_243_135,
+            10_211_129_474_880_952_330,
+            1_821_800_560_849_647_383,
+        ];
+        assert_eq!(got, want);
     }
 
     #[test]

@@ -15,3 +15,6 @@ pub use epoch::{Arrivals, Cursor, Epoch, Hole};
 pub use poisson::ExpStream;
 pub use users::{UserCurve, UserPiece};
 pub use wheel::{WHEEL_MAX, Wheel, WheelError};
+
+#[cfg(test)]
+mod tests;

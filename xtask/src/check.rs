@@ -15,6 +15,9 @@ use crate::tools;
 /// The environment variable that names the file to which a test appends why it could not run.
 const SKIP_LOG_VARIABLE: &str = "BARRAGE_SKIPPED_LOG";
 
+/// Builds what the tests need, with their selection, so that nothing is built twice with other features.
+const BUILD: [&str; 3] = ["build", "--workspace", "--all-targets"];
+
 /// A finished part.
 struct Done {
     part: Part,
@@ -44,18 +47,23 @@ pub(crate) fn gate(root: &Path, parts: &[Part]) -> bool {
     !done.iter().any(|done| matches!(done.outcome, Outcome::Failed(_)))
 }
 
-/// Reruns tests with golden files being rewritten; `true` when all passed.
+/// Reruns tests with golden files being rewritten; `true` when all passed. `arguments` choose the tests as for
+/// `cargo test`; none means all.
 pub(crate) fn bless(root: &Path, arguments: &[String]) -> bool {
-    let build = run::status(run::cargo(root, &["build", "--workspace", "--all-targets"]));
-    if let Outcome::Failed(reason) = build {
-        say::error(&format!("bless: the build failed: {reason}"));
-        return false;
-    }
     let chosen: Vec<&str> = if arguments.is_empty() {
         vec!["--workspace"]
     } else {
         arguments.iter().map(String::as_str).collect()
     };
+    // The system tests drive the built binary; those of a single crate need nothing but the crate.
+    if chosen
+        .iter()
+        .any(|argument| matches!(*argument, "--workspace" | "barrage-tests"))
+        && let Outcome::Failed(reason) = run::status(run::cargo(root, &BUILD))
+    {
+        say::error(&format!("bless: the build failed: {reason}"));
+        return false;
+    }
     let mut tally = Tally::default();
     let outcome = run_tests(root, &chosen, true, &mut tally);
     say::line("golden files are rewritten; read `git diff` before committing them");
@@ -86,8 +94,7 @@ fn run_part(root: &Path, part: Part, tally: &mut Tally) -> Outcome {
             &["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"],
         )),
         Part::Tidy => tidy(root),
-        // The same selection as the tests', so that nothing is built twice with other features.
-        Part::Build => run::status(run::cargo(root, &["build", "--workspace", "--all-targets"])),
+        Part::Build => run::status(run::cargo(root, &BUILD)),
         Part::Test => run_tests(root, &["--workspace"], false, tally),
         Part::Doc => {
             let mut command = run::cargo(root, &["doc", "--workspace", "--no-deps"]);

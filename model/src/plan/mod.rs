@@ -6,14 +6,18 @@ mod network;
 mod request;
 mod sla;
 mod step;
+mod tag;
 
 use std::time::Duration;
 
 pub use data::{DataFormat, DataSource, FileRef, OnEnd, Pick};
-pub use load::{Delay, Load, LoadModel, OpenLoad, Stage, StageShape, UserStage, UserStageShape, UsersLoad, IterationsLoad};
+pub use load::{
+    Delay, IterationsLoad, Load, LoadModel, OpenLoad, Stage, StageShape, UserStage, UserStageShape, UsersLoad,
+};
 pub use network::{DnsPolicy, Network, Proxy, Resolve, Reuse, Target, Tls};
 pub use request::{
-    Auth, Body, Check, EngineChoice, Extract, ExtractFrom, Matcher, Method, OnFailure, Part, PartBody, Request, StatusSet,
+    Auth, Body, Check, EngineChoice, Extract, ExtractFrom, Matcher, Method, OnFailure, Part, PartBody, Request,
+    StatusSet,
 };
 pub use sla::{Sla, SlaWindow};
 pub use step::{Action, Scenario, Step};
@@ -77,7 +81,11 @@ impl Plan {
     /// The files that the plan names, each once, in order of first use.
     pub fn files(&self) -> Vec<&FileRef> {
         let mut found: Vec<&FileRef> = self.data.iter().map(|source| &source.file).collect();
-        let network = [&self.network.tls.ca, &self.network.tls.certificate, &self.network.tls.key];
+        let network = [
+            &self.network.tls.ca,
+            &self.network.tls.certificate,
+            &self.network.tls.key,
+        ];
         found.extend(network.into_iter().flatten());
         for steps in self.step_lists() {
             step::files(steps, &mut found);
@@ -90,7 +98,11 @@ impl Plan {
     /// All step lists of the plan, in reading order.
     pub fn step_lists(&self) -> impl Iterator<Item = &[Step]> {
         std::iter::once(self.setup.as_slice())
-            .chain(self.scenarios.iter().flat_map(|s| [s.on_start.as_slice(), s.steps.as_slice()]))
+            .chain(
+                self.scenarios
+                    .iter()
+                    .flat_map(|s| [s.on_start.as_slice(), s.steps.as_slice()]),
+            )
             .chain(std::iter::once(self.teardown.as_slice()))
     }
 }

@@ -109,7 +109,12 @@ mod tests {
 
     #[test]
     fn it_shows_seconds() {
-        for (micros, want) in [(0, "0.000s"), (12_345_000, "12.345s"), (7, "0.000007s"), (61_000_001, "61.000001s")] {
+        for (micros, want) in [
+            (0, "0.000s"),
+            (12_345_000, "12.345s"),
+            (7, "0.000007s"),
+            (61_000_001, "61.000001s"),
+        ] {
             assert_eq!(Moment::from_micros(micros).to_string(), want);
         }
     }

@@ -18,7 +18,7 @@ pub use parse::{parse_bytes, parse_duration, parse_rate, parse_ratio};
 use crate::time::whole_micros;
 
 /// The longest duration that a plan, a flag or an expression may name.
-pub const DURATION_MAX: Duration = Duration::from_secs(7 * 86_400);
+pub const DURATION_MAX: Duration = Duration::from_hours(7 * 24);
 
 /// A rate of arrivals, over the whole fleet, in micro-arrivals per second. Zero is a rate: a ramp may begin there.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -86,7 +86,7 @@ impl fmt::Display for Bytes {
     /// The largest unit that gives a whole number, binary before decimal: `10MiB`, `10MB`, `1001B`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (unit, size) in parse::BYTE_UNITS.iter().rev() {
-            if self.0 >= *size && self.0 % size == 0 {
+            if self.0 >= *size && self.0.is_multiple_of(*size) {
                 return write!(f, "{}{unit}", self.0 / size);
             }
         }
@@ -157,7 +157,8 @@ pub fn format_duration(duration: Duration) -> String {
     let mut rest = micros;
     for (unit, size) in [("d", 86_400_000_000), ("h", 3_600_000_000), ("m", 60_000_000)] {
         if rest >= size {
-            text.push_str(&format!("{}{unit}", rest / size));
+            text.push_str(&(rest / size).to_string());
+            text.push_str(unit);
             rest %= size;
         }
     }
@@ -193,7 +194,10 @@ pub struct UnitError {
 
 impl UnitError {
     fn question(&self) -> String {
-        self.hint.as_ref().map(|hint| format!("; did you mean {hint}?")).unwrap_or_default()
+        self.hint
+            .as_ref()
+            .map(|hint| format!("; did you mean {hint}?"))
+            .unwrap_or_default()
     }
 }
 

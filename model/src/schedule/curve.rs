@@ -181,6 +181,7 @@ impl Curve {
     ///
     /// Cut at the due instant of arrival k, the rest makes arrival k its number 0, due at its begin; so an epoch that
     /// begins with index k at that instant goes on without a gap.
+    #[must_use]
     pub fn rest(&self, time: Moment) -> Self {
         let time = time.as_micros();
         let mut rest = Self::default();

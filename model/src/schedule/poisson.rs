@@ -35,7 +35,7 @@ const LN_2: f64 = std::f64::consts::LN_2;
 const ONE: f64 = ARRIVAL as f64;
 
 /// For each bucket 1/c and ln c of its centre c.
-const CENTRES: [(f64, f64); CUTS] = {
+static CENTRES: [(f64, f64); CUTS] = {
     let mut centres = [(0.0, 0.0); CUTS];
     let mut at = 0;
     while at < CUTS {
@@ -72,6 +72,6 @@ fn wait(bits: u64) -> u64 {
     let r = x * inverse - 1.0;
     let ln_rest = r * (1.0 - r * (1.0 / 2.0 - r * (1.0 / 3.0 - r * (1.0 / 4.0 - r * (1.0 / 5.0)))));
     let wait = f64::from(53 - exponent) * LN_2 - ln_centre - ln_rest;
-    // Rounding can make the shortest wait a negative one; the conversion turns that into 0.
-    (wait * ONE) as u64
+    // Rounding can make the shortest wait a negative one. By way of i64, for that conversion is one instruction.
+    ((wait * ONE) as i64).max(0).cast_unsigned()
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::{
     layout::{HIGHEST_US, LEN, index_of},
-    packed::Packed,
+    packed::{BadSketch, COUNT_MAX, Packed, sum_within},
 };
 
 /// Buckets of a page: 1 KiB of counts.
@@ -63,8 +63,10 @@ impl Sketch {
         page.used = true;
     }
 
-    /// Counts `count` samples of one value, in microseconds.
+    /// Counts `count` samples of one value, in microseconds. Of more than [`COUNT_MAX`] samples in all the rest is ignored:
+    /// no run comes near.
     pub fn record_many(&mut self, value_us: u64, count: u64) {
+        let count = count.min(COUNT_MAX.saturating_sub(self.count));
         if count == 0 {
             return;
         }
@@ -76,12 +78,16 @@ impl Sketch {
     }
 
     /// Adds every sample of `other`.
-    pub fn merge(&mut self, other: &Packed) {
-        self.count += other.count();
+    ///
+    /// # Errors
+    /// [`BadSketch::Count`] when there would be more than [`COUNT_MAX`] samples; nothing is changed then.
+    pub fn merge(&mut self, other: &Packed) -> Result<(), BadSketch> {
+        self.count = sum_within(self.count, other.count()).ok_or(BadSketch::Count)?;
         self.clipped += other.clipped();
         for (index, count) in other.iter() {
             self.count_slowly(index, count);
         }
+        Ok(())
     }
 
     /// Samples counted, clipped ones included.

@@ -76,10 +76,7 @@ impl Packed {
                 .checked_add(*gap)
                 .filter(|end| *end <= LEN)
                 .ok_or(BadSketch::Bucket(place))?;
-            total = total
-                .checked_add(*count)
-                .filter(|total| *total <= COUNT_MAX)
-                .ok_or(BadSketch::Count)?;
+            total = sum_within(total, *count).ok_or(BadSketch::Count)?;
         }
         if clipped > total {
             return Err(BadSketch::Clipped { clipped, total });
@@ -154,11 +151,7 @@ impl Packed {
     /// # Errors
     /// [`BadSketch::Count`] when there would be more than [`COUNT_MAX`] samples; nothing is changed then.
     pub fn merge(&mut self, other: &Self) -> Result<(), BadSketch> {
-        let total = self
-            .total
-            .checked_add(other.total)
-            .filter(|total| *total <= COUNT_MAX)
-            .ok_or(BadSketch::Count)?;
+        let total = sum_within(self.total, other.total).ok_or(BadSketch::Count)?;
         if other.is_empty() {
             return Ok(());
         }
@@ -227,6 +220,11 @@ impl Packed {
     pub(super) fn set_clipped(&mut self, clipped: u64) {
         self.clipped = clipped;
     }
+}
+
+/// The sum of two numbers of samples, unless it is over [`COUNT_MAX`].
+pub(super) fn sum_within(a: u64, b: u64) -> Option<u64> {
+    a.checked_add(b).filter(|sum| *sum <= COUNT_MAX)
 }
 
 /// Rank, from 1, of the quantile `q_ppb` (parts per billion) among `n` samples: ⌈q·n⌉, at least 1 and at most `n`; 0 when

@@ -80,6 +80,13 @@ fn hostile_sketches_are_refused() {
     let before = full.clone();
     assert_eq!(full.merge(&one), Err(BadSketch::Count));
     assert_eq!(full, before);
+    let mut sketch = Sketch::new();
+    assert_eq!(
+        (sketch.merge(&full), sketch.merge(&one)),
+        (Ok(()), Err(BadSketch::Count))
+    );
+    sketch.record_many(7, u64::MAX);
+    assert_eq!(sketch.pack(), before);
     assert_eq!(Packed::from_counts([(5, 1), (5, 1)], 0), Err(BadSketch::Gap(1)));
     assert_eq!(Packed::from_counts([(LEN, 1)], 0), Err(BadSketch::Bucket(0)));
 }
@@ -190,7 +197,7 @@ proptest! {
         while !deltas.is_empty() {
             let next = deltas.swap_remove(rng.below(deltas.len() as u64) as usize);
             merged.merge(&next).expect("few samples");
-            paged.merge(&next);
+            paged.merge(&next).expect("few samples");
         }
         prop_assert_eq!(&merged, &all.pack());
         prop_assert_eq!(&merged, &paged.pack());

@@ -1,0 +1,101 @@
+//! The full client's errors in the run's failure classes, so that a class means the same whichever engine met it.
+
+use std::error::Error;
+use std::io;
+
+use barrage_model::outcome::FailureClass;
+
+use crate::net::ResolveError;
+use crate::net::wire::as_tls;
+
+/// What the sources of an error tell.
+#[derive(Debug, Default)]
+struct Evidence {
+    dns: bool,
+    tls: bool,
+    io: Option<io::ErrorKind>,
+    transport: Option<Transport>,
+}
+
+/// What the HTTP library itself says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Transport {
+    Malformed,
+    Lost,
+}
+
+/// The class of a failed call. `reused`: a kept connection was used and nothing had been answered on it.
+pub(super) fn class(error: &reqwest::Error, https: bool, reused: bool) -> FailureClass {
+    let evidence = gather(error);
+    if evidence.dns {
+        return FailureClass::Dns;
+    }
+    if evidence.tls {
+        return FailureClass::Tls;
+    }
+    let lost = if reused {
+        FailureClass::ClosedOnReuse
+    } else {
+        FailureClass::Reset
+    };
+    if error.is_connect() {
+        // A peer that accepts and then hangs up while we connect has broken off the TLS handshake.
+        return match evidence.io {
+            Some(kind) if https && is_loss(kind) => FailureClass::Tls,
+            _ => FailureClass::Connect,
+        };
+    }
+    match (evidence.transport, evidence.io) {
+        (Some(Transport::Malformed), _) => FailureClass::Protocol,
+        (Some(Transport::Lost), Some(kind)) if !is_loss(kind) => FailureClass::Protocol,
+        (Some(Transport::Lost), _) => lost,
+        // Without the HTTP library in the chain it was the decompression that failed, also at an unexpected end.
+        (None, _) => FailureClass::Protocol,
+    }
+}
+
+fn gather(error: &(dyn Error + 'static)) -> Evidence {
+    let mut evidence = Evidence::default();
+    let mut next = Some(error);
+    while let Some(error) = next {
+        next = error.source();
+        evidence.dns |= error.is::<ResolveError>();
+        evidence.tls |= error.is::<rustls::Error>();
+        if let Some(hyper) = error.downcast_ref::<hyper::Error>() {
+            let malformed = hyper.is_parse() || hyper.is_parse_too_large() || detected_by_us(hyper);
+            evidence.transport = Some(if malformed {
+                Transport::Malformed
+            } else {
+                Transport::Lost
+            });
+        }
+        if let Some(io) = error.downcast_ref::<io::Error>() {
+            evidence.tls |= as_tls(io).is_some();
+            evidence.io = Some(io.kind());
+            // An I/O error leaves the error it wraps out of its chain of sources.
+            if let Some(inner) = io.get_ref() {
+                next = Some(inner);
+            }
+        }
+    }
+    evidence
+}
+
+/// HTTP/2 violations are found by a library whose errors can only be told apart by their text.
+fn detected_by_us(error: &hyper::Error) -> bool {
+    error
+        .source()
+        .is_some_and(|source| source.to_string().contains("error detected"))
+}
+
+fn is_loss(kind: io::ErrorKind) -> bool {
+    matches!(
+        kind,
+        io::ErrorKind::ConnectionReset
+            | io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::BrokenPipe
+            | io::ErrorKind::NotConnected
+            | io::ErrorKind::TimedOut
+            | io::ErrorKind::UnexpectedEof
+    )
+}

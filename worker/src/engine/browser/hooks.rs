@@ -1,0 +1,129 @@
+//! The places where the full client asks us: names, cookies, redirects, connections.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::task::{Context, Poll};
+
+use reqwest::cookie::{CookieStore, Jar};
+use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use reqwest::header::HeaderValue;
+use reqwest::redirect::Policy;
+use tower::{Layer, Service};
+use url::Url;
+
+use crate::net::Resolver;
+
+/// Names are looked up by the run's one resolver, so `--resolve` and the DNS policy hold here too.
+#[derive(Debug)]
+pub(super) struct Names(pub(super) Arc<Resolver>);
+
+impl Resolve for Names {
+    fn resolve(&self, name: Name) -> Resolving {
+        let resolver = Arc::clone(&self.0);
+        Box::pin(async move {
+            let addresses = resolver.resolve(name.as_str(), 0).await?;
+            Ok(Box::new(addresses.into_iter()) as Addrs)
+        })
+    }
+}
+
+/// The cookies of one user, which can be forgotten without closing the user's connections.
+#[derive(Debug, Default)]
+pub(super) struct SlotJar(RwLock<Arc<Jar>>);
+
+impl SlotJar {
+    pub(super) fn forget(&self) {
+        // Replacing the jar is the only write, so a poisoned lock still guards a whole value.
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::default();
+    }
+
+    fn jar(&self) -> Arc<Jar> {
+        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl CookieStore for SlotJar {
+    fn set_cookies(&self, headers: &mut dyn Iterator<Item = &HeaderValue>, url: &Url) {
+        self.jar().set_cookies(headers, url);
+    }
+
+    fn cookies(&self, url: &Url) -> Option<HeaderValue> {
+        self.jar().cookies(url)
+    }
+}
+
+/// What the client does behind one call. A slot makes one call at a time, so the counts belong to that call.
+#[derive(Debug, Default)]
+pub(super) struct Counter {
+    redirects_max: AtomicU32,
+    hops: AtomicU32,
+    connections: AtomicU32,
+}
+
+impl Counter {
+    /// Starts counting for the next call.
+    pub(super) fn begin(&self, redirects_max: u16) {
+        self.redirects_max.store(u32::from(redirects_max), Ordering::Relaxed);
+        self.hops.store(0, Ordering::Relaxed);
+        self.connections.store(0, Ordering::Relaxed);
+    }
+
+    /// Redirects followed since the call began.
+    pub(super) fn hops(&self) -> u32 {
+        self.hops.load(Ordering::Relaxed)
+    }
+
+    /// Connections begun since the call began.
+    pub(super) fn connections(&self) -> u32 {
+        self.connections.load(Ordering::Relaxed)
+    }
+
+    /// Follows as many redirects as the call allows; the answer after that is the answer.
+    pub(super) fn policy(self: &Arc<Self>) -> Policy {
+        let counter = Arc::clone(self);
+        Policy::custom(move |attempt| {
+            if counter.hops() >= counter.redirects_max.load(Ordering::Relaxed) {
+                return attempt.stop();
+            }
+            counter.hops.fetch_add(1, Ordering::Relaxed);
+            attempt.follow()
+        })
+    }
+}
+
+/// Counts every connection that the client begins.
+#[derive(Clone, Debug)]
+pub(super) struct CountLayer(pub(super) Arc<Counter>);
+
+/// The client's connector behind a count.
+#[derive(Clone, Debug)]
+pub(super) struct Counted<S> {
+    inner: S,
+    counter: Arc<Counter>,
+}
+
+impl<S> Layer<S> for CountLayer {
+    type Service = Counted<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        Counted {
+            inner,
+            counter: Arc::clone(&self.0),
+        }
+    }
+}
+
+impl<R, S: Service<R>> Service<R> for Counted<S> {
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = S::Future;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: R) -> Self::Future {
+        self.counter.connections.fetch_add(1, Ordering::Relaxed);
+        self.inner.call(request)
+    }
+}

@@ -1,0 +1,244 @@
+//! The full client (`reqwest`), for what the raw engine does not do: redirects, cookies, proxies, decompression, HTTP/2.
+//!
+//! One slot is one user: it has its own connections and its own cookies. The client's own retries are off. Its connection
+//! pool, unlike the raw engine, replaces a kept connection that it knows to be closed; a request of which a byte has been
+//! written is never sent again.
+//!
+//! What it cannot see is absent rather than guessed: bytes on the wire, and the phases of a new connection, which are part of
+//! the time from `sent_at` on.
+
+mod classify;
+mod hooks;
+
+#[cfg(test)]
+mod tests;
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use barrage_model::outcome::FailureClass;
+use barrage_model::plan::{Method, Reuse};
+use reqwest::header::HeaderValue;
+use url::Url;
+
+use self::hooks::{Counter, Names, SlotJar};
+use super::answer::{Answer, Cause, Failure};
+use super::request::{FullRequest, Terms};
+use super::set::EngineShared;
+use crate::clock::Stamp;
+
+/// Idle connections that one slot keeps to one host.
+const IDLE_MAX: usize = 8;
+
+/// The engine's state for one slot.
+#[derive(Debug)]
+pub(crate) struct Browser {
+    shared: Rc<EngineShared>,
+    counter: Arc<Counter>,
+    jar: Arc<SlotJar>,
+    clients: Vec<Built>,
+}
+
+/// A client for requests of one kind. The settings belong to the client, so each combination in use has its own.
+#[derive(Debug)]
+struct Built {
+    http2: bool,
+    decompress: bool,
+    client: reqwest::Client,
+    made_at: Stamp,
+    requests: u32,
+}
+
+impl Browser {
+    pub(crate) fn new(shared: Rc<EngineShared>) -> Self {
+        Self {
+            shared,
+            counter: Arc::default(),
+            jar: Arc::default(),
+            clients: Vec::new(),
+        }
+    }
+
+    /// Forgets every cookie; connections stay.
+    pub(crate) fn forget_cookies(&self) {
+        self.jar.forget();
+    }
+
+    /// The `Cookie` header that a request to `url` would carry.
+    pub(crate) fn cookies(&self, url: &Url) -> Option<HeaderValue> {
+        reqwest::cookie::CookieStore::cookies(&*self.jar, url)
+    }
+
+    /// Closes every connection.
+    pub(crate) fn close(&mut self) {
+        self.clients.clear();
+    }
+
+    /// Sends one request, follows its redirects and reads the final answer.
+    ///
+    /// # Cancel safety
+    /// Dropping the future closes the connection it was using (HTTP/2: resets the stream); the slot can go on.
+    pub(crate) async fn exchange(&mut self, out: &FullRequest<'_>, answer: &mut Answer) -> Result<(), Failure> {
+        let clock = self.shared.clock();
+        let began_at = clock.now();
+        answer.clear(began_at);
+        let result = self.run(out, began_at, answer).await;
+        answer.done_at = clock.now();
+        answer.reused = answer.wire_requests > 0 && self.counter.connections() == 0;
+        result
+    }
+
+    async fn run(&mut self, out: &FullRequest<'_>, began_at: Stamp, answer: &mut Answer) -> Result<(), Failure> {
+        let client = self.client(out, began_at)?.clone();
+        let request = client
+            .request(method(out.method), out.url)
+            .headers(out.headers.clone())
+            .body(out.body.to_vec())
+            .build()
+            .map_err(|error| Failure::from_error(Cause::Failed(FailureClass::Protocol), &error.without_url()))?;
+        let now = self.shared.clock().now();
+        if out.terms.send_by.is_some_and(|send_by| now > send_by) {
+            return Err(Failure::fixed(
+                Cause::Expired,
+                "the grant ended before the request could be sent",
+            ));
+        }
+        self.counter.begin(out.redirects);
+        answer.sent_at = Some(now);
+        let talk = self.talk(&client, request, out.terms, answer);
+        let limit = out.terms.deadline.since(now);
+        let result = tokio::time::timeout(limit, talk).await;
+        answer.wire_requests = 1 + self.counter.hops();
+        match result {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(failure)) => {
+                if answer.wire_requests == 1 && failure.before_send() {
+                    answer.sent_at = None;
+                    answer.wire_requests = 0;
+                }
+                Err(failure)
+            }
+            Err(_) if answer.status == 0 => Err(Failure::fixed(Cause::Timeout, "timed out waiting for the answer")),
+            Err(_) => Err(Failure::fixed(Cause::Timeout, "timed out while receiving the answer")),
+        }
+    }
+
+    async fn talk(
+        &self,
+        client: &reqwest::Client,
+        request: reqwest::Request,
+        terms: Terms,
+        answer: &mut Answer,
+    ) -> Result<(), Failure> {
+        let https = request.url().scheme() == "https";
+        let failed = |error: reqwest::Error, unanswered: bool| {
+            let reused = unanswered && self.counter.connections() == 0;
+            let class = classify::class(&error, https, reused);
+            // The URL may carry a secret, and the report knows the step anyway.
+            Failure::from_error(Cause::Failed(class), &error.without_url())
+        };
+        let mut response = client.execute(request).await.map_err(|error| failed(error, true))?;
+        let clock = self.shared.clock();
+        answer.timings.first_byte = answer.sent_at.map(|sent_at| clock.now().since(sent_at));
+        answer.status = response.status().as_u16();
+        if terms.want_headers {
+            for (name, value) in response.headers() {
+                answer.headers.push(name.as_str(), value.as_bytes());
+            }
+        }
+        while let Some(chunk) = response.chunk().await.map_err(|error| failed(error, false))? {
+            let total = answer.body_bytes_in.saturating_add(chunk.len() as u64);
+            if total > self.shared.options().limits.body_bytes {
+                let error = super::http1::ProtocolError::BodyTooLarge;
+                return Err(Failure::from_error(Cause::Failed(FailureClass::Protocol), &error));
+            }
+            answer.body_bytes_in = total;
+            if terms.keep_body {
+                answer.body.extend_from_slice(&chunk);
+            }
+        }
+        drop(response);
+        // Lets the connection's task put it back into the pool; else a request that follows at once would open another.
+        tokio::task::yield_now().await;
+        Ok(())
+    }
+
+    /// The client for a request of this kind, made when first needed and again when `reuse` says so.
+    fn client(&mut self, out: &FullRequest<'_>, now: Stamp) -> Result<&reqwest::Client, Failure> {
+        let reuse = self.shared.options().reuse;
+        self.clients.retain(|built| match reuse {
+            Reuse::Always | Reuse::Never => true,
+            Reuse::MaxRequests(most) => built.requests < most,
+            Reuse::MaxAge(age) => now.since(built.made_at) < age,
+        });
+        let fits = |built: &Built| built.http2 == out.http2 && built.decompress == out.decompress;
+        let at = if let Some(at) = self.clients.iter().position(fits) {
+            at
+        } else {
+            let client = self
+                .build(out.http2, out.decompress)
+                .map_err(|error| Failure::from_error(Cause::Failed(FailureClass::Protocol), &error))?;
+            let (http2, decompress) = (out.http2, out.decompress);
+            self.clients.push(Built {
+                http2,
+                decompress,
+                client,
+                made_at: now,
+                requests: 0,
+            });
+            self.clients.len() - 1
+        };
+        let built = &mut self.clients[at];
+        built.requests = built.requests.saturating_add(1);
+        Ok(&built.client)
+    }
+
+    fn build(&self, http2: bool, decompress: bool) -> Result<reqwest::Client, reqwest::Error> {
+        let options = self.shared.options();
+        let mut tls = self.shared.tls().as_ref().clone();
+        tls.alpn_protocols = if http2 {
+            vec![b"h2".to_vec()]
+        } else {
+            vec![b"h2".to_vec(), b"http/1.1".to_vec()]
+        };
+        let names = Names(Arc::clone(self.shared.resolver()));
+        let idle = if options.reuse == Reuse::Never { 0 } else { IDLE_MAX };
+        let mut builder = reqwest::Client::builder()
+            .tls_backend_preconfigured(tls)
+            .dns_resolver(Arc::new(names))
+            .connector_layer(hooks::CountLayer(Arc::clone(&self.counter)))
+            .redirect(self.counter.policy())
+            .retry(reqwest::retry::never())
+            .referer(false)
+            .pool_idle_timeout(None::<Duration>)
+            .pool_max_idle_per_host(idle)
+            .local_address(self.shared.next_source())
+            .gzip(decompress)
+            .deflate(decompress)
+            .brotli(decompress);
+        builder = match &options.proxy {
+            Some(proxy) => builder.proxy(reqwest::Proxy::all(proxy.as_str())?),
+            None => builder.no_proxy(),
+        };
+        if options.cookies {
+            builder = builder.cookie_provider(Arc::clone(&self.jar));
+        }
+        if http2 {
+            builder = builder.http2_prior_knowledge();
+        }
+        builder.build()
+    }
+}
+
+fn method(method: Method) -> http::Method {
+    match method {
+        Method::Get => http::Method::GET,
+        Method::Post => http::Method::POST,
+        Method::Put => http::Method::PUT,
+        Method::Patch => http::Method::PATCH,
+        Method::Delete => http::Method::DELETE,
+        Method::Head => http::Method::HEAD,
+        Method::Options => http::Method::OPTIONS,
+    }
+}

@@ -1,0 +1,210 @@
+//! Incremental decoder of the chunked transfer coding (RFC 9112, section 7.1).
+//!
+//! Strict where leniency would let two readers disagree about where a message ends: every line ends in CR LF, a size has
+//! 1 to 16 hexadecimal digits. Extensions and trailers are skipped, within a limit.
+
+use super::parser::ProtocolError;
+
+/// Bytes of chunk extensions and trailers of one answer, together.
+const OVERHEAD_MAX: usize = 64 * 1024;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum At {
+    Size { digits: u8 },
+    SizeSpace,
+    Extension,
+    SizeLf,
+    Data,
+    DataCr,
+    DataLf,
+    TrailerStart,
+    Trailer,
+    TrailerLf,
+    LastLf,
+    End,
+}
+
+/// The place in a chunked body.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ChunkDecoder {
+    at: At,
+    left: u64,
+    overhead: usize,
+}
+
+impl ChunkDecoder {
+    pub(super) fn new() -> Self {
+        Self {
+            at: At::Size { digits: 0 },
+            left: 0,
+            overhead: 0,
+        }
+    }
+
+    /// Whether the last chunk and the trailers have been read.
+    pub(super) fn ended(&self) -> bool {
+        self.at == At::End
+    }
+
+    /// Takes bytes up to the end of the body, hands each stretch of data to `data`, and says how many were taken.
+    pub(super) fn feed(
+        &mut self,
+        input: &[u8],
+        mut data: impl FnMut(&[u8]) -> Result<(), ProtocolError>,
+    ) -> Result<usize, ProtocolError> {
+        let mut taken = 0;
+        while taken < input.len() && self.at != At::End {
+            if self.at == At::Data {
+                let rest = &input[taken..];
+                let count = usize::try_from(self.left).unwrap_or(usize::MAX).min(rest.len());
+                data(&rest[..count])?;
+                taken += count;
+                self.left -= count as u64;
+                if self.left == 0 {
+                    self.at = At::DataCr;
+                }
+            } else {
+                self.at = self.step(input[taken])?;
+                taken += 1;
+            }
+        }
+        Ok(taken)
+    }
+
+    fn step(&mut self, byte: u8) -> Result<At, ProtocolError> {
+        match (self.at, byte) {
+            (At::Size { digits }, _) if byte.is_ascii_hexdigit() => self.digit(digits, byte),
+            (At::Size { digits: 1.. } | At::SizeSpace, b' ' | b'\t') => self.skip(At::SizeSpace),
+            (At::Size { digits: 1.. } | At::SizeSpace, b';') => self.skip(At::Extension),
+            (At::Size { digits: 1.. } | At::SizeSpace | At::Extension, b'\r') => Ok(At::SizeLf),
+            (At::SizeLf, b'\n') if self.left == 0 => Ok(At::TrailerStart),
+            (At::SizeLf, b'\n') => Ok(At::Data),
+            (At::DataCr, b'\r') => Ok(At::DataLf),
+            (At::DataLf, b'\n') => Ok(At::Size { digits: 0 }),
+            (At::TrailerStart, b'\r') => Ok(At::LastLf),
+            (At::Trailer, b'\r') => Ok(At::TrailerLf),
+            (At::TrailerLf, b'\n') => Ok(At::TrailerStart),
+            (At::LastLf, b'\n') => Ok(At::End),
+            (At::Extension, _) if byte != b'\n' => self.skip(At::Extension),
+            (At::TrailerStart | At::Trailer, _) if byte != b'\n' => self.skip(At::Trailer),
+            _ => Err(ProtocolError::Chunk),
+        }
+    }
+
+    fn digit(&mut self, digits: u8, byte: u8) -> Result<At, ProtocolError> {
+        // Leading zeros count too: sixteen digits always fit, and no honest server needs more.
+        if digits == 16 {
+            return Err(ProtocolError::ChunkSize);
+        }
+        let value = match byte {
+            b'0'..=b'9' => byte - b'0',
+            _ => (byte | 0x20) - b'a' + 10,
+        };
+        self.left = (self.left << 4) | u64::from(value);
+        Ok(At::Size { digits: digits + 1 })
+    }
+
+    fn skip(&mut self, next: At) -> Result<At, ProtocolError> {
+        self.overhead += 1;
+        if self.overhead > OVERHEAD_MAX {
+            Err(ProtocolError::ChunkOverhead)
+        } else {
+            Ok(next)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn decode(input: &[u8], step: usize) -> Result<(Vec<u8>, usize, bool), ProtocolError> {
+        let mut decoder = ChunkDecoder::new();
+        let mut body = Vec::new();
+        let mut taken = 0;
+        for piece in input.chunks(step) {
+            let count = decoder.feed(piece, |data| {
+                body.extend_from_slice(data);
+                Ok(())
+            })?;
+            taken += count;
+            if count < piece.len() {
+                break;
+            }
+        }
+        Ok((body, taken, decoder.ended()))
+    }
+
+    #[test]
+    fn bodies_are_decoded_whatever_the_split() {
+        let table: [(&[u8], &[u8], usize, bool); 9] = [
+            (b"5\r\nhello\r\n0\r\n\r\n", b"hello", 15, true),
+            (b"0\r\n\r\n", b"", 5, true),
+            (b"0\r\n\r\nHTTP", b"", 5, true),
+            (
+                b"A\r\n0123456789\r\na\r\n0123456789\r\n000\r\n\r\n",
+                b"01234567890123456789",
+                37,
+                true,
+            ),
+            (b"3;name=\"v\"\r\nabc\r\n0;last\r\n\r\n", b"abc", 28, true),
+            (b"3 \t;x\r\nabc\r\n0\r\n\r\n", b"abc", 18, true),
+            (b"0\r\nX-Sum: 1\r\nX-Other: 2\r\n\r\n", b"", 28, true),
+            (b"5\r\nhel", b"hel", 6, false),
+            (b"0\r\nX-Sum: 1\r\n", b"", 13, false),
+        ];
+        for (input, body, taken, ended) in table {
+            for step in 1..=input.len() {
+                let found = decode(input, step).unwrap();
+                assert_eq!(
+                    found,
+                    (body.to_vec(), taken, ended),
+                    "{} by {step}",
+                    input.escape_ascii()
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn malformed_bodies_are_refused_whatever_the_split() {
+        let table: [(&[u8], ProtocolError); 14] = [
+            (b"\r\n", ProtocolError::Chunk),
+            (b"x\r\n", ProtocolError::Chunk),
+            (b"-5\r\n", ProtocolError::Chunk),
+            (b"+5\r\n", ProtocolError::Chunk),
+            (b"0x5\r\n", ProtocolError::Chunk),
+            (b";x\r\n", ProtocolError::Chunk),
+            (b" 5\r\nhello", ProtocolError::Chunk),
+            (b"5 5\r\nhello", ProtocolError::Chunk),
+            (b"5\nhello\n0\n\n", ProtocolError::Chunk),
+            (b"5;x\nhello", ProtocolError::Chunk),
+            (b"5\r\nhello0\r\n\r\n", ProtocolError::Chunk),
+            (b"0\r\nX: 1\n\r\n", ProtocolError::Chunk),
+            (b"0\r\n\rX", ProtocolError::Chunk),
+            (b"11111111111111111\r\n", ProtocolError::ChunkSize),
+        ];
+        for (input, error) in table {
+            for step in 1..=input.len() {
+                assert_eq!(decode(input, step), Err(error), "{} by {step}", input.escape_ascii());
+            }
+        }
+    }
+
+    #[test]
+    fn the_largest_size_does_not_overflow() {
+        assert_eq!(decode(b"ffffffffffffffff\r\nabc", 4), Ok((b"abc".to_vec(), 21, false)));
+    }
+
+    #[test]
+    fn extensions_and_trailers_are_bounded() {
+        let mut flood = b"5;".to_vec();
+        flood.resize(OVERHEAD_MAX + 10, b'x');
+        assert_eq!(decode(&flood, 1_000), Err(ProtocolError::ChunkOverhead));
+        let mut flood = b"0\r\n".to_vec();
+        for _ in 0..OVERHEAD_MAX / 4 {
+            flood.extend_from_slice(b"X: 1\r\n");
+        }
+        assert_eq!(decode(&flood, 1_000), Err(ProtocolError::ChunkOverhead));
+    }
+}

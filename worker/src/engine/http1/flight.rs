@@ -1,0 +1,202 @@
+//! One request on one connection, as a state that is polled to its end.
+
+use std::cell::RefCell;
+use std::io::{self, IoSlice};
+use std::task::{Context, Poll};
+
+use barrage_model::outcome::FailureClass;
+
+use super::{Parser, Shared};
+use crate::clock::Stamp;
+use crate::engine::answer::{Answer, Cause, Failure};
+use crate::engine::request::Outgoing;
+use crate::engine::timer::DeadlineTimer;
+use crate::net::wire::{Wire, as_tls};
+
+/// What has happened on a kept connection since its last answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Idle {
+    Quiet,
+    Closed,
+    Noise,
+}
+
+/// Looks, without waiting, whether the server has closed or said something unasked.
+pub(super) fn poll_idle(cx: &mut Context<'_>, wire: &mut Wire, scratch: &RefCell<Box<[u8]>>) -> Idle {
+    match wire.poll_read(cx, &mut scratch.borrow_mut()) {
+        Poll::Pending => Idle::Quiet,
+        Poll::Ready(Ok(0) | Err(_)) => Idle::Closed,
+        Poll::Ready(Ok(_)) => Idle::Noise,
+    }
+}
+
+/// How far the writing has come.
+#[derive(Debug)]
+enum Sending {
+    Not,
+    /// So many bytes of head and body have been taken by the connection.
+    Part(usize),
+    Done,
+    /// The server no longer takes bytes; what it has answered may still be there to read.
+    Broken(io::Error),
+}
+
+/// A request between its first byte out and its last byte in.
+#[derive(Debug)]
+pub(super) struct Flight<'a> {
+    out: &'a Outgoing<'a>,
+    reused: bool,
+    sending: Sending,
+}
+
+impl<'a> Flight<'a> {
+    pub(super) fn new(out: &'a Outgoing<'a>, reused: bool) -> Self {
+        Self {
+            out,
+            reused,
+            sending: Sending::Not,
+        }
+    }
+
+    /// Completes with whether the connection is clean: everything was sent, and nothing came after the answer.
+    pub(super) fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        shared: &Shared,
+        wire: &mut Wire,
+        parser: &mut Parser,
+        timer: &mut DeadlineTimer,
+        answer: &mut Answer,
+    ) -> Poll<Result<bool, Failure>> {
+        let clock = shared.clock;
+        if let Sending::Not = self.sending {
+            let now = clock.now();
+            answer.done_at = now;
+            if let Some(failure) = self.too_late(now) {
+                return Poll::Ready(Err(failure));
+            }
+            answer.sent_at = Some(now);
+            answer.wire_requests = 1;
+            self.sending = Sending::Part(0);
+        }
+        self.poll_send(cx, wire);
+        let mut scratch = shared.scratch.borrow_mut();
+        while let Poll::Ready(read) = wire.poll_read(cx, &mut scratch) {
+            let now = clock.now();
+            answer.done_at = now;
+            let count = match read {
+                Ok(count) => count,
+                Err(error) => return Poll::Ready(Err(self.broken(&error, parser))),
+            };
+            if count == 0 {
+                return Poll::Ready(self.ended(parser));
+            }
+            if answer.timings.first_byte.is_none() {
+                answer.timings.first_byte = answer.sent_at.map(|sent_at| now.since(sent_at));
+            }
+            // Judged by the clock and not by which event came first, so that a stalled generator cannot turn a late answer
+            // into a good one; and an endless answer would never let the timer be asked.
+            if now > self.out.terms.deadline {
+                return Poll::Ready(Err(self.timed_out(parser)));
+            }
+            match parser.feed(&scratch[..count], answer) {
+                Ok(fed) if fed.done => {
+                    let clean = fed.taken == count && matches!(self.sending, Sending::Done);
+                    return Poll::Ready(Ok(clean));
+                }
+                Ok(_) => {}
+                Err(error) => {
+                    let cause = Cause::Failed(FailureClass::Protocol);
+                    return Poll::Ready(Err(Failure::from_error(cause, &error)));
+                }
+            }
+        }
+        if timer.poll(cx, clock, self.out.terms.deadline).is_ready() {
+            answer.done_at = clock.now();
+            return Poll::Ready(Err(self.timed_out(parser)));
+        }
+        Poll::Pending
+    }
+
+    fn too_late(&self, now: Stamp) -> Option<Failure> {
+        let terms = &self.out.terms;
+        if terms.send_by.is_some_and(|send_by| now > send_by) {
+            return Some(Failure::fixed(
+                Cause::Expired,
+                "the grant ended before the request could be sent",
+            ));
+        }
+        (now > terms.deadline).then(|| Failure::fixed(Cause::Timeout, "timed out before the request could be sent"))
+    }
+
+    /// Writes as much as the connection takes; an error is kept until it is known whether an answer arrived all the same.
+    fn poll_send(&mut self, cx: &mut Context<'_>, wire: &mut Wire) {
+        while let Sending::Part(sent) = self.sending {
+            let total = self.out.head.len() + self.out.body.len();
+            let progress = if sent == total {
+                wire.poll_flush(cx).map_ok(|()| None)
+            } else {
+                let body_at = sent.saturating_sub(self.out.head.len());
+                let head = &self.out.head[sent.min(self.out.head.len())..];
+                let parts = [IoSlice::new(head), IoSlice::new(&self.out.body[body_at..])];
+                // An empty slice in front would make some writers report that nothing was taken.
+                wire.poll_write(cx, if head.is_empty() { &parts[1..] } else { &parts })
+                    .map_ok(Some)
+            };
+            self.sending = match progress {
+                Poll::Pending => return,
+                Poll::Ready(Ok(None)) => Sending::Done,
+                Poll::Ready(Ok(Some(0))) => Sending::Broken(io::ErrorKind::WriteZero.into()),
+                Poll::Ready(Ok(Some(count))) => Sending::Part(sent + count),
+                Poll::Ready(Err(error)) => Sending::Broken(error),
+            };
+        }
+    }
+
+    /// The server closed in an orderly way.
+    fn ended(&self, parser: &mut Parser) -> Result<bool, Failure> {
+        if parser.finish() {
+            return Ok(false);
+        }
+        Err(match &self.sending {
+            Sending::Broken(error) => self.broken(error, parser),
+            _ if parser.touched() => {
+                let cause = Cause::Failed(FailureClass::Reset);
+                Failure::fixed(cause, "the server closed the connection in the middle of the answer")
+            }
+            _ => Failure::fixed(self.lost(parser), "the server closed the connection without an answer"),
+        })
+    }
+
+    fn broken(&self, error: &io::Error, parser: &Parser) -> Failure {
+        let cause = if as_tls(error).is_some() {
+            Cause::Failed(FailureClass::Tls)
+        } else {
+            self.lost(parser)
+        };
+        match error.kind() {
+            io::ErrorKind::UnexpectedEof => {
+                Failure::fixed(cause, "the server closed the TLS connection without saying so")
+            }
+            _ => Failure::from_error(cause, error),
+        }
+    }
+
+    fn lost(&self, parser: &Parser) -> Cause {
+        let unanswered = self.reused && !parser.touched();
+        Cause::Failed(if unanswered {
+            FailureClass::ClosedOnReuse
+        } else {
+            FailureClass::Reset
+        })
+    }
+
+    fn timed_out(&self, parser: &Parser) -> Failure {
+        let message = match self.sending {
+            _ if parser.touched() => "timed out while receiving the answer",
+            Sending::Done => "timed out waiting for the answer",
+            _ => "timed out while sending the request",
+        };
+        Failure::fixed(Cause::Timeout, message)
+    }
+}

@@ -1,0 +1,266 @@
+//! The raw HTTP/1.1 engine: one slot's connections, driven from the slot's own task.
+//!
+//! The hot path (a kept connection, a small answer) is one `writev`, one `read`, two clock reads and no allocation: the
+//! request goes out straight from the code that decided to send it, and readiness is awaited only when the socket says so.
+//!
+//! # Invariants
+//!
+//! - A request is written once. Whatever happens to it, it is never sent again.
+//! - A connection goes back to the slot only after a complete answer with nothing behind it; a dropped exchange drops it.
+//! - Memory per slot is bounded by the limits; the read buffer belongs to the shard.
+
+mod chunked;
+mod flight;
+mod parser;
+
+#[cfg(test)]
+mod tests;
+
+use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::task::Poll;
+
+use barrage_model::outcome::FailureClass;
+use barrage_model::plan::{Method, Reuse};
+
+use self::flight::{Flight, Idle};
+pub(crate) use self::parser::Parser;
+pub use self::parser::{Limits, ProtocolError};
+use super::answer::{Answer, Cause, Failure, WireBytes};
+use super::request::Outgoing;
+use super::timer::DeadlineTimer;
+use crate::clock::{Clock, Stamp};
+use crate::net::wire::Wire;
+use crate::net::{Connector, Origin};
+
+/// Bytes that one read can take; shared by all slots of a shard, so it stays in the cache.
+const SCRATCH_BYTES: usize = 64 * 1024;
+/// Connections that one slot keeps, to different origins; beyond that the one unused longest is closed.
+const KEPT_MAX: usize = 16;
+
+/// What happens when a kept connection is found closed by the server before the next request has been written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnIdleClose {
+    /// The request fails as `closed_on_reuse`, as it would have if it had been written a moment earlier.
+    #[default]
+    Report,
+    /// A new connection is made, as most clients do. Nothing had been sent, so nothing is sent twice.
+    Redial,
+}
+
+/// What all slots of one shard share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) clock: Clock,
+    pub(crate) connector: Connector,
+    pub(crate) limits: Limits,
+    pub(crate) reuse: Reuse,
+    pub(crate) on_idle_close: OnIdleClose,
+    scratch: RefCell<Box<[u8]>>,
+    open: Cell<usize>,
+}
+
+impl Shared {
+    pub(crate) fn new(
+        clock: Clock,
+        connector: Connector,
+        limits: Limits,
+        reuse: Reuse,
+        on_idle_close: OnIdleClose,
+    ) -> Self {
+        let scratch = RefCell::new(vec![0; SCRATCH_BYTES].into_boxed_slice());
+        Self {
+            clock,
+            connector,
+            limits,
+            reuse,
+            on_idle_close,
+            scratch,
+            open: Cell::new(0),
+        }
+    }
+
+    /// Connections that are open at this moment, in use or kept, over all slots of the shard.
+    pub(crate) fn open_connections(&self) -> usize {
+        self.open.get()
+    }
+}
+
+/// One connection of a slot.
+#[derive(Debug)]
+struct Connection {
+    wire: Wire,
+    origin: u32,
+    requests: u32,
+    opened_at: Stamp,
+    shared: Rc<Shared>,
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.shared.open.set(self.shared.open.get() - 1);
+    }
+}
+
+/// The engine's state for one slot.
+#[derive(Debug)]
+pub(crate) struct Http1 {
+    shared: Rc<Shared>,
+    kept: Vec<Box<Connection>>,
+    parser: Parser,
+    timer: DeadlineTimer,
+}
+
+impl Http1 {
+    pub(crate) fn new(shared: Rc<Shared>) -> Self {
+        let parser = Parser::new(shared.limits);
+        Self {
+            shared,
+            kept: Vec::new(),
+            parser,
+            timer: DeadlineTimer::default(),
+        }
+    }
+
+    /// Connections that this slot keeps for its next request.
+    pub(crate) fn kept_connections(&self) -> usize {
+        self.kept.len()
+    }
+
+    /// Closes every kept connection.
+    pub(crate) fn close(&mut self) {
+        self.kept.clear();
+    }
+
+    /// Opens a connection and keeps it, so that the first request does not pay for it.
+    pub(crate) async fn warm(&mut self, origin: &Origin, deadline: Stamp, answer: &mut Answer) -> Result<(), Failure> {
+        answer.clear(self.shared.clock.now());
+        if self.kept.iter().all(|kept| kept.origin != origin.index) {
+            let connection = self.connect(origin, deadline, answer).await;
+            answer.done_at = self.shared.clock.now();
+            self.keep(connection?);
+        }
+        Ok(())
+    }
+
+    /// Sends one request and reads its answer.
+    ///
+    /// # Cancel safety
+    /// Dropping the future closes the connection it was using; the slot can go on.
+    pub(crate) async fn exchange(&mut self, out: &Outgoing<'_>, answer: &mut Answer) -> Result<(), Failure> {
+        let began_at = self.shared.clock.now();
+        answer.clear(began_at);
+        let mut connection = match self.take_kept(out.origin, began_at).await {
+            Kept::Ready(connection) => connection,
+            Kept::ClosedWhileIdle if self.shared.on_idle_close == OnIdleClose::Report => {
+                answer.reused = true;
+                answer.done_at = self.shared.clock.now();
+                let cause = Cause::Failed(FailureClass::ClosedOnReuse);
+                return Err(Failure::fixed(
+                    cause,
+                    "the server had closed the kept connection before the request",
+                ));
+            }
+            Kept::ClosedWhileIdle | Kept::None => match self.connect(out.origin, out.terms.deadline, answer).await {
+                Ok(connection) => connection,
+                Err(failure) => {
+                    answer.done_at = self.shared.clock.now();
+                    return Err(failure);
+                }
+            },
+        };
+        answer.reused = connection.requests > 0;
+        let before = if answer.reused { connection.wire.bytes() } else { (0, 0) };
+
+        self.parser
+            .start(out.method == Method::Head, out.terms.keep_body, out.terms.want_headers);
+        let mut flight = Flight::new(out, answer.reused);
+        let result = poll_fn(|cx| {
+            let Self {
+                shared, parser, timer, ..
+            } = self;
+            flight.poll(cx, shared, &mut connection.wire, parser, timer, answer)
+        })
+        .await;
+
+        let (received, sent) = connection.wire.bytes();
+        answer.wire = Some(WireBytes {
+            received: received - before.0,
+            sent: sent - before.1,
+        });
+        connection.requests = connection.requests.saturating_add(1);
+        let clean = result?;
+        if clean && self.parser.keep_alive() && self.may_keep(&connection, answer.done_at) {
+            self.keep(connection);
+        }
+        Ok(())
+    }
+
+    async fn connect(&self, origin: &Origin, deadline: Stamp, answer: &mut Answer) -> Result<Box<Connection>, Failure> {
+        let left = deadline.since(self.shared.clock.now());
+        let timings = &mut answer.timings;
+        let result = tokio::time::timeout(left, self.shared.connector.open(origin, timings)).await;
+        match result {
+            Ok(Ok(wire)) => {
+                self.shared.open.set(self.shared.open.get() + 1);
+                let opened_at = self.shared.clock.now();
+                let shared = Rc::clone(&self.shared);
+                Ok(Box::new(Connection {
+                    wire,
+                    origin: origin.index,
+                    requests: 0,
+                    opened_at,
+                    shared,
+                }))
+            }
+            Ok(Err(error)) => Err(Failure::from_error(Cause::Failed(error.class()), &error)),
+            Err(_) if timings.dns.is_none() => Err(Failure::fixed(Cause::Timeout, "timed out in the name lookup")),
+            Err(_) if timings.connect.is_none() => Err(Failure::fixed(Cause::Timeout, "timed out while connecting")),
+            Err(_) => Err(Failure::fixed(Cause::Timeout, "timed out in the TLS handshake")),
+        }
+    }
+
+    /// Takes the kept connection to `origin` out of the slot, so that nothing but a complete answer brings it back.
+    async fn take_kept(&mut self, origin: &Origin, now: Stamp) -> Kept {
+        let Some(at) = self.kept.iter().position(|kept| kept.origin == origin.index) else {
+            return Kept::None;
+        };
+        let mut connection = self.kept.remove(at);
+        if !self.may_keep(&connection, now) {
+            return Kept::None;
+        }
+        // Costs no system call as long as nothing has happened on the socket since the last answer.
+        let shared = &self.shared;
+        let idle = poll_fn(|cx| Poll::Ready(flight::poll_idle(cx, &mut connection.wire, &shared.scratch))).await;
+        match idle {
+            Idle::Quiet => Kept::Ready(connection),
+            // A connection that was only warmed has answered nothing yet, so there is no reuse to report.
+            Idle::Closed if connection.requests > 0 => Kept::ClosedWhileIdle,
+            // What an earlier answer left behind must never be read as the answer to this request.
+            Idle::Closed | Idle::Noise => Kept::None,
+        }
+    }
+
+    fn may_keep(&self, connection: &Connection, now: Stamp) -> bool {
+        match self.shared.reuse {
+            Reuse::Always => true,
+            Reuse::Never => connection.requests == 0,
+            Reuse::MaxRequests(most) => connection.requests < most,
+            Reuse::MaxAge(age) => now.since(connection.opened_at) < age,
+        }
+    }
+
+    fn keep(&mut self, connection: Box<Connection>) {
+        if self.kept.len() >= KEPT_MAX {
+            self.kept.remove(0);
+        }
+        self.kept.push(connection);
+    }
+}
+
+enum Kept {
+    Ready(Box<Connection>),
+    ClosedWhileIdle,
+    None,
+}

@@ -1,0 +1,422 @@
+//! Incremental parser of one HTTP/1.1 answer: bytes in, an [`Answer`] out. No I/O, no clock.
+//!
+//! What it says depends on the bytes alone, never on how they were split; `engine::fuzz` holds it to that.
+
+use std::mem::MaybeUninit;
+
+use super::chunked::ChunkDecoder;
+use crate::engine::answer::{Answer, HeaderBlock};
+
+/// Header fields of one head.
+const HEADERS_MAX: usize = 256;
+/// Interim (1xx) answers before the final one.
+const INTERIM_MAX: u8 = 32;
+/// What every answer begins with.
+const START: &[u8] = b"HTTP/1.";
+
+/// Upper bounds on what an answer may make us hold or read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes of one head. A longer one is a protocol failure.
+    pub head_bytes: usize,
+    /// Bytes of one body, kept or only counted. A longer one is a protocol failure.
+    pub body_bytes: u64,
+}
+
+impl Default for Limits {
+    /// 64 KiB of head, 64 MiB of body.
+    fn default() -> Self {
+        Self {
+            head_bytes: 64 * 1024,
+            body_bytes: 64 * 1024 * 1024,
+        }
+    }
+}
+
+/// Why the bytes are not an acceptable answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ProtocolError {
+    /// The first line is not a status line of HTTP/1.0 or 1.1.
+    #[error("the answer does not begin like HTTP/1.1")]
+    NotHttp,
+    /// The head is malformed.
+    #[error("malformed answer head: {0}")]
+    Head(httparse::Error),
+    /// The head is over its limit.
+    #[error("the answer's head is too large")]
+    HeadTooLarge,
+    /// The status is not between 100 and 999.
+    #[error("the answer's status is out of range")]
+    Status,
+    /// 101 without having asked for another protocol.
+    #[error("the server switched protocols without being asked")]
+    Switched,
+    /// 1xx answers without end.
+    #[error("too many interim answers")]
+    Interim,
+    /// Not a number, or more than one.
+    #[error("invalid or repeated content-length")]
+    ContentLength,
+    /// Both `Transfer-Encoding` and `Content-Length`, or `Transfer-Encoding` in HTTP/1.0.
+    #[error("contradicting transfer-encoding and content-length")]
+    Framing,
+    /// `chunked` twice.
+    #[error("invalid transfer-encoding")]
+    TransferEncoding,
+    /// The body is over its limit.
+    #[error("the answer's body is over the limit")]
+    BodyTooLarge,
+    /// The chunked framing is broken.
+    #[error("malformed chunked body")]
+    Chunk,
+    /// A chunk's size has more than 16 digits.
+    #[error("chunk size is too large")]
+    ChunkSize,
+    /// Extensions or trailers without end.
+    #[error("too many bytes of chunk extensions and trailers")]
+    ChunkOverhead,
+}
+
+#[derive(Debug)]
+enum State {
+    Head,
+    Length(u64),
+    Chunked(ChunkDecoder),
+    UntilClose,
+    Done,
+}
+
+/// What one call of [`Parser::feed`] did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Fed {
+    /// Bytes that belong to this answer; fewer than given only when it is done.
+    pub(crate) taken: usize,
+    /// The answer is complete.
+    pub(crate) done: bool,
+}
+
+/// The parser of one slot, started anew for each request.
+#[derive(Debug)]
+pub(crate) struct Parser {
+    limits: Limits,
+    state: State,
+    /// An incomplete head; empty as long as heads arrive in one piece.
+    carry: Vec<u8>,
+    /// Where the search for the end of the head in `carry` goes on.
+    searched: usize,
+    status_line_checked: bool,
+    interim: u8,
+    to_head: bool,
+    keep_body: bool,
+    want_headers: bool,
+    touched: bool,
+    keep_alive: bool,
+}
+
+/// What a head says about the message that follows.
+#[derive(Debug, Default)]
+struct Framing {
+    status: u16,
+    http_1_0: bool,
+    length: Option<u64>,
+    transfer_encoding: bool,
+    chunked: bool,
+    says_close: bool,
+    says_keep_alive: bool,
+}
+
+impl Parser {
+    pub(crate) fn new(limits: Limits) -> Self {
+        Self {
+            limits,
+            state: State::Done,
+            carry: Vec::new(),
+            searched: 0,
+            status_line_checked: false,
+            interim: 0,
+            to_head: false,
+            keep_body: false,
+            want_headers: false,
+            touched: false,
+            keep_alive: false,
+        }
+    }
+
+    /// Awaits the answer to the next request. `to_head`: the request's method was HEAD.
+    pub(crate) fn start(&mut self, to_head: bool, keep_body: bool, want_headers: bool) {
+        self.state = State::Head;
+        self.begin_head();
+        self.interim = 0;
+        self.to_head = to_head;
+        self.keep_body = keep_body;
+        self.want_headers = want_headers;
+        self.touched = false;
+        self.keep_alive = false;
+    }
+
+    /// Whether any byte has arrived since the start.
+    pub(crate) fn touched(&self) -> bool {
+        self.touched
+    }
+
+    /// Whether the complete answer leaves the connection open for another request.
+    pub(crate) fn keep_alive(&self) -> bool {
+        self.keep_alive
+    }
+
+    /// Takes the next bytes.
+    pub(crate) fn feed(&mut self, input: &[u8], answer: &mut Answer) -> Result<Fed, ProtocolError> {
+        self.touched |= !input.is_empty();
+        let mut at = 0;
+        loop {
+            let rest = &input[at..];
+            match &mut self.state {
+                State::Done => return Ok(Fed { taken: at, done: true }),
+                _ if rest.is_empty() => return Ok(Fed { taken: at, done: false }),
+                State::Head => at += self.head(rest, answer)?,
+                State::Length(left) => {
+                    let count = usize::try_from(*left).unwrap_or(usize::MAX).min(rest.len());
+                    *left -= count as u64;
+                    if *left == 0 {
+                        self.state = State::Done;
+                    }
+                    store(answer, &rest[..count], self.keep_body, self.limits)?;
+                    at += count;
+                }
+                State::Chunked(decoder) => {
+                    let (keep, limits) = (self.keep_body, self.limits);
+                    at += decoder.feed(rest, |data| store(answer, data, keep, limits))?;
+                    if decoder.ended() {
+                        self.state = State::Done;
+                    }
+                }
+                State::UntilClose => {
+                    store(answer, rest, self.keep_body, self.limits)?;
+                    at = input.len();
+                }
+            }
+        }
+    }
+
+    /// The server has closed in an orderly way. Returns whether that completes the answer.
+    pub(crate) fn finish(&mut self) -> bool {
+        if matches!(self.state, State::UntilClose) {
+            self.state = State::Done;
+        }
+        matches!(self.state, State::Done)
+    }
+
+    /// Takes bytes of a head and says how many; the state changes when it is complete.
+    fn head(&mut self, input: &[u8], answer: &mut Answer) -> Result<usize, ProtocolError> {
+        if self.carry.is_empty()
+            && input.starts_with(START)
+            && let Ok(Some((taken, framing))) = self.parse(input, answer)
+            && taken <= self.limits.head_bytes
+        {
+            self.apply(&framing?, answer)?;
+            return Ok(taken);
+        }
+        // In pieces, or wrong: every decision below looks at the bytes from the beginning of the head, not at the pieces.
+        let before = self.carry.len();
+        let room = self.limits.head_bytes.saturating_sub(before).min(input.len());
+        self.carry.extend_from_slice(&input[..room]);
+        self.check_start()?;
+        let Some(end) = self.find_end() else {
+            let full = self.carry.len() >= self.limits.head_bytes;
+            return if full {
+                Err(ProtocolError::HeadTooLarge)
+            } else {
+                Ok(room)
+            };
+        };
+        let carry = std::mem::take(&mut self.carry);
+        let parsed = self.parse(&carry[..end], answer);
+        self.carry = carry;
+        match parsed.map_err(ProtocolError::Head)? {
+            Some((taken, framing)) if taken == end => self.apply(&framing?, answer)?,
+            _ => return Err(ProtocolError::Head(httparse::Error::Token)),
+        }
+        Ok(end - before)
+    }
+
+    /// Whatever does not speak HTTP is found out by its first line; waiting for an empty line could take for ever.
+    fn check_start(&mut self) -> Result<(), ProtocolError> {
+        if self.status_line_checked {
+            return Ok(());
+        }
+        let known = self.carry.len().min(START.len());
+        if self.carry[..known] != START[..known] {
+            return Err(ProtocolError::NotHttp);
+        }
+        if let Some(line_end) = self.carry.iter().position(|byte| *byte == b'\n') {
+            let mut response = httparse::Response::new(&mut []);
+            response
+                .parse(&self.carry[..=line_end])
+                .map_err(|_| ProtocolError::NotHttp)?;
+            self.status_line_checked = true;
+        }
+        Ok(())
+    }
+
+    /// The length of the head in `carry`, its empty line included.
+    fn find_end(&mut self) -> Option<usize> {
+        let bytes = &self.carry;
+        while let Some(found) = bytes[self.searched..].iter().position(|byte| *byte == b'\n') {
+            let line_end = self.searched + found;
+            match &bytes[line_end + 1..] {
+                [b'\n', ..] => return Some(line_end + 2),
+                [b'\r', b'\n', ..] => return Some(line_end + 3),
+                [] | [b'\r'] => {
+                    self.searched = line_end;
+                    return None;
+                }
+                _ => self.searched = line_end + 1,
+            }
+        }
+        self.searched = bytes.len();
+        None
+    }
+
+    /// Parses a head; `None` = incomplete. The inner result says whether a well-formed head is also acceptable.
+    fn parse(
+        &self,
+        input: &[u8],
+        answer: &mut Answer,
+    ) -> Result<Option<(usize, Result<Framing, ProtocolError>)>, httparse::Error> {
+        let mut fields = [const { MaybeUninit::uninit() }; HEADERS_MAX];
+        let mut response = httparse::Response::new(&mut []);
+        let parsed =
+            httparse::ParserConfig::default().parse_response_with_uninit_headers(&mut response, input, &mut fields)?;
+        let httparse::Status::Complete(taken) = parsed else {
+            return Ok(None);
+        };
+        let kept = self.want_headers.then_some(&mut answer.headers);
+        Ok(Some((taken, Framing::read(&response, kept))))
+    }
+
+    fn apply(&mut self, framing: &Framing, answer: &mut Answer) -> Result<(), ProtocolError> {
+        self.begin_head();
+        match framing.status {
+            101 => return Err(ProtocolError::Switched),
+            100..=199 => {
+                self.interim += 1;
+                return if self.interim > INTERIM_MAX {
+                    Err(ProtocolError::Interim)
+                } else {
+                    Ok(())
+                };
+            }
+            _ => {}
+        }
+        answer.status = framing.status;
+        self.keep_alive = !framing.says_close && (framing.says_keep_alive || !framing.http_1_0);
+        self.state = if self.to_head || matches!(framing.status, 204 | 304) {
+            State::Done
+        } else if framing.chunked {
+            State::Chunked(ChunkDecoder::new())
+        } else if let (false, Some(length)) = (framing.transfer_encoding, framing.length) {
+            match length {
+                0 => State::Done,
+                _ if length > self.limits.body_bytes => return Err(ProtocolError::BodyTooLarge),
+                _ => State::Length(length),
+            }
+        } else {
+            self.keep_alive = false;
+            State::UntilClose
+        };
+        Ok(())
+    }
+
+    fn begin_head(&mut self) {
+        self.carry.clear();
+        self.searched = 0;
+        self.status_line_checked = false;
+    }
+}
+
+impl Framing {
+    fn read(response: &httparse::Response<'_, '_>, kept: Option<&mut HeaderBlock>) -> Result<Self, ProtocolError> {
+        // A complete head has a code and a version.
+        let status = response.code.unwrap_or(0);
+        if !(100..=999).contains(&status) {
+            return Err(ProtocolError::Status);
+        }
+        let mut framing = Self {
+            status,
+            http_1_0: response.version == Some(0),
+            ..Self::default()
+        };
+        for field in response.headers.iter() {
+            framing.field(field.name, field.value)?;
+        }
+        if framing.transfer_encoding && (framing.length.is_some() || framing.http_1_0) {
+            return Err(ProtocolError::Framing);
+        }
+        if let Some(kept) = kept
+            && status >= 200
+        {
+            kept.clear();
+            for field in response.headers.iter() {
+                kept.push(field.name, field.value);
+            }
+        }
+        Ok(framing)
+    }
+
+    fn field(&mut self, name: &str, value: &[u8]) -> Result<(), ProtocolError> {
+        // The lengths tell nearly all fields apart without looking at a letter.
+        match name.len() {
+            10 if name.eq_ignore_ascii_case("connection") => {
+                for token in tokens(value) {
+                    self.says_close |= token.eq_ignore_ascii_case(b"close");
+                    self.says_keep_alive |= token.eq_ignore_ascii_case(b"keep-alive");
+                }
+            }
+            14 if name.eq_ignore_ascii_case("content-length") => {
+                let length = decimal(value).ok_or(ProtocolError::ContentLength)?;
+                if self.length.replace(length).is_some() {
+                    return Err(ProtocolError::ContentLength);
+                }
+            }
+            17 if name.eq_ignore_ascii_case("transfer-encoding") => {
+                self.transfer_encoding = true;
+                for token in tokens(value) {
+                    // Only the last coding may be chunked; before that the body's end would be known twice.
+                    if self.chunked {
+                        return Err(ProtocolError::TransferEncoding);
+                    }
+                    self.chunked = token.eq_ignore_ascii_case(b"chunked");
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+fn tokens(value: &[u8]) -> impl Iterator<Item = &[u8]> {
+    value
+        .split(|byte| *byte == b',')
+        .map(<[u8]>::trim_ascii)
+        .filter(|token| !token.is_empty())
+}
+
+/// Digits only, as the grammar has it: no sign, no space, no list.
+fn decimal(value: &[u8]) -> Option<u64> {
+    if value.is_empty() || !value.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    std::str::from_utf8(value).ok()?.parse().ok()
+}
+
+fn store(answer: &mut Answer, data: &[u8], keep: bool, limits: Limits) -> Result<(), ProtocolError> {
+    let total = answer.body_bytes_in.saturating_add(data.len() as u64);
+    if total > limits.body_bytes {
+        return Err(ProtocolError::BodyTooLarge);
+    }
+    answer.body_bytes_in = total;
+    if keep {
+        answer.body.extend_from_slice(data);
+    }
+    Ok(())
+}

@@ -1,0 +1,23 @@
+//! Sends requests and reads answers: an enum of engines, one set per slot.
+//!
+//! An engine runs on its shard's current-thread runtime; nothing in it is shared with another thread but the resolver.
+//!
+//! # Invariants
+//!
+//! - No engine sends a request again behind the ledger's back; a hop of a redirect is counted in `wire_requests`.
+//! - `sent_at` is read just before the first byte is written, and only after the end of the grant has been checked.
+//! - Whatever a server sends, memory and time are bounded, and the failure has exactly one class.
+
+pub mod answer;
+mod browser;
+pub mod fuzz;
+pub mod http1;
+pub mod request;
+mod set;
+mod timer;
+
+pub use self::answer::{Answer, Cause, Failure, HeaderBlock, WireBytes};
+pub use self::http1::{Limits, OnIdleClose, ProtocolError};
+pub use self::request::{FullRequest, Outgoing, Request, Terms};
+pub use self::set::{EngineOptions, EngineSet, EngineShared};
+pub use crate::net::{Origin, Timings};

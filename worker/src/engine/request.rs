@@ -1,0 +1,64 @@
+//! What an engine is asked to do.
+
+use barrage_model::plan::Method;
+
+use crate::clock::Stamp;
+use crate::net::Origin;
+
+/// What every request says, whichever engine sends it.
+#[derive(Clone, Copy, Debug)]
+pub struct Terms {
+    /// Keep the body for checks and extracts; otherwise it is only counted.
+    pub keep_body: bool,
+    /// Keep the headers of the final answer.
+    pub want_headers: bool,
+    /// When the step counts as timed out; connecting is part of it.
+    pub deadline: Stamp,
+    /// The end of the grant: a request whose first byte could not be written before is not sent at all. `None` = no end.
+    pub send_by: Option<Stamp>,
+}
+
+/// A request for the `http1` engine, borrowed from the slot's buffers, so that a static request costs no formatting.
+#[derive(Clone, Copy, Debug)]
+pub struct Outgoing<'a> {
+    /// The complete HTTP/1.1 head, final empty line included; sent as it is.
+    pub head: &'a [u8],
+    /// The body, framed as the head says.
+    pub body: &'a [u8],
+    /// The method in `head`: it decides whether the answer has a body.
+    pub method: Method,
+    /// Where to send it.
+    pub origin: &'a Origin,
+    /// Deadlines and what to keep.
+    pub terms: Terms,
+}
+
+/// A request for the `reqwest` engine, which may follow redirects.
+#[derive(Clone, Copy, Debug)]
+pub struct FullRequest<'a> {
+    /// The method of the first request; redirects change it as browsers do.
+    pub method: Method,
+    /// The absolute URL.
+    pub url: &'a str,
+    /// The headers; `host`, `content-length` and cookies are added when absent.
+    pub headers: &'a http::HeaderMap,
+    /// The body, empty for none.
+    pub body: &'a [u8],
+    /// Speak HTTP/2: with prior knowledge in the clear, by ALPN under TLS. Otherwise the server chooses under TLS.
+    pub http2: bool,
+    /// Ask for compressed answers and undo the compression.
+    pub decompress: bool,
+    /// Redirects to follow at most; the answer after the last one counts, even when it redirects again.
+    pub redirects: u16,
+    /// Deadlines and what to keep.
+    pub terms: Terms,
+}
+
+/// A request together with the engine that it is for.
+#[derive(Clone, Copy, Debug)]
+pub enum Request<'a> {
+    /// The raw HTTP/1.1 engine.
+    Http1(Outgoing<'a>),
+    /// The full client.
+    Full(FullRequest<'a>),
+}

@@ -1,0 +1,184 @@
+//! The engines of one slot, and what the slots of a shard share.
+
+use std::cell::Cell;
+use std::net::IpAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use barrage_model::plan::Reuse;
+use rustls::ClientConfig;
+use url::Url;
+
+use super::answer::{Answer, Failure};
+use super::browser::Browser;
+use super::http1::{Http1, Limits, OnIdleClose, Shared};
+use super::request::Request;
+use crate::clock::{Clock, Stamp};
+use crate::net::{Connector, Origin, Resolver};
+
+/// How the engines of a run behave.
+#[derive(Clone, Debug)]
+pub struct EngineOptions {
+    /// Bounds on answers.
+    pub limits: Limits,
+    /// How long connections are used.
+    pub reuse: Reuse,
+    /// What an idle close means to the `http1` engine.
+    pub on_idle_close: OnIdleClose,
+    /// Local addresses to connect from, in turn (the full client: one per slot); empty leaves the choice to the system.
+    pub sources: Vec<IpAddr>,
+    /// Keep the cookies of a user; full client only.
+    pub cookies: bool,
+    /// Proxy for every request, `http://host:port`; full client only.
+    pub proxy: Option<String>,
+}
+
+impl Default for EngineOptions {
+    fn default() -> Self {
+        Self {
+            limits: Limits::default(),
+            reuse: Reuse::Always,
+            on_idle_close: OnIdleClose::default(),
+            sources: Vec::new(),
+            cookies: false,
+            proxy: None,
+        }
+    }
+}
+
+/// What all slots of one shard share. Made on the shard's own thread.
+#[derive(Debug)]
+pub struct EngineShared {
+    raw: Rc<Shared>,
+    options: EngineOptions,
+    resolver: Arc<Resolver>,
+    tls: Arc<ClientConfig>,
+    next_source: Cell<usize>,
+}
+
+impl EngineShared {
+    /// The shard's part of a run; the resolver and the TLS settings are shared by all shards.
+    pub fn new(clock: Clock, resolver: Arc<Resolver>, tls: Arc<ClientConfig>, options: EngineOptions) -> Rc<Self> {
+        let sources = options.sources.clone();
+        let connector = Connector::new(clock, Arc::clone(&resolver), Arc::clone(&tls), sources);
+        let raw = Rc::new(Shared::new(
+            clock,
+            connector,
+            options.limits,
+            options.reuse,
+            options.on_idle_close,
+        ));
+        Rc::new(Self {
+            raw,
+            options,
+            resolver,
+            tls,
+            next_source: Cell::new(0),
+        })
+    }
+
+    /// Connections of the `http1` engine that are open at this moment, over all slots of the shard. The full client
+    /// does not tell.
+    pub fn open_connections(&self) -> usize {
+        self.raw.open_connections()
+    }
+
+    pub(super) fn clock(&self) -> Clock {
+        self.raw.clock
+    }
+
+    pub(super) fn options(&self) -> &EngineOptions {
+        &self.options
+    }
+
+    pub(super) fn resolver(&self) -> &Arc<Resolver> {
+        &self.resolver
+    }
+
+    pub(super) fn tls(&self) -> &Arc<ClientConfig> {
+        &self.tls
+    }
+
+    pub(super) fn next_source(&self) -> Option<IpAddr> {
+        let turn = self.next_source.get();
+        self.next_source.set(turn.wrapping_add(1));
+        let sources = &self.options.sources;
+        (!sources.is_empty()).then(|| sources[turn % sources.len()])
+    }
+}
+
+/// The engines and connections of one slot.
+#[derive(Debug)]
+pub struct EngineSet {
+    shared: Rc<EngineShared>,
+    http1: Http1,
+    /// Made when a step first needs it: most runs never do.
+    browser: Option<Box<Browser>>,
+}
+
+impl EngineSet {
+    /// A slot without connections.
+    pub fn new(shared: &Rc<EngineShared>) -> Self {
+        Self {
+            shared: Rc::clone(shared),
+            http1: Http1::new(Rc::clone(&shared.raw)),
+            browser: None,
+        }
+    }
+
+    /// Sends one request and reads its answer into `answer`, whose buffers are used again.
+    ///
+    /// The request is sent at most once, whatever happens. Times and byte counts are in `answer` also after a failure.
+    ///
+    /// # Errors
+    /// [`Failure`] with exactly one cause; the connection is closed.
+    ///
+    /// # Cancel safety
+    /// Dropping the future closes the connection it was using. What had been sent is not known then.
+    pub async fn exchange(&mut self, request: &Request<'_>, answer: &mut Answer) -> Result<(), Failure> {
+        match request {
+            Request::Http1(out) => self.http1.exchange(out, answer).await,
+            Request::Full(out) => {
+                let browser = self
+                    .browser
+                    .get_or_insert_with(|| Box::new(Browser::new(Rc::clone(&self.shared))));
+                // In a box, so that the large future of the full client is not part of every slot's.
+                Box::pin(browser.exchange(out, answer)).await
+            }
+        }
+    }
+
+    /// Opens a connection of the `http1` engine ahead of the first request; does nothing when one is kept already.
+    ///
+    /// # Errors
+    /// As [`EngineSet::exchange`], with the classes `dns`, `connect`, `tls` or a timeout.
+    pub async fn warm(&mut self, origin: &Origin, deadline: Stamp, answer: &mut Answer) -> Result<(), Failure> {
+        self.http1.warm(origin, deadline, answer).await
+    }
+
+    /// Makes the slot a new user: cookies are forgotten, connections stay.
+    pub fn reset_user(&mut self) {
+        if let Some(browser) = &self.browser {
+            browser.forget_cookies();
+        }
+    }
+
+    /// The `Cookie` header that the full client would send to `url`.
+    pub fn cookies(&self, url: &Url) -> Option<Vec<u8>> {
+        let cookies = self.browser.as_ref()?.cookies(url)?;
+        Some(cookies.as_bytes().to_vec())
+    }
+
+    /// Connections that the `http1` engine keeps for this slot's next requests.
+    pub fn open_connections(&self) -> usize {
+        self.http1.kept_connections()
+    }
+
+    /// Closes every connection of the slot that is not in use.
+    pub fn close(&mut self) {
+        self.http1.close();
+        if let Some(browser) = &mut self.browser {
+            browser.close();
+        }
+    }
+}

@@ -1,0 +1,14 @@
+//! From an origin to an open connection: names, sockets, TLS.
+//!
+//! Nothing here retries a request or hides a failure: each phase reports its own error and its own duration.
+
+pub mod connect;
+pub mod origin;
+pub mod resolver;
+pub mod tls;
+pub(crate) mod wire;
+
+pub use connect::{ConnectError, Connector, Timings};
+pub use origin::{Origin, OriginError, Scheme};
+pub use resolver::{ResolveError, Resolver};
+pub use tls::{TlsError, TlsOptions};

@@ -16,3 +16,4 @@ pub mod clock;
 pub mod engine;
 pub mod net;
 pub mod recorder;
+pub mod shard;

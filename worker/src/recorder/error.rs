@@ -11,7 +11,11 @@ const MESSAGE_BYTES_MAX: usize = 200;
 
 /// Whether another sample of this kind adds to the list.
 pub(super) fn is_rare(errors: &[ErrorSample], step: StepId, class: Option<FailureClass>) -> bool {
-    errors.iter().filter(|error| error.step == step && error.class == class).count() < SAME_KIND_MAX
+    errors
+        .iter()
+        .filter(|error| error.step == step && error.class == class)
+        .count()
+        < SAME_KIND_MAX
 }
 
 /// The message, cut after 200 bytes at a character's end.

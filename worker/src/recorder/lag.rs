@@ -8,14 +8,17 @@ const BUCKETS: usize = 41 * PER_OCTAVE as usize;
 
 /// The lags of one interval.
 #[derive(Clone, Debug)]
-pub struct Lags {
+pub(super) struct Lags {
     counts: Box<[u32; BUCKETS]>,
     total: u64,
 }
 
 impl Lags {
     pub(super) fn new() -> Self {
-        Self { counts: Box::new([0; BUCKETS]), total: 0 }
+        Self {
+            counts: Box::new([0; BUCKETS]),
+            total: 0,
+        }
     }
 
     pub(super) fn record(&mut self, lag: Duration) {

@@ -83,9 +83,18 @@ impl Shape {
     /// The dimensions that a plan needs.
     pub fn of(plan: &Plan) -> Self {
         Self {
-            steps: plan.named_steps().iter().map(|step| step.id.0 as usize + 1).max().unwrap_or(0),
+            steps: plan
+                .named_steps()
+                .iter()
+                .map(|step| step.id.0 as usize + 1)
+                .max()
+                .unwrap_or(0),
             scenarios: plan.scenarios.len(),
-            scheduled: plan.loads.iter().map(|load| !matches!(load.model, LoadModel::Users(_))).collect(),
+            scheduled: plan
+                .loads
+                .iter()
+                .map(|load| !matches!(load.model, LoadModel::Users(_)))
+                .collect(),
         }
     }
 }
@@ -105,7 +114,9 @@ struct Totals {
 impl Totals {
     fn open(&self) -> Open {
         Open {
-            waiting: self.scheduled.saturating_sub(self.started_scheduled.saturating_add(self.dropped)),
+            waiting: self
+                .scheduled
+                .saturating_sub(self.started_scheduled.saturating_add(self.dropped)),
             in_progress: self.started.saturating_sub(self.iterations_ended),
             in_flight: self.sent.saturating_sub(self.steps_ended),
         }
@@ -130,7 +141,15 @@ impl Recorder {
     /// A recorder for a run that begins at `start`. With a sink, every single sample is written to it as well.
     pub fn new(shape: Shape, start: Stamp, trace: Option<TraceSink>) -> Self {
         let intervals = VecDeque::from([Interval::new(&shape)]);
-        Self { shape, start, first: 0, intervals, latest: 0, totals: Totals::default(), trace: trace.map(Trace::new) }
+        Self {
+            shape,
+            start,
+            first: 0,
+            intervals,
+            latest: 0,
+            totals: Totals::default(),
+            trace: trace.map(Trace::new),
+        }
     }
 
     /// Counts a step that is due to be sent.
@@ -163,7 +182,9 @@ impl Recorder {
         let at = self.position(sample.done_at);
         let group = sample.outcome.group();
         let key = (Subject::Step(sample.step), group, sample.tag, sample.segment);
-        let Some(cells) = self.intervals[at].step(sample.step, sample.tag, sample.segment) else { return };
+        let Some(cells) = self.intervals[at].step(sample.step, sample.tag, sample.segment) else {
+            return;
+        };
         cells.counts.end(sample.outcome);
         cells.counts.wire_requests += u64::from(sample.wire_requests);
         cells.counts.body_bytes_in += sample.body_bytes_in;
@@ -198,7 +219,11 @@ impl Recorder {
         let latency = done_at.since(due);
         if let Some(cells) = self.intervals[at].step(step, TagId(0), segment) {
             cells.sketches.record(Measure::Response, group, latency);
-            self.trace_one(Measure::Response, (Subject::Step(step), group, TagId(0), segment), latency);
+            self.trace_one(
+                Measure::Response,
+                (Subject::Step(step), group, TagId(0), segment),
+                latency,
+            );
         }
     }
 
@@ -215,7 +240,9 @@ impl Recorder {
     pub fn iteration_started(&mut self, start: &IterationStarted) {
         let at = self.position(start.at);
         let interval = &mut self.intervals[at];
-        let Some(counts) = interval.iteration(start.load, start.scenario, start.segment) else { return };
+        let Some(counts) = interval.iteration(start.load, start.scenario, start.segment) else {
+            return;
+        };
         counts.started += 1;
         interval.own_lag.record(start.own_lag);
         let (group, lag) = (OutcomeGroup::Ok, start.at.since(start.due));
@@ -237,7 +264,9 @@ impl Recorder {
     ) {
         let at = self.position(done_at);
         let interval = &mut self.intervals[at];
-        let Some(counts) = interval.iteration(load, scenario, segment) else { return };
+        let Some(counts) = interval.iteration(load, scenario, segment) else {
+            return;
+        };
         counts.end(end);
         let group = match end {
             IterationEnd::Completed => OutcomeGroup::Ok,
@@ -247,7 +276,11 @@ impl Recorder {
         let latency = done_at.since(due);
         if let Some(sketches) = interval.scenario(scenario, segment) {
             sketches.record(Measure::Iteration, group, latency);
-            self.trace_one(Measure::Iteration, (Subject::Scenario(scenario), group, TagId(0), segment), latency);
+            self.trace_one(
+                Measure::Iteration,
+                (Subject::Scenario(scenario), group, TagId(0), segment),
+                latency,
+            );
         }
     }
 
@@ -256,18 +289,26 @@ impl Recorder {
     pub fn dropped(&mut self, drop: &Dropped) {
         let at = self.position(drop.at);
         let interval = &mut self.intervals[at];
-        let Some(counts) = interval.iteration(drop.load, drop.scenario, drop.segment) else { return };
+        let Some(counts) = interval.iteration(drop.load, drop.scenario, drop.segment) else {
+            return;
+        };
         counts.drop(drop.reason, 1);
         let (group, tag, age) = (OutcomeGroup::Censored, TagId(0), drop.at.since(drop.due));
         if let Some(sketches) = interval.scenario(drop.scenario, drop.segment) {
             sketches.record(Measure::Iteration, group, age);
         }
-        let cells = drop.first_step.and_then(|step| interval.step(step, tag, drop.segment).map(|cells| (step, cells)));
+        let cells = drop
+            .first_step
+            .and_then(|step| interval.step(step, tag, drop.segment).map(|cells| (step, cells)));
         if let Some((step, cells)) = cells {
             cells.sketches.record(Measure::Response, group, age);
             self.trace_one(Measure::Response, (Subject::Step(step), group, tag, drop.segment), age);
         }
-        self.trace_one(Measure::Iteration, (Subject::Scenario(drop.scenario), group, tag, drop.segment), age);
+        self.trace_one(
+            Measure::Iteration,
+            (Subject::Scenario(drop.scenario), group, tag, drop.segment),
+            age,
+        );
     }
 
     /// The run time of an instant.
@@ -307,7 +348,9 @@ impl Recorder {
 
     fn position(&mut self, at: Stamp) -> usize {
         let number = whole_us(at.since(self.start)) / INTERVAL_US;
-        let position = number.saturating_sub(u64::from(self.first)).min(OPEN_INTERVALS_MAX as u64 - 1) as usize;
+        let position = number
+            .saturating_sub(u64::from(self.first))
+            .min(OPEN_INTERVALS_MAX as u64 - 1) as usize;
         while self.intervals.len() <= position {
             self.intervals.push_back(Interval::new(&self.shape));
         }

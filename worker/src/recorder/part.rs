@@ -1,6 +1,7 @@
 //! What a shard hands to the control side for one interval, and how the shards' parts become one delta.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use barrage_model::delta::{
     Delta, ERROR_SAMPLES_MAX, ErrorSample, Health, IterationRow, Measure, Progress, SketchKey, SketchRow, StepRow,
@@ -34,7 +35,15 @@ pub struct Part {
 
 impl Part {
     pub(super) fn new(interval: u32, counts: Interval, open: Open, progress: Vec<Progress>) -> Self {
-        Self { interval, open, progress, poll_delay_max_us: 0, connections: 0, slots: 0, counts }
+        Self {
+            interval,
+            open,
+            progress,
+            poll_delay_max_us: 0,
+            connections: 0,
+            slots: 0,
+            counts,
+        }
     }
 }
 
@@ -87,7 +96,11 @@ impl Merged {
             let segment = cells.segment;
             for (at, counts) in cells.iterations.into_iter().enumerate() {
                 if counts != IterationCounts::default() {
-                    let key = (LoadId((at / scenarios) as u16), ScenarioId((at % scenarios) as u16), segment);
+                    let key = (
+                        LoadId((at / scenarios) as u16),
+                        ScenarioId((at % scenarios) as u16),
+                        segment,
+                    );
                     self.iterations.entry(key).or_default().add(&counts);
                 }
             }
@@ -96,7 +109,11 @@ impl Merged {
                 self.add_sketches(sketches.into_iter(), subject, TagId(0), segment);
             }
             for (step, tags) in cells.steps.into_iter().enumerate() {
-                for (tag, cells) in tags.into_iter().enumerate().filter_map(|(tag, cell)| Some((tag, cell?))) {
+                for (tag, cells) in tags
+                    .into_iter()
+                    .enumerate()
+                    .filter_map(|(tag, cell)| Some((tag, cell?)))
+                {
                     let (step, tag) = (StepId(step as u32), TagId(tag as u16));
                     if cells.counts != StepCounts::default() {
                         self.steps.entry((step, tag, segment)).or_default().add(&cells.counts);
@@ -119,10 +136,27 @@ impl Merged {
             interval: self.interval,
             last,
             iterations: rows
-                .map(|((load, scenario, segment), counts)| IterationRow { load, scenario, segment, counts })
+                .map(|((load, scenario, segment), counts)| IterationRow {
+                    load,
+                    scenario,
+                    segment,
+                    counts,
+                })
                 .collect(),
-            steps: steps.map(|((step, tag, segment), counts)| StepRow { step, tag, segment, counts }).collect(),
-            sketches: sketches.map(|(key, sketch)| SketchRow { key, sketch: sketch.pack() }).collect(),
+            steps: steps
+                .map(|((step, tag, segment), counts)| StepRow {
+                    step,
+                    tag,
+                    segment,
+                    counts,
+                })
+                .collect(),
+            sketches: sketches
+                .map(|(key, sketch)| SketchRow {
+                    key,
+                    sketch: sketch.pack(),
+                })
+                .collect(),
             open: self.open,
             progress: self.progress,
             errors: self.errors,
@@ -144,12 +178,21 @@ impl Merged {
         segment: SegmentId,
     ) {
         for (measure, group, sketch) in sketches {
-            let key = SketchKey { subject, measure, group, tag, segment };
+            let key = SketchKey {
+                subject,
+                measure,
+                group,
+                tag,
+                segment,
+            };
             match self.sketches.entry(key) {
-                std::collections::btree_map::Entry::Vacant(place) => {
+                Entry::Vacant(place) => {
                     place.insert(sketch);
                 }
-                std::collections::btree_map::Entry::Occupied(mut sum) => sum.get_mut().merge(&sketch.pack()),
+                Entry::Occupied(mut sum) => {
+                    let merged = sum.get_mut().merge(&sketch.pack());
+                    merged.expect("the samples of a few intervals stay far below the limit of a sketch");
+                }
             }
         }
     }

@@ -18,7 +18,9 @@ pub(super) struct Sketches([[Option<Box<Sketch>>; OutcomeGroup::ALL.len()]; Meas
 
 impl Sketches {
     pub(super) fn record(&mut self, measure: Measure, group: OutcomeGroup, latency: Duration) {
-        self.0[measure.index()][group.index()].get_or_insert_default().record(super::whole_us(latency));
+        self.0[measure.index()][group.index()]
+            .get_or_insert_default()
+            .record(super::whole_us(latency));
     }
 
     pub(super) fn into_iter(self) -> impl Iterator<Item = (Measure, OutcomeGroup, Sketch)> {
@@ -135,7 +137,12 @@ impl Interval {
         let mut scenarios = Vec::new();
         scenarios.resize_with(self.scenario_count, Sketches::default);
         let iterations = vec![IterationCounts::default(); self.loads * self.scenario_count];
-        self.segments.push(SegmentCells { segment, iterations, scenarios, steps });
+        self.segments.push(SegmentCells {
+            segment,
+            iterations,
+            scenarios,
+            steps,
+        });
         let last = self.segments.len() - 1;
         &mut self.segments[last]
     }

@@ -5,7 +5,11 @@ use barrage_model::outcome::FailureClass;
 const SEGMENT: SegmentId = SegmentId(3);
 
 fn shape() -> Shape {
-    Shape { steps: 2, scenarios: 2, scheduled: vec![true, false] }
+    Shape {
+        steps: 2,
+        scenarios: 2,
+        scheduled: vec![true, false],
+    }
 }
 
 fn at(us: u64) -> Stamp {
@@ -71,7 +75,11 @@ fn dropped_arrivals_are_censored_samples() {
     let delta = delta(part);
     assert_eq!(delta.iterations[0].counts.dropped, [0, 1, 0, 0]);
     let subjects: Vec<SketchKey> = delta.sketches.iter().map(|row| row.key).collect();
-    assert!(subjects.iter().all(|key| key.group == OutcomeGroup::Censored && key.segment == SEGMENT));
+    assert!(
+        subjects
+            .iter()
+            .all(|key| key.group == OutcomeGroup::Censored && key.segment == SEGMENT)
+    );
     assert_eq!(subjects[0].subject, Subject::Step(StepId(0)));
     assert_eq!(subjects[1].subject, Subject::Scenario(ScenarioId(1)));
 }
@@ -94,7 +102,14 @@ fn closed_loads_have_starts_but_no_arrivals() {
     }
     let span = (at(0), at(900));
     recorder.iteration_ended(LoadId(1), ScenarioId(0), SEGMENT, span, IterationEnd::BrokenOff);
-    assert_eq!(recorder.open(), Open { waiting: 0, in_progress: 1, in_flight: 0 });
+    assert_eq!(
+        recorder.open(),
+        Open {
+            waiting: 0,
+            in_progress: 1,
+            in_flight: 0
+        }
+    );
     let delta = delta(recorder.close(Vec::new()));
     assert_eq!(delta.health.dispatch_lag_p99_us, 7);
     assert_eq!(delta.iterations.len(), 2);
@@ -105,7 +120,11 @@ fn the_error_list_shows_kinds_and_cuts_long_texts() {
     let mut recorder = Recorder::new(shape(), at(0), None);
     let long = "ä".repeat(300);
     for n in 0..50 {
-        let class = if n % 2 == 0 { FailureClass::Reset } else { FailureClass::Status };
+        let class = if n % 2 == 0 {
+            FailureClass::Reset
+        } else {
+            FailureClass::Status
+        };
         recorder.step_sent(StepId(1), SEGMENT);
         recorder.step_ended(&sample(Outcome::Failed(class), 1, 2 + n, &long));
     }

@@ -32,7 +32,9 @@ pub struct TraceError(#[source] std::io::Error);
 impl TraceSink {
     /// Creates (or empties) the file.
     pub fn create(path: &Path) -> Result<Self, TraceError> {
-        File::create(path).map(|file| Self(Arc::new(Mutex::new(file)))).map_err(TraceError)
+        File::create(path)
+            .map(|file| Self(Arc::new(Mutex::new(file))))
+            .map_err(TraceError)
     }
 }
 
@@ -45,7 +47,10 @@ pub(super) struct Trace {
 
 impl Trace {
     pub(super) fn new(sink: TraceSink) -> Self {
-        Self { sink, buffer: Vec::with_capacity(BUFFER_BYTES + 256) }
+        Self {
+            sink,
+            buffer: Vec::with_capacity(BUFFER_BYTES + 256),
+        }
     }
 
     pub(super) fn sample(&mut self, measure: Measure, (subject, group, tag, segment): Key, latency: Duration) {
@@ -62,7 +67,12 @@ impl Trace {
     }
 
     pub(super) fn flush(&mut self) {
-        let written = self.sink.0.lock().unwrap_or_else(PoisonError::into_inner).write_all(&self.buffer);
+        let written = self
+            .sink
+            .0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .write_all(&self.buffer);
         if let Err(error) = written {
             tracing::error!(%error, "trace samples are lost");
         }

@@ -1,0 +1,211 @@
+//! The closed model: user u lives while U(t) > u, and begins its next iteration when the last one has ended.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+
+use barrage_model::ids::ShardId;
+use barrage_model::plan::{Delay, UsersLoad};
+use barrage_model::rng::{Purpose, Rng, stream};
+use barrage_model::schedule::{CurveError, UserCurve, Wheel};
+use barrage_model::time::{Moment, whole_micros};
+
+use super::{BATCH, Choice, Gate, Output, Shared, SlotId, Start};
+
+#[derive(Debug)]
+struct User {
+    number: u32,
+    /// Its own stream: scenario choices and think times.
+    rng: Rng,
+    /// Iterations begun.
+    begun: u64,
+    slot: Option<SlotId>,
+    /// When its present or last iteration started.
+    started: Moment,
+}
+
+#[derive(Debug)]
+pub(super) struct Users {
+    choice: Choice,
+    curve: UserCurve,
+    start_at: Moment,
+    think: Option<Delay>,
+    pace: Option<std::time::Duration>,
+    /// Users that exist anywhere in the fleet: the stride of iteration numbers.
+    peak: u32,
+    users: Vec<User>,
+    /// When users that live and are idle begin next, and when others are born; by place in `users`.
+    ready: BinaryHeap<Reverse<(Moment, u32)>>,
+    running: u32,
+    stopped: Option<Moment>,
+    /// A ceiling or a missing grant holds the first one back until then.
+    held_until: Option<Moment>,
+    more: bool,
+}
+
+impl Users {
+    pub(super) fn new(
+        choice: Choice,
+        shard: ShardId,
+        wheel: &Wheel,
+        model: &UsersLoad,
+        start_at: Moment,
+        seed: u64,
+    ) -> Result<Self, CurveError> {
+        let curve = UserCurve::new(model.stages.iter().flat_map(|stage| stage.shape.pieces()).collect())?;
+        let peak = curve.peak();
+        let owned = std::iter::successors(wheel.next_owned(shard, 0), |last| wheel.next_owned(shard, last + 1));
+        let numbers = owned.map_while(|number| u32::try_from(number).ok().filter(|number| *number < peak));
+        let users: Vec<User> = numbers
+            .map(|number| User {
+                number,
+                rng: stream(seed, choice.load, u64::from(number), Purpose::User),
+                begun: 0,
+                slot: None,
+                started: Moment::ZERO,
+            })
+            .collect();
+        let mut closed = Self {
+            choice,
+            curve,
+            start_at,
+            think: model.think,
+            pace: model.pace,
+            peak,
+            users,
+            ready: BinaryHeap::new(),
+            running: 0,
+            stopped: None,
+            held_until: None,
+            more: false,
+        };
+        for place in 0..closed.users.len() {
+            closed.queue(place as u32, start_at);
+        }
+        Ok(closed)
+    }
+
+    pub(super) fn done(&mut self, place: u32, now: Moment) {
+        self.running -= 1;
+        let think = self.think;
+        let Some(user) = self.users.get_mut(place as usize) else {
+            return;
+        };
+        let mut next = now;
+        if let Some(think) = think {
+            let (min, max) = (whole_micros(think.min), whole_micros(think.max));
+            next += std::time::Duration::from_micros(min + user.rng.below(max.saturating_sub(min) + 1));
+        }
+        if let Some(pace) = self.pace {
+            next = next.max(user.started + pace);
+        }
+        if self.stopped.is_none() {
+            self.queue(place, next);
+        }
+    }
+
+    pub(super) fn advance(&mut self, now: Moment, shared: &mut Shared, gate: &mut dyn Gate) {
+        if self.held_until.is_some_and(|until| until <= now) {
+            self.held_until = None;
+        }
+        self.more = false;
+        for _ in 0..BATCH {
+            if self.held_until.is_some() || !self.start(now, shared, gate) {
+                return;
+            }
+        }
+        self.more = self.ready.peek().is_some_and(|Reverse((due, _))| *due <= now);
+    }
+
+    pub(super) fn stop(&mut self, cancel_at: Moment) {
+        self.ready.clear();
+        self.stopped = Some(self.stopped.map_or(cancel_at, |before| before.min(cancel_at)));
+    }
+
+    pub(super) fn deadline(&self, last: Moment, shared: &Shared) -> Option<Moment> {
+        if self.more {
+            return Some(last);
+        }
+        let Reverse((due, _)) = self.ready.peek()?;
+        // Without a grant only its renewal changes anything, and that is an input.
+        shared.may_send(last).then(|| self.held_until.unwrap_or(*due).max(*due))
+    }
+
+    pub(super) fn cancel_at(&self, shared: &Shared) -> Option<Moment> {
+        let end = self.start_at + self.curve.duration() + shared.graceful_stop;
+        (self.running > 0).then(|| self.stopped.map_or(end, |stopped| stopped.min(end)))
+    }
+
+    pub(super) fn is_over(&self) -> bool {
+        self.ready.is_empty() && self.running == 0
+    }
+
+    /// Starts the first user that is ready; `false` when there is none, or something holds it back.
+    fn start(&mut self, now: Moment, shared: &mut Shared, gate: &mut dyn Gate) -> bool {
+        let Some(Reverse((due, place))) = self.ready.peek().copied().filter(|Reverse((due, _))| *due <= now) else {
+            return false;
+        };
+        let local = Moment::ZERO + now.since(self.start_at);
+        let number = self.users[place as usize].number;
+        if !self.curve.alive(number, local) {
+            self.ready.pop();
+            self.queue(place, now);
+            return true;
+        }
+        if !shared.may_send(now) {
+            return false;
+        }
+        let user = &mut self.users[place as usize];
+        // Drawn only once for each iteration, whatever the ceilings say: the stream must not depend on time.
+        let mut rng = user.rng.clone();
+        let scenario = self.choice.ids[rng.pick_weighted(&self.choice.weights)];
+        let load = self.choice.load;
+        if let Err(again) = gate.admit(load, scenario, now) {
+            self.held_until = Some(again.max(now + std::time::Duration::from_micros(1)));
+            return false;
+        }
+        user.rng = rng;
+        let index = user
+            .begun
+            .saturating_mul(u64::from(self.peak))
+            .saturating_add(u64::from(number));
+        user.begun += 1;
+        user.started = now;
+        let slots = &mut shared.slots;
+        let slot = *user
+            .slot
+            .get_or_insert_with(|| Shared::make_slot(slots, load, u64::from(number), place));
+        let segment = shared.marks.segment_at(due);
+        shared.outputs.push_back(Output::Start(Start {
+            slot,
+            load,
+            scenario,
+            index,
+            user: u64::from(number),
+            due,
+            at: now,
+            segment,
+            own_lag: now.since(due),
+        }));
+        self.ready.pop();
+        self.running += 1;
+        true
+    }
+
+    /// Has the user begin at `next`, or at its next birth if it does not live then.
+    fn queue(&mut self, place: u32, next: Moment) {
+        let number = self.users[place as usize].number;
+        let local = Moment::ZERO + next.since(self.start_at);
+        let begins = if self.curve.alive(number, local) {
+            Some(next.max(self.start_at))
+        } else {
+            let lives = self.curve.lives(number);
+            lives
+                .iter()
+                .find(|(begin, _)| *begin > local)
+                .map(|(begin, _)| self.start_at + begin.since(Moment::ZERO))
+        };
+        if let Some(begins) = begins {
+            self.ready.push(Reverse((begins, place)));
+        }
+    }
+}

@@ -1,0 +1,199 @@
+//! A counted number of iterations, as fast as the users can go: indices come in blocks.
+
+use std::collections::VecDeque;
+
+use barrage_model::ids::ShardId;
+use barrage_model::outcome::DropReason;
+use barrage_model::plan::IterationsLoad;
+use barrage_model::schedule::Wheel;
+use barrage_model::time::Moment;
+
+use super::pool::Pool;
+use super::{BATCH, Choice, Gate, Output, Shared, SlotId, Start};
+
+/// Whether there are indices to ask for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Supply {
+    /// There may be some.
+    Unknown,
+    /// Asked, not yet answered.
+    Asked,
+    /// None at present.
+    Dry,
+    /// None ever again.
+    Exhausted,
+}
+
+#[derive(Debug)]
+pub(super) struct Counted {
+    choice: Choice,
+    pool: Pool,
+    start_at: Moment,
+    /// When the load ends whatever is left.
+    end: Moment,
+    /// Handed to this shard and not started: first index and number.
+    blocks: VecDeque<(u64, u64)>,
+    /// When the blocks came, which is when their indices are due.
+    due: Moment,
+    supply: Supply,
+    stopped: Option<Moment>,
+    held_until: Option<Moment>,
+    more: bool,
+}
+
+impl Counted {
+    pub(super) fn new(choice: Choice, shard: ShardId, wheel: &Wheel, model: &IterationsLoad, start_at: Moment) -> Self {
+        Self {
+            choice,
+            pool: Pool::new(shard, wheel, model.users),
+            start_at,
+            end: start_at + model.at_most,
+            blocks: VecDeque::new(),
+            due: Moment::ZERO,
+            supply: Supply::Unknown,
+            stopped: None,
+            held_until: None,
+            more: false,
+        }
+    }
+
+    pub(super) fn indices(&mut self, first: u64, count: u64, now: Moment, shared: &mut Shared) {
+        if count == 0 {
+            if self.supply == Supply::Asked {
+                self.supply = Supply::Dry;
+            }
+            return;
+        }
+        if self.supply == Supply::Asked {
+            self.supply = Supply::Unknown;
+        }
+        for index in first..first.saturating_add(count) {
+            shared.scheduled(self.choice.load, self.choice.of(shared.seed, index), now);
+        }
+        self.blocks.push_back((first, count));
+        self.due = now;
+        if self.stopped.is_some() {
+            self.drop_all(now, shared);
+        }
+    }
+
+    pub(super) fn refilled(&mut self) {
+        if self.supply == Supply::Dry {
+            self.supply = Supply::Unknown;
+        }
+    }
+
+    pub(super) fn exhausted(&mut self) {
+        self.supply = Supply::Exhausted;
+    }
+
+    pub(super) fn done(&mut self, slot: SlotId) {
+        self.pool.free(slot);
+    }
+
+    pub(super) fn advance(&mut self, now: Moment, shared: &mut Shared, gate: &mut dyn Gate) {
+        if self.stopped.is_none() && now >= self.end {
+            self.stop(now, self.end + shared.graceful_stop, shared);
+        }
+        if self.held_until.is_some_and(|until| until <= now) {
+            self.held_until = None;
+        }
+        self.more = false;
+        if self.stopped.is_some() || now < self.start_at {
+            return;
+        }
+        for _ in 0..BATCH {
+            if self.held_until.is_some() || !self.start(now, shared, gate) {
+                return;
+            }
+        }
+        self.more = true;
+    }
+
+    pub(super) fn stop(&mut self, now: Moment, cancel_at: Moment, shared: &mut Shared) {
+        self.drop_all(now, shared);
+        self.stopped = Some(self.stopped.map_or(cancel_at, |before| before.min(cancel_at)));
+    }
+
+    pub(super) fn deadline(&self, last: Moment, shared: &Shared) -> Option<Moment> {
+        if self.stopped.is_some() {
+            return None;
+        }
+        if self.more {
+            return Some(last);
+        }
+        let held = self.held_until.filter(|_| shared.may_send(last));
+        let begin = (last < self.start_at).then_some(self.start_at);
+        held.into_iter().chain(begin).chain([self.end]).min()
+    }
+
+    pub(super) fn cancel_at(&self, shared: &Shared) -> Option<Moment> {
+        let end = self.end + shared.graceful_stop;
+        (self.pool.active() > 0).then(|| self.stopped.map_or(end, |stopped| stopped.min(end)))
+    }
+
+    pub(super) fn is_over(&self) -> bool {
+        let no_more = self.stopped.is_some() || self.pool.max() == 0 || self.supply == Supply::Exhausted;
+        no_more && self.blocks.is_empty() && self.pool.active() == 0
+    }
+
+    /// Starts the next index; `false` when there is none, or something holds it back.
+    fn start(&mut self, now: Moment, shared: &mut Shared, gate: &mut dyn Gate) -> bool {
+        if !shared.may_send(now) || self.pool.active() >= self.pool.max() {
+            return false;
+        }
+        let load = self.choice.load;
+        let Some((index, _)) = self.blocks.front().copied() else {
+            if self.supply == Supply::Unknown {
+                self.supply = Supply::Asked;
+                shared.outputs.push_back(Output::WantIndices(load));
+            }
+            return false;
+        };
+        let scenario = self.choice.of(shared.seed, index);
+        if let Err(again) = gate.admit(load, scenario, now) {
+            self.held_until = Some(again.max(now + std::time::Duration::from_micros(1)));
+            return false;
+        }
+        let slots = &mut shared.slots;
+        let Some(slot) = self.pool.take(|user| Shared::make_slot(slots, load, user, 0)) else {
+            return false;
+        };
+        let user = shared.slots[slot.0 as usize].user;
+        let segment = shared.marks.segment_at(now);
+        // As fast as possible: an iteration is due when a user is free for it, so there is no lag to speak of.
+        let span = std::time::Duration::ZERO;
+        let start = Start {
+            slot,
+            load,
+            scenario,
+            index,
+            user,
+            due: now,
+            at: now,
+            segment,
+            own_lag: span,
+        };
+        shared.outputs.push_back(Output::Start(start));
+        self.take_front();
+        true
+    }
+
+    fn take_front(&mut self) {
+        if let Some((first, count)) = self.blocks.front_mut() {
+            *first += 1;
+            *count -= 1;
+            if *count == 0 {
+                self.blocks.pop_front();
+            }
+        }
+    }
+
+    fn drop_all(&mut self, now: Moment, shared: &mut Shared) {
+        while let Some((index, _)) = self.blocks.front().copied() {
+            let scenario = self.choice.of(shared.seed, index);
+            shared.dropped(self.choice.load, scenario, DropReason::Stopped, self.due, now);
+            self.take_front();
+        }
+    }
+}

@@ -1,0 +1,542 @@
+//! What a shard does and when: every load of the plan, for one shard, without clock, entropy or I/O.
+//!
+//! Time is run time and comes in with every input. The machine decides which slot starts which iteration, which due
+//! arrivals are given up, when an interval closes and when everything is over. The thread around it
+//! ([`super::process`]) performs the outputs in order.
+
+mod closed;
+mod counted;
+mod open;
+mod pool;
+#[cfg(test)]
+mod tests;
+mod walk;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use barrage_model::delta::{INTERVAL, Progress};
+use barrage_model::ids::{LoadId, ScenarioId, SegmentId, ShardId};
+use barrage_model::outcome::DropReason;
+use barrage_model::phase::Marks;
+use barrage_model::plan::{Load, LoadModel, Plan};
+use barrage_model::rng::{Purpose, stream};
+use barrage_model::schedule::{CurveError, Epoch};
+use barrage_model::time::Moment;
+
+use closed::Users;
+use counted::Counted;
+use open::Open;
+
+/// Between two inputs at most this much time passes; a longer silence means that the machine (or the host) stood still.
+pub const TICK: Duration = Duration::from_millis(100);
+/// After a silence of more than this a shard sends nothing until its grant has been renewed.
+pub const GAP_MAX: Duration = Duration::from_secs(1);
+/// Most iterations that one load starts for one input: a catch-up after a stall leaves room for answers in between.
+const BATCH: u32 = 256;
+
+/// A slot of this shard, numbered in the order of their first use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SlotId(pub u32);
+
+/// What happens to a shard.
+#[derive(Clone, Debug)]
+pub enum Input {
+    /// Time has passed.
+    Tick,
+    /// A slot's iteration has ended.
+    Done(SlotId),
+    /// Load may be offered until this run time. Renewals never shorten.
+    Grant(Moment),
+    /// An epoch, at the start or later.
+    Epoch(LoadId, Arc<Epoch>),
+    /// All marks known so far.
+    Marks(Marks),
+    /// Indices of an `iterations` load for this shard, in answer to [`Output::WantIndices`]; `count` 0 when there are
+    /// none now.
+    Indices {
+        /// The load.
+        load: LoadId,
+        /// First index.
+        first: u64,
+        /// How many.
+        count: u64,
+    },
+    /// There may be indices again.
+    Refilled(LoadId),
+    /// No index of this `iterations` load will ever be handed out again.
+    Exhausted(LoadId),
+    /// No new arrivals; what is in progress may end within the graceful stop.
+    Stop,
+    /// No new arrivals; what is in progress is cancelled.
+    StopNow,
+}
+
+/// What the shard has to do, in order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Output {
+    /// Count arrivals that fell due.
+    Scheduled {
+        /// The load.
+        load: LoadId,
+        /// The scenario they choose.
+        scenario: ScenarioId,
+        /// The segment of their due instants.
+        segment: SegmentId,
+        /// How many.
+        count: u64,
+        /// When the first of them fell due; all lie in one interval.
+        at: Moment,
+    },
+    /// Start an iteration.
+    Start(Start),
+    /// Count an arrival that will never start.
+    Dropped {
+        /// The load.
+        load: LoadId,
+        /// The scenario it chose.
+        scenario: ScenarioId,
+        /// The segment of its due instant.
+        segment: SegmentId,
+        /// Why.
+        reason: DropReason,
+        /// When it fell due.
+        due: Moment,
+        /// When it was given up.
+        at: Moment,
+    },
+    /// Close the oldest open interval.
+    Close {
+        /// The shard's place in its open schedules at that interval's end.
+        progress: Vec<Progress>,
+    },
+    /// Ask for indices of an `iterations` load.
+    WantIndices(LoadId),
+    /// Cancel every iteration of the load that is still in progress.
+    Cancel(LoadId),
+    /// No load will start anything any more, and nothing is in progress. Comes once; intervals go on closing.
+    Finished,
+}
+
+/// An iteration to start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Start {
+    /// The slot that goes through it; free, or never used before.
+    pub slot: SlotId,
+    /// The load that made it.
+    pub load: LoadId,
+    /// The scenario it goes through.
+    pub scenario: ScenarioId,
+    /// Number of the iteration within its load, unique in the fleet.
+    pub index: u64,
+    /// Number of the virtual user within its load, unique in the fleet.
+    pub user: u64,
+    /// When it fell due.
+    pub due: Moment,
+    /// When it starts.
+    pub at: Moment,
+    /// The segment of its due instant.
+    pub segment: SegmentId,
+    /// The part of the lag in which the shard could have started it.
+    pub own_lag: Duration,
+}
+
+/// Ceilings in front of the slots.
+pub trait Gate {
+    /// Whether an iteration of this scenario may start now; if not, when to ask again (later than `now`).
+    fn admit(&mut self, load: LoadId, scenario: ScenarioId, now: Moment) -> Result<(), Moment>;
+}
+
+/// A plan that a shard cannot carry out.
+#[derive(Debug, thiserror::Error)]
+pub enum SetupError {
+    /// The coordinator sent no epoch, and so no wheel.
+    #[error("load {0:?} has no epoch")]
+    NoEpoch(String),
+    /// The wheel gives this shard arrivals but the limit leaves it no slot.
+    #[error("load {load:?} allows {total} iterations in progress, too few for every shard on its wheel")]
+    NoSlot {
+        /// The load's name.
+        load: String,
+        /// The limit, whole fleet.
+        total: u32,
+    },
+    /// The stages of users are no curve.
+    #[error("load {load:?} has stages that are not a curve")]
+    Stages {
+        /// The load's name.
+        load: String,
+        /// What is wrong.
+        #[source]
+        source: CurveError,
+    },
+}
+
+/// What all loads of a shard share: who it is, what it may do, and what it has decided.
+#[derive(Debug)]
+struct Shared {
+    shard: ShardId,
+    seed: u64,
+    marks: Marks,
+    granted_until: Moment,
+    needs_renewal: bool,
+    graceful_stop: Duration,
+    /// The load of each slot.
+    slots: Vec<SlotOwner>,
+    outputs: VecDeque<Output>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct SlotOwner {
+    load: LoadId,
+    user: u64,
+    /// Place in a closed load's table of users.
+    place: u32,
+}
+
+impl Shared {
+    fn may_send(&self, now: Moment) -> bool {
+        now < self.granted_until && !self.needs_renewal
+    }
+
+    fn make_slot(slots: &mut Vec<SlotOwner>, load: LoadId, user: u64, place: u32) -> SlotId {
+        slots.push(SlotOwner { load, user, place });
+        SlotId(slots.len() as u32 - 1)
+    }
+
+    fn scheduled(&mut self, load: LoadId, scenario: ScenarioId, at: Moment) {
+        let segment = self.marks.segment_at(at);
+        if let Some(Output::Scheduled {
+            load: l,
+            scenario: s,
+            segment: g,
+            count,
+            ..
+        }) = self.outputs.back_mut()
+            && (*l, *s, *g) == (load, scenario, segment)
+        {
+            *count += 1;
+            return;
+        }
+        self.outputs.push_back(Output::Scheduled {
+            load,
+            scenario,
+            segment,
+            count: 1,
+            at,
+        });
+    }
+
+    fn dropped(&mut self, load: LoadId, scenario: ScenarioId, reason: DropReason, due: Moment, at: Moment) {
+        let segment = self.marks.segment_at(due);
+        self.outputs.push_back(Output::Dropped {
+            load,
+            scenario,
+            segment,
+            reason,
+            due,
+            at,
+        });
+    }
+}
+
+/// The scenarios of a load with their weights.
+#[derive(Clone, Debug)]
+struct Choice {
+    load: LoadId,
+    ids: Vec<ScenarioId>,
+    weights: Vec<u32>,
+}
+
+impl Choice {
+    fn new(id: LoadId, load: &Load) -> Self {
+        let (ids, weights) = load.scenarios.iter().copied().unzip();
+        Self { load: id, ids, weights }
+    }
+
+    /// The scenario of arrival `index`: a function of seed and index alone.
+    fn of(&self, seed: u64, index: u64) -> ScenarioId {
+        match self.ids.as_slice() {
+            [only] => *only,
+            ids => ids[stream(seed, self.load, index, Purpose::Scenario).pick_weighted(&self.weights)],
+        }
+    }
+}
+
+#[derive(Debug)]
+enum State {
+    Open(Box<Open>),
+    Users(Box<Users>),
+    Counted(Box<Counted>),
+}
+
+/// The state of one shard. See the module's words.
+#[derive(Debug)]
+pub struct Machine {
+    loads: Vec<State>,
+    shared: Shared,
+    last: Moment,
+    boundary: Moment,
+    finished: bool,
+    /// Loads whose iterations have been told to cancel.
+    cancelled: Vec<bool>,
+}
+
+impl Machine {
+    /// A shard that has been granted nothing yet. Every load needs at least one of `epochs`, for the wheel.
+    pub fn new(
+        plan: &Plan,
+        shard: ShardId,
+        seed: u64,
+        epochs: &[(LoadId, Arc<Epoch>)],
+        marks: Marks,
+    ) -> Result<Self, SetupError> {
+        let mut loads = Vec::with_capacity(plan.loads.len());
+        for (at, load) in plan.loads.iter().enumerate() {
+            let id = LoadId(at as u16);
+            let own: Vec<&Arc<Epoch>> = epochs
+                .iter()
+                .filter(|(of, _)| *of == id)
+                .map(|(_, epoch)| epoch)
+                .collect();
+            loads.push(State::new(id, load, shard, seed, &own)?);
+        }
+        let shared = Shared {
+            shard,
+            seed,
+            marks,
+            granted_until: Moment::ZERO,
+            needs_renewal: false,
+            graceful_stop: plan.graceful_stop,
+            slots: Vec::new(),
+            outputs: VecDeque::new(),
+        };
+        let cancelled = vec![false; loads.len()];
+        let boundary = Moment::ZERO + INTERVAL;
+        Ok(Self {
+            loads,
+            shared,
+            last: Moment::ZERO,
+            boundary,
+            finished: false,
+            cancelled,
+        })
+    }
+
+    /// Takes one input. `now` should not run backwards; if it does, nothing is sent before the next renewal.
+    pub fn handle(&mut self, now: Moment, input: Input, gate: &mut dyn Gate) {
+        if now < self.last || now.since(self.last) > GAP_MAX {
+            self.shared.needs_renewal = true;
+        }
+        self.last = now;
+        while now >= self.boundary {
+            self.close(gate);
+        }
+        self.take(now, input);
+        for load in &mut self.loads {
+            load.advance(now, &mut self.shared, gate);
+        }
+        self.cancel_overdue(now);
+        if !self.finished && self.loads.iter().all(State::is_over) {
+            self.finished = true;
+            self.shared.outputs.push_back(Output::Finished);
+        }
+    }
+
+    /// The next thing to do.
+    pub fn poll(&mut self) -> Option<Output> {
+        self.shared.outputs.pop_front()
+    }
+
+    /// When the machine wants its next [`Input::Tick`], if nothing else comes first.
+    pub fn deadline(&self) -> Moment {
+        let housekeeping = self.boundary.min(self.last + TICK);
+        let loads = self.loads.iter().enumerate().map(|(at, load)| {
+            let cancel = if self.cancelled[at] {
+                None
+            } else {
+                load.cancel_at(&self.shared)
+            };
+            let next = load.deadline(self.last, &self.shared);
+            next.into_iter().chain(cancel).min().unwrap_or(Moment::MAX)
+        });
+        loads.min().unwrap_or(Moment::MAX).min(housekeeping)
+    }
+
+    /// The instant at which the present grant runs out; [`Moment::ZERO`] while a renewal is needed.
+    pub fn granted_until(&self) -> Moment {
+        if self.shared.needs_renewal {
+            Moment::ZERO
+        } else {
+            self.shared.granted_until
+        }
+    }
+
+    /// The shard's place in its open schedules.
+    pub fn progress(&self) -> Vec<Progress> {
+        let shard = self.shared.shard;
+        let open = self.loads.iter().enumerate().filter_map(|(at, load)| match load {
+            State::Open(open) => Some(Progress {
+                load: LoadId(at as u16),
+                shard,
+                next_index: open.next_index(),
+            }),
+            _ => None,
+        });
+        open.collect()
+    }
+
+    /// Number of slots made so far.
+    pub fn slots(&self) -> usize {
+        self.shared.slots.len()
+    }
+
+    /// Closes the oldest interval with exactly the arrivals that fell due in it.
+    fn close(&mut self, _gate: &mut dyn Gate) {
+        for load in &mut self.loads {
+            if let State::Open(open) = load {
+                open.count_due(self.boundary, &mut self.shared);
+            }
+        }
+        let progress = self.progress();
+        self.shared.outputs.push_back(Output::Close { progress });
+        self.boundary += INTERVAL;
+    }
+
+    fn take(&mut self, now: Moment, input: Input) {
+        let shared = &mut self.shared;
+        match input {
+            Input::Tick => {}
+            Input::Done(slot) => {
+                let Some(owner) = shared.slots.get(slot.0 as usize).copied() else {
+                    return;
+                };
+                match &mut self.loads[usize::from(owner.load.0)] {
+                    State::Open(open) => open.done(slot, now, shared),
+                    State::Users(users) => users.done(owner.place, now),
+                    State::Counted(counted) => counted.done(slot),
+                }
+            }
+            Input::Grant(until) => {
+                shared.granted_until = shared.granted_until.max(until);
+                shared.needs_renewal = false;
+            }
+            Input::Epoch(load, epoch) => {
+                if let Some(State::Open(open)) = self.loads.get_mut(usize::from(load.0)) {
+                    open.add_epoch(&epoch);
+                }
+            }
+            Input::Marks(marks) => shared.marks = marks,
+            Input::Indices { load, first, count } => {
+                if let Some(State::Counted(counted)) = self.loads.get_mut(usize::from(load.0)) {
+                    counted.indices(first, count, now, shared);
+                }
+            }
+            Input::Refilled(load) => {
+                if let Some(State::Counted(counted)) = self.loads.get_mut(usize::from(load.0)) {
+                    counted.refilled();
+                }
+            }
+            Input::Exhausted(load) => {
+                if let Some(State::Counted(counted)) = self.loads.get_mut(usize::from(load.0)) {
+                    counted.exhausted();
+                }
+            }
+            Input::Stop | Input::StopNow => {
+                let wait = if matches!(input, Input::Stop) {
+                    shared.graceful_stop
+                } else {
+                    Duration::ZERO
+                };
+                for load in &mut self.loads {
+                    load.stop(now, now + wait, shared);
+                }
+            }
+        }
+    }
+
+    fn cancel_overdue(&mut self, now: Moment) {
+        for (at, load) in self.loads.iter().enumerate() {
+            if !self.cancelled[at] && load.cancel_at(&self.shared).is_some_and(|limit| limit <= now) {
+                self.cancelled[at] = true;
+                self.shared.outputs.push_back(Output::Cancel(LoadId(at as u16)));
+            }
+        }
+    }
+}
+
+impl State {
+    fn new(id: LoadId, load: &Load, shard: ShardId, seed: u64, epochs: &[&Arc<Epoch>]) -> Result<Self, SetupError> {
+        let first = epochs.first().ok_or_else(|| SetupError::NoEpoch(load.name.clone()))?;
+        let choice = Choice::new(id, load);
+        let start_at = Moment::ZERO + load.start_at;
+        Ok(match &load.model {
+            LoadModel::Open(model) => {
+                let mut open = Open::new(choice, shard, &first.wheel, model);
+                for epoch in epochs {
+                    open.add_epoch(epoch);
+                }
+                if open.lacks_slots(first) {
+                    return Err(SetupError::NoSlot {
+                        load: load.name.clone(),
+                        total: model.max_active,
+                    });
+                }
+                Self::Open(Box::new(open))
+            }
+            LoadModel::Users(model) => {
+                let users = Users::new(choice, shard, &first.wheel, model, start_at, seed);
+                let stages = |source| SetupError::Stages {
+                    load: load.name.clone(),
+                    source,
+                };
+                Self::Users(Box::new(users.map_err(stages)?))
+            }
+            LoadModel::Iterations(model) => {
+                Self::Counted(Box::new(Counted::new(choice, shard, &first.wheel, model, start_at)))
+            }
+        })
+    }
+
+    fn advance(&mut self, now: Moment, shared: &mut Shared, gate: &mut dyn Gate) {
+        match self {
+            Self::Open(open) => open.advance(now, shared, gate),
+            Self::Users(users) => users.advance(now, shared, gate),
+            Self::Counted(counted) => counted.advance(now, shared, gate),
+        }
+    }
+
+    fn stop(&mut self, now: Moment, cancel_at: Moment, shared: &mut Shared) {
+        match self {
+            Self::Open(open) => open.stop(now, cancel_at, shared),
+            Self::Users(users) => users.stop(cancel_at),
+            Self::Counted(counted) => counted.stop(now, cancel_at, shared),
+        }
+    }
+
+    fn deadline(&self, last: Moment, shared: &Shared) -> Option<Moment> {
+        match self {
+            Self::Open(open) => open.deadline(last, shared),
+            Self::Users(users) => users.deadline(last, shared),
+            Self::Counted(counted) => counted.deadline(last, shared),
+        }
+    }
+
+    /// When iterations in progress are cancelled; `None` while nothing is in progress.
+    fn cancel_at(&self, shared: &Shared) -> Option<Moment> {
+        match self {
+            Self::Open(open) => open.cancel_at(shared),
+            Self::Users(users) => users.cancel_at(shared),
+            Self::Counted(counted) => counted.cancel_at(shared),
+        }
+    }
+
+    fn is_over(&self) -> bool {
+        match self {
+            Self::Open(open) => open.is_over(),
+            Self::Users(users) => users.is_over(),
+            Self::Counted(counted) => counted.is_over(),
+        }
+    }
+}

@@ -1,0 +1,254 @@
+//! The open model: arrivals never wait for responses. The backlog is two places in the schedule, never a queue.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use barrage_model::ids::ShardId;
+use barrage_model::outcome::DropReason;
+use barrage_model::plan::OpenLoad;
+use barrage_model::schedule::{Epoch, Wheel};
+use barrage_model::time::Moment;
+
+use super::pool::Pool;
+use super::walk::Walk;
+use super::{BATCH, Choice, Gate, Output, Shared, SlotId, Start};
+
+const MICROSECOND: Duration = Duration::from_micros(1);
+
+/// Why the first waiting arrival cannot start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Blocked {
+    /// As many iterations are in progress as may be.
+    NoSlot,
+    /// A ceiling; ask again at this instant.
+    Ceiling(Moment),
+    /// No valid grant.
+    NoGrant,
+}
+
+#[derive(Debug)]
+pub(super) struct Open {
+    choice: Choice,
+    pool: Pool,
+    max_active: u32,
+    give_up_after: Duration,
+    /// The first arrival that is neither started nor dropped.
+    head: Walk,
+    /// The first arrival that has not been counted as scheduled.
+    due: Walk,
+    /// Arrivals between the two.
+    waiting: u64,
+    blocked: Option<Blocked>,
+    /// Since when nothing but this shard itself has held arrivals back.
+    unblocked_since: Moment,
+    /// Set by a stop: nothing falls due any more, and what is in progress is cancelled then.
+    stopped: Option<Moment>,
+    /// More could start now, but the batch was full.
+    more: bool,
+}
+
+impl Open {
+    pub(super) fn new(choice: Choice, shard: ShardId, wheel: &Wheel, model: &OpenLoad) -> Self {
+        Self {
+            choice,
+            pool: Pool::new(shard, wheel, model.max_active),
+            max_active: model.max_active,
+            give_up_after: model.give_up_after,
+            head: Walk::new(shard),
+            due: Walk::new(shard),
+            waiting: 0,
+            blocked: None,
+            unblocked_since: Moment::ZERO,
+            stopped: None,
+            more: false,
+        }
+    }
+
+    /// Whether the wheel gives the shard arrivals that it has no slot for.
+    pub(super) fn lacks_slots(&self, epoch: &Epoch) -> bool {
+        self.pool.max() == 0 && self.pool.has_share(&epoch.wheel)
+    }
+
+    pub(super) fn add_epoch(&mut self, epoch: &Arc<Epoch>) {
+        // What has been counted as scheduled here stays here, so both walks change over at the same index.
+        let counted = self.due.passed();
+        self.head.add(epoch, counted);
+        self.due.add(epoch, counted);
+        self.pool.resize(&epoch.wheel, self.max_active);
+        if self.blocked == Some(Blocked::NoSlot) {
+            self.blocked = None;
+        }
+    }
+
+    pub(super) fn next_index(&self) -> u64 {
+        self.head.peek().map_or(u64::MAX, |(index, _)| index)
+    }
+
+    /// Counts what fell due before `limit`, under the grant.
+    pub(super) fn count_due(&mut self, limit: Moment, shared: &mut Shared) {
+        if self.stopped.is_some() {
+            return;
+        }
+        let limit = limit.min(shared.granted_until);
+        while let Some((index, due)) = self.due.peek().filter(|(_, due)| *due < limit) {
+            shared.scheduled(self.choice.load, self.choice.of(shared.seed, index), due);
+            self.waiting += 1;
+            self.due.advance();
+        }
+    }
+
+    pub(super) fn done(&mut self, slot: SlotId, now: Moment, shared: &mut Shared) {
+        // Those that have waited too long waited for a slot, not for us.
+        self.give_up(now, shared);
+        self.pool.free(slot);
+        if self.blocked == Some(Blocked::NoSlot) {
+            self.unblock(now);
+        }
+    }
+
+    pub(super) fn advance(&mut self, now: Moment, shared: &mut Shared, gate: &mut dyn Gate) {
+        self.count_due(now + MICROSECOND, shared);
+        match self.blocked {
+            Some(Blocked::Ceiling(until)) if until <= now => self.unblock(now),
+            Some(Blocked::NoGrant) if shared.may_send(now) => self.unblock(now),
+            _ => {}
+        }
+        self.give_up(now, shared);
+        if self.over_time(now, shared) {
+            self.drop_all(now, shared);
+        }
+        self.more = false;
+        for _ in 0..BATCH {
+            if self.waiting == 0 || !self.start(now, shared, gate) {
+                return;
+            }
+        }
+        self.more = self.waiting > 0;
+    }
+
+    pub(super) fn stop(&mut self, now: Moment, cancel_at: Moment, shared: &mut Shared) {
+        self.count_due(now + MICROSECOND, shared);
+        self.drop_all(now, shared);
+        self.stopped = Some(self.stopped.map_or(cancel_at, |before| before.min(cancel_at)));
+    }
+
+    pub(super) fn deadline(&self, last: Moment, shared: &Shared) -> Option<Moment> {
+        if self.stopped.is_some() {
+            return None;
+        }
+        if self.more {
+            return Some(last);
+        }
+        let due = self
+            .due
+            .peek()
+            .map(|(_, due)| due)
+            .filter(|due| *due < shared.granted_until);
+        let Some((_, oldest)) = self.head.peek().filter(|_| self.waiting > 0) else {
+            return due;
+        };
+        let expiry = oldest + self.give_up_after;
+        let end = self.head.end() + shared.graceful_stop;
+        // While arrivals are held back, the next one due changes nothing.
+        let wake = match self.blocked {
+            Some(Blocked::Ceiling(until)) => Some(until),
+            Some(Blocked::NoSlot | Blocked::NoGrant) => None,
+            None => due,
+        };
+        wake.into_iter().chain([expiry, end]).min()
+    }
+
+    pub(super) fn cancel_at(&self, shared: &Shared) -> Option<Moment> {
+        let ended = self
+            .stopped
+            .or_else(|| self.due.peek().is_none().then(|| self.due.end() + shared.graceful_stop));
+        ended.filter(|_| self.pool.active() > 0)
+    }
+
+    pub(super) fn is_over(&self) -> bool {
+        let no_more = self.stopped.is_some() || self.due.peek().is_none();
+        no_more && self.waiting == 0 && self.pool.active() == 0
+    }
+
+    fn over_time(&self, now: Moment, shared: &Shared) -> bool {
+        self.waiting > 0 && self.due.peek().is_none() && now >= self.due.end() + shared.graceful_stop
+    }
+
+    /// Starts the first waiting arrival, unless something holds it back.
+    fn start(&mut self, now: Moment, shared: &mut Shared, gate: &mut dyn Gate) -> bool {
+        let Some((index, due)) = self.head.peek().filter(|_| self.blocked.is_none()) else {
+            return false;
+        };
+        if !shared.may_send(now) {
+            self.blocked = Some(Blocked::NoGrant);
+            return false;
+        }
+        let (load, scenario) = (self.choice.load, self.choice.of(shared.seed, index));
+        let slots = &mut shared.slots;
+        let Some(slot) = self.pool.take(|user| Shared::make_slot(slots, load, user, 0)) else {
+            self.blocked = Some(Blocked::NoSlot);
+            return false;
+        };
+        if let Err(again) = gate.admit(load, scenario, now) {
+            self.pool.free(slot);
+            self.blocked = Some(Blocked::Ceiling(again.max(now + MICROSECOND)));
+            return false;
+        }
+        let user = shared.slots[slot.0 as usize].user;
+        let segment = shared.marks.segment_at(due);
+        let own_lag = now.since(due.max(self.unblocked_since));
+        let start = Start {
+            slot,
+            load,
+            scenario,
+            index,
+            user,
+            due,
+            at: now,
+            segment,
+            own_lag,
+        };
+        shared.outputs.push_back(Output::Start(start));
+        self.pass();
+        true
+    }
+
+    /// Drops the arrivals that have waited for `give_up_after`.
+    fn give_up(&mut self, now: Moment, shared: &mut Shared) {
+        while self.waiting > 0 {
+            let Some((_, due)) = self.head.peek() else { return };
+            if now.since(due) < self.give_up_after {
+                return;
+            }
+            let reason = match self.blocked {
+                Some(Blocked::NoSlot) => DropReason::NoSlot,
+                Some(Blocked::Ceiling(_)) => DropReason::Ceiling,
+                Some(Blocked::NoGrant) | None => DropReason::Late,
+            };
+            self.drop_head(reason, now, shared);
+        }
+    }
+
+    fn drop_all(&mut self, now: Moment, shared: &mut Shared) {
+        while self.waiting > 0 {
+            self.drop_head(DropReason::Stopped, now, shared);
+        }
+    }
+
+    fn drop_head(&mut self, reason: DropReason, now: Moment, shared: &mut Shared) {
+        if let Some((index, due)) = self.head.peek() {
+            shared.dropped(self.choice.load, self.choice.of(shared.seed, index), reason, due, now);
+        }
+        self.pass();
+    }
+
+    fn pass(&mut self) {
+        self.head.advance();
+        self.waiting -= 1;
+    }
+
+    fn unblock(&mut self, now: Moment) {
+        self.blocked = None;
+        self.unblocked_since = now;
+    }
+}

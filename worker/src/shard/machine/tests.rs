@@ -1,0 +1,617 @@
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
+
+use barrage_model::ids::EpochId;
+use barrage_model::phase::Mark;
+use barrage_model::plan::{
+    Ceilings, Delay, DnsPolicy, IterationsLoad, Network, OnLoss, OpenLoad, Reuse, Tls, UserStage, UserStageShape,
+    UsersLoad, WorkerPolicy,
+};
+use barrage_model::schedule::{Arrivals, Curve, Piece, Wheel};
+use barrage_model::units::{Rate, Ratio};
+
+use super::*;
+
+const SECOND: u64 = 1_000_000;
+
+fn plan(loads: Vec<LoadModel>, start_at: Duration) -> Plan {
+    let load = |(n, model)| Load {
+        name: format!("load {n}"),
+        start_at,
+        scenarios: vec![(ScenarioId(0), 1)],
+        model,
+    };
+    Plan {
+        name: "test".to_owned(),
+        seed: Some(1),
+        targets: Vec::new(),
+        variables: Vec::new(),
+        data: Vec::new(),
+        warm_up: Duration::ZERO,
+        loads: loads.into_iter().enumerate().map(load).collect(),
+        scenarios: Vec::new(),
+        setup: Vec::new(),
+        teardown: Vec::new(),
+        sla: Vec::new(),
+        tags: Vec::new(),
+        network: Network {
+            resolve: Vec::new(),
+            source_addresses: Vec::new(),
+            dns: DnsPolicy::Once,
+            reuse: Reuse::Always,
+            tls: Tls::default(),
+            proxy: None,
+            cookies: false,
+            body_limit_bytes: 1,
+        },
+        workers: WorkerPolicy {
+            min: 1,
+            max: None,
+            labels: Vec::new(),
+            wait: Duration::ZERO,
+            on_loss: OnLoss::Continue,
+            loss_tolerance: Ratio::ZERO,
+        },
+        ceilings: Ceilings::default(),
+        min_started: Ratio::ZERO,
+        graceful_stop: Duration::from_secs(30),
+    }
+}
+
+fn open(max_active: u32, give_up_after: Duration) -> LoadModel {
+    LoadModel::Open(OpenLoad {
+        arrivals: Arrivals::Even,
+        stages: Vec::new(),
+        max_active,
+        give_up_after,
+    })
+}
+
+fn epoch(wheel: &[u32], pieces: Vec<Piece>, first_index: u64, first_time: Moment) -> Arc<Epoch> {
+    Arc::new(Epoch {
+        id: EpochId(0),
+        first_index,
+        first_time,
+        curve: Curve::new(pieces).unwrap(),
+        wheel: Wheel::from_table(wheel.iter().map(|shard| ShardId(*shard)).collect()).unwrap(),
+        arrivals: Arrivals::Even,
+        seed: 0,
+    })
+}
+
+fn hold(rate: u32, secs: u64) -> Vec<Piece> {
+    vec![Piece::hold(Rate::per_second(rate), Duration::from_secs(secs))]
+}
+
+fn marks(at: &[u64]) -> Marks {
+    let mark = |(n, at): (usize, &u64)| Mark {
+        segment: SegmentId(n as u32),
+        at: Moment::from_micros(*at),
+        phases: vec![],
+    };
+    Marks::new(at.iter().enumerate().map(mark).collect()).unwrap()
+}
+
+/// Lets everything through, or one in each `every` microseconds.
+struct Bucket {
+    every: u64,
+    next: Moment,
+}
+
+impl Gate for Bucket {
+    fn admit(&mut self, _: LoadId, _: ScenarioId, now: Moment) -> Result<(), Moment> {
+        if now < self.next {
+            return Err(self.next);
+        }
+        self.next = now + Duration::from_micros(self.every);
+        Ok(())
+    }
+}
+
+const OPEN_GATE: Bucket = Bucket {
+    every: 0,
+    next: Moment::ZERO,
+};
+
+/// A target in virtual time: when does an answer to a request begun at an instant end?
+type Target = fn(u64) -> u64;
+
+/// Everything a machine did, with its ledger checked as it went.
+#[derive(Default, Debug)]
+struct Record {
+    scheduled: u64,
+    started: Vec<Start>,
+    /// Service and response time of each started iteration, µs.
+    service: Vec<u64>,
+    response: Vec<u64>,
+    dropped: BTreeMap<DropReason, u64>,
+    dropped_ages: Vec<u64>,
+    closed: Vec<Vec<Progress>>,
+    cancelled: Vec<(LoadId, Moment)>,
+    finished: Option<Moment>,
+    active_max: u64,
+    wants: u64,
+}
+
+struct World {
+    machine: Machine,
+    gate: Bucket,
+    target: Target,
+    ends: BinaryHeap<Reverse<(u64, u32)>>,
+    running: BTreeSet<u32>,
+    record: Record,
+    now: u64,
+    /// Grants by instant of arrival.
+    inputs: Vec<(u64, Input)>,
+}
+
+impl World {
+    fn new(plan: &Plan, epochs: &[(LoadId, Arc<Epoch>)], target: Target) -> Self {
+        let machine = Machine::new(plan, ShardId(0), 1, epochs, marks(&[0])).unwrap();
+        let inputs = vec![(0, Input::Grant(Moment::from_secs(100_000)))];
+        Self {
+            machine,
+            gate: OPEN_GATE,
+            target,
+            ends: BinaryHeap::new(),
+            running: BTreeSet::new(),
+            record: Record::default(),
+            now: 0,
+            inputs,
+        }
+    }
+
+    /// Runs until `until` µs, or to the machine's end.
+    fn run(mut self, until: u64) -> Record {
+        self.inputs.sort_by_key(|(at, _)| Reverse(*at));
+        while self.now <= until {
+            let deadline = self.machine.deadline().as_micros().max(self.now);
+            let end = self.ends.peek().map_or(u64::MAX, |Reverse((at, _))| *at);
+            let given = self.inputs.last().map_or(u64::MAX, |(at, _)| *at);
+            self.now = deadline.min(end).min(given).max(self.now);
+            let input = if given <= self.now {
+                self.inputs.pop().unwrap().1
+            } else if end <= self.now {
+                let Reverse((_, slot)) = self.ends.pop().unwrap();
+                if !self.running.remove(&slot) {
+                    continue;
+                }
+                Input::Done(SlotId(slot))
+            } else {
+                Input::Tick
+            };
+            self.handle(input);
+            if self.record.finished.is_some() {
+                break;
+            }
+        }
+        self.record
+    }
+
+    fn handle(&mut self, input: Input) {
+        let now = Moment::from_micros(self.now);
+        self.machine.handle(now, input, &mut self.gate);
+        while let Some(output) = self.machine.poll() {
+            match output {
+                Output::Scheduled { count, .. } => self.record.scheduled += count,
+                Output::Start(start) => self.start(start),
+                Output::Dropped { reason, due, at, .. } => {
+                    *self.record.dropped.entry(reason).or_default() += 1;
+                    self.record.dropped_ages.push(at.as_micros() - due.as_micros());
+                }
+                Output::Close { progress } => {
+                    assert!(self.now >= (self.record.closed.len() as u64 + 1) * SECOND);
+                    self.record.closed.push(progress);
+                }
+                Output::Cancel(load) => {
+                    self.record.cancelled.push((load, now));
+                    let at = self.now;
+                    self.ends = std::mem::take(&mut self.ends)
+                        .into_iter()
+                        .map(|Reverse((_, s))| Reverse((at, s)))
+                        .collect();
+                }
+                Output::WantIndices(_) => self.record.wants += 1,
+                Output::Finished => self.record.finished = Some(now),
+            }
+        }
+    }
+
+    fn start(&mut self, start: Start) {
+        assert!(start.due.as_micros() <= self.now, "started before it was due");
+        assert!(self.running.insert(start.slot.0), "slot {} is busy", start.slot.0);
+        let end = (self.target)(self.now);
+        self.ends.push(Reverse((end, start.slot.0)));
+        self.record.service.push(end - self.now);
+        self.record.response.push(end - start.due.as_micros());
+        self.record.started.push(start);
+        self.record.active_max = self.record.active_max.max(self.running.len() as u64);
+    }
+}
+
+/// ⌈q·n⌉-th smallest.
+fn quantile(values: &[u64], percent: usize) -> u64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_unstable();
+    sorted[(sorted.len() * percent).div_ceil(100) - 1]
+}
+
+/// 1 ms of service, and nothing is answered while the target stands still in the fifth second.
+fn frozen(begun: u64) -> u64 {
+    let end = begun + 1_000;
+    if end > 4 * SECOND && begun < 5 * SECOND {
+        begun.max(5 * SECOND) + 1_000
+    } else {
+        end
+    }
+}
+
+/// The same experiment without machine, grant, interval or event: a queue in front of `slots` servers.
+fn oracle(slots: usize, target: Target) -> (Vec<u64>, Vec<u64>) {
+    let mut free: Vec<u64> = vec![0; slots];
+    let (mut service, mut response) = (Vec::new(), Vec::new());
+    for n in 0..10_000u64 {
+        let due = n * 1_000;
+        let first = (0..slots).min_by_key(|at| free[*at]).unwrap();
+        let begun = free[first].max(due);
+        free[first] = target(begun);
+        service.push(free[first] - begun);
+        response.push(free[first] - due);
+    }
+    (service, response)
+}
+
+#[test]
+fn a_target_that_stands_still_for_a_second_shows_in_the_response_time_and_nothing_vanishes() {
+    for slots in [50, 1_200] {
+        let plan = plan(vec![open(slots, Duration::from_secs(10))], Duration::ZERO);
+        let epochs = [(LoadId(0), epoch(&[0], hold(1_000, 10), 0, Moment::ZERO))];
+        let record = World::new(&plan, &epochs, frozen).run(60 * SECOND);
+        assert_eq!(
+            (record.scheduled, record.started.len(), record.dropped.len()),
+            (10_000, 10_000, 0)
+        );
+        let (mut service, mut response) = oracle(slots as usize, frozen);
+        let (mut got_service, mut got_response) = (record.service.clone(), record.response.clone());
+        for list in [&mut service, &mut response, &mut got_service, &mut got_response] {
+            list.sort_unstable();
+        }
+        assert_eq!(got_service, service, "{slots} slots");
+        assert_eq!(got_response, response, "{slots} slots");
+        assert_eq!(quantile(&record.service, 50), 1_000);
+        let (p95, p99) = (quantile(&record.response, 95), quantile(&record.response, 99));
+        assert!((450_000..=550_000).contains(&p95), "p95 {p95} with {slots} slots");
+        assert!((850_000..=950_000).contains(&p99), "p99 {p99} with {slots} slots");
+        assert!(record.active_max <= u64::from(slots));
+    }
+}
+
+#[test]
+fn the_theory_of_the_frozen_second_is_exact() {
+    let plan = plan(vec![open(1_200, Duration::from_secs(10))], Duration::ZERO);
+    let epochs = [(LoadId(0), epoch(&[0], hold(1_000, 10), 0, Moment::ZERO))];
+    let record = World::new(&plan, &epochs, frozen).run(60 * SECOND);
+    // With a slot for each, arrival n of the frozen second waits for its end: 2 ms to 1,001 ms in steps of 1 ms, and
+    // one that was under way; all others take 1 ms.
+    let mut want: Vec<u64> = (0..10_000u64).map(|n| frozen(n * 1_000) - n * 1_000).collect();
+    want.sort_unstable();
+    let mut got = record.response.clone();
+    got.sort_unstable();
+    assert_eq!(got, want);
+    assert_eq!(quantile(&got, 95), 501_000);
+    assert_eq!(quantile(&got, 99), 901_000);
+}
+
+#[test]
+fn arrivals_that_wait_too_long_are_dropped_for_the_reason_that_held_them() {
+    let never: Target = |_| u64::MAX;
+    let slow: Target = |begun| begun + 100_000;
+    // Five slots that are never free again: five start, the rest give up after 2 s, in the order they came.
+    let no_slot = plan(vec![open(5, Duration::from_secs(2))], Duration::ZERO);
+    let epochs = [(LoadId(0), epoch(&[0], hold(100, 4), 0, Moment::ZERO))];
+    let record = World::new(&no_slot, &epochs, never).run(20 * SECOND);
+    assert_eq!((record.scheduled, record.started.len()), (400, 5));
+    assert_eq!(record.dropped, BTreeMap::from([(DropReason::NoSlot, 395)]));
+    assert!(record.dropped_ages.iter().all(|age| *age == 2 * SECOND));
+    // A ceiling of 10/s in front of 100/s.
+    let ceiling = plan(vec![open(500, Duration::from_secs(1))], Duration::ZERO);
+    let mut world = World::new(&ceiling, &epochs, slow);
+    world.gate.every = 100_000;
+    let record = world.run(20 * SECOND);
+    assert_eq!(record.scheduled, 400);
+    let dropped = record.dropped[&DropReason::Ceiling];
+    assert_eq!(record.started.len() as u64 + dropped, 400);
+    assert!((45..=55).contains(&record.started.len()), "{}", record.started.len());
+    // A shard that sleeps through: what it finds too old is late.
+    let mut world = World::new(&ceiling, &epochs, slow);
+    world.handle(Input::Grant(Moment::from_secs(100)));
+    world.now = 3 * SECOND;
+    world.handle(Input::Tick);
+    assert_eq!(
+        world.record.started.len(),
+        1,
+        "after a gap nothing is sent without a renewal"
+    );
+    world.now += 1_000;
+    world.handle(Input::Grant(Moment::from_secs(101)));
+    assert_eq!(world.record.dropped[&DropReason::Late], 200);
+    assert_eq!(world.record.started.len(), 101);
+}
+
+#[test]
+fn the_end_leaves_due_arrivals_the_graceful_stop_and_then_drops_and_cancels() {
+    let never: Target = |_| u64::MAX;
+    let plan = plan(vec![open(3, Duration::from_secs(3_000))], Duration::ZERO);
+    let epochs = [(LoadId(0), epoch(&[0], hold(10, 2), 0, Moment::ZERO))];
+    let record = World::new(&plan, &epochs, never).run(100 * SECOND);
+    assert_eq!((record.scheduled, record.started.len()), (20, 3));
+    assert_eq!(record.dropped, BTreeMap::from([(DropReason::Stopped, 17)]));
+    assert_eq!(record.cancelled, [(LoadId(0), Moment::from_secs(32))]);
+    assert_eq!(record.finished, Some(Moment::from_secs(32)));
+    assert_eq!(record.closed.len(), 32);
+}
+
+#[test]
+fn a_stop_drops_what_waits_and_lets_the_rest_end() {
+    for (input, finished) in [(Input::Stop, 1_500_000 + 400_000), (Input::StopNow, 1_500_000)] {
+        let plan = plan(vec![open(3, Duration::from_secs(60))], Duration::ZERO);
+        let epochs = [(LoadId(0), epoch(&[0], hold(10, 1_000), 0, Moment::ZERO))];
+        let mut world = World::new(&plan, &epochs, |begun| begun + 900_000);
+        world.inputs.push((1_500_000, input));
+        let record = world.run(100 * SECOND);
+        let dropped = record.dropped[&DropReason::Stopped];
+        assert_eq!(
+            record.scheduled, 16,
+            "arrivals 0 to 15, the last one due at the stop itself"
+        );
+        assert_eq!(record.started.len() as u64 + dropped, 16);
+        let at = record.finished.unwrap().as_micros();
+        assert!(at <= finished + 100_000, "{at}");
+    }
+}
+
+#[test]
+fn nothing_due_after_the_grant_is_counted_or_sent_and_a_renewal_catches_up() {
+    let plan = plan(vec![open(100, Duration::from_secs(60))], Duration::ZERO);
+    let epochs = [(LoadId(0), epoch(&[0], hold(10, 20), 0, Moment::ZERO))];
+    let mut world = World::new(&plan, &epochs, |begun| begun + 1_000);
+    world.inputs = vec![
+        (0, Input::Grant(Moment::from_secs(2))),
+        (5 * SECOND, Input::Grant(Moment::from_secs(60))),
+    ];
+    let record = world.run(60 * SECOND);
+    assert_eq!(
+        (record.scheduled, record.started.len(), record.dropped.len()),
+        (200, 200, 0)
+    );
+    assert!(
+        record
+            .started
+            .iter()
+            .all(|start| !(2 * SECOND..5 * SECOND).contains(&start.at.as_micros()))
+    );
+    let indices: BTreeSet<u64> = record.started.iter().map(|start| start.index).collect();
+    assert_eq!(indices.len(), 200);
+    // In the fourth interval the place in the schedule is the first arrival after the grant.
+    assert_eq!(record.closed[3][0].next_index, 20);
+}
+
+#[test]
+fn a_new_epoch_takes_over_at_its_index_without_gap_or_overlap() {
+    let plan = plan(vec![open(100, Duration::from_secs(60))], Duration::ZERO);
+    let first = epoch(&[0, 1], hold(10, 20), 0, Moment::ZERO);
+    let mut world = World::new(&plan, &[(LoadId(0), first)], |begun| begun + 1_000);
+    let second = epoch(&[0], hold(100, 2), 50, Moment::from_secs(5));
+    world.inputs.push((2 * SECOND, Input::Epoch(LoadId(0), second)));
+    let record = world.run(60 * SECOND);
+    let got: Vec<u64> = record.started.iter().map(|start| start.index).collect();
+    let want: Vec<u64> = (0..50).step_by(2).chain(50..250).collect();
+    assert_eq!(got, want);
+    assert_eq!(record.finished.map(|at| at.as_micros()), Some(6_991_000));
+}
+
+#[test]
+fn own_lag_is_the_time_in_which_a_slot_was_free() {
+    let plan = plan(vec![open(1, Duration::from_secs(60))], Duration::ZERO);
+    let epochs = [(LoadId(0), epoch(&[0], hold(10, 1), 0, Moment::ZERO))];
+    let record = World::new(&plan, &epochs, |begun| begun + 250_000).run(60 * SECOND);
+    assert_eq!(record.started.len(), 10);
+    assert!(record.started.iter().all(|start| start.own_lag == Duration::ZERO));
+    // Arrival 1, due at 0.1 s, waited for the slot until 0.25 s.
+    assert_eq!(record.started[1].at.as_micros(), 250_000);
+    // Woken 30 ms late with a free slot: that is our own doing.
+    let mut world = World::new(&plan, &epochs, |begun| begun + 1_000);
+    world.handle(Input::Grant(Moment::from_secs(100)));
+    world.now = 1_000;
+    world.handle(Input::Done(SlotId(0)));
+    world.running.clear();
+    world.now = 130_000;
+    world.handle(Input::Tick);
+    assert_eq!(world.record.started[1].own_lag, Duration::from_millis(30));
+}
+
+#[test]
+fn segments_follow_the_due_instant() {
+    let plan = plan(vec![open(1, Duration::from_secs(60))], Duration::ZERO);
+    let epochs = [(LoadId(0), epoch(&[0], hold(10, 2), 0, Moment::ZERO))];
+    let mut world = World::new(&plan, &epochs, |begun| begun + 300_000);
+    world.inputs.push((0, Input::Marks(marks(&[0, 1_000_000]))));
+    let record = world.run(60 * SECOND);
+    let late: Vec<u64> = record
+        .started
+        .iter()
+        .filter(|s| s.segment == SegmentId(1))
+        .map(|s| s.index)
+        .collect();
+    assert_eq!(late, (10..20).collect::<Vec<u64>>());
+}
+
+fn users(stages: Vec<UserStageShape>, think: Option<Delay>, pace: Option<Duration>) -> LoadModel {
+    let stage = |shape| UserStage {
+        name: String::new(),
+        shape,
+    };
+    LoadModel::Users(UsersLoad {
+        stages: stages.into_iter().map(stage).collect(),
+        think,
+        pace,
+    })
+}
+
+#[test]
+fn users_live_while_the_curve_is_above_their_number() {
+    let stages = vec![
+        UserStageShape::Ramp {
+            from: 0,
+            to: 4,
+            over: Duration::from_secs(4),
+        },
+        UserStageShape::Hold {
+            users: 2,
+            length: Duration::from_secs(2),
+        },
+    ];
+    let plan = plan(vec![users(stages, None, None)], Duration::from_secs(1));
+    let wheel = [(LoadId(0), epoch(&[0, 1], vec![], 0, Moment::ZERO))];
+    let record = World::new(&plan, &wheel, |begun| begun + 300_000).run(60 * SECOND);
+    let times = |user| {
+        record
+            .started
+            .iter()
+            .filter(move |s| s.user == user)
+            .map(|s| s.at.as_micros())
+    };
+    // This shard owns users 0 and 2; user 2 lives from 3 s to 5 s of run time.
+    assert_eq!(times(0).next(), Some(SECOND + 1));
+    assert_eq!(times(0).last(), Some(SECOND + 1 + 19 * 300_000));
+    let second: Vec<u64> = times(2).collect();
+    assert_eq!((second[0], second.len()), (3 * SECOND + 1, 7));
+    assert_eq!(times(1).count() + times(3).count(), 0);
+    let indices: BTreeSet<u64> = record.started.iter().map(|start| start.index).collect();
+    assert_eq!(indices.len(), record.started.len());
+    assert_eq!((record.scheduled, record.dropped.len()), (0, 0));
+}
+
+#[test]
+fn think_and_pace_hold_users_back() {
+    let stages = || {
+        vec![UserStageShape::Hold {
+            users: 1,
+            length: Duration::from_secs(10),
+        }]
+    };
+    let second = Duration::from_secs(1);
+    let cases = [
+        (
+            Some(Delay {
+                min: second,
+                max: second,
+            }),
+            None,
+            1_300_000,
+        ),
+        (None, Some(second), 1_000_000),
+        (
+            Some(Delay {
+                min: second,
+                max: second,
+            }),
+            Some(2 * second),
+            2_000_000,
+        ),
+    ];
+    for (think, pace, gap) in cases {
+        let plan = plan(vec![users(stages(), think, pace)], Duration::ZERO);
+        let wheel = [(LoadId(0), epoch(&[0], vec![], 0, Moment::ZERO))];
+        let record = World::new(&plan, &wheel, |begun| begun + 300_000).run(60 * SECOND);
+        let times: Vec<u64> = record.started.iter().map(|start| start.at.as_micros()).collect();
+        assert!(times.windows(2).all(|pair| pair[1] - pair[0] == gap), "{times:?}");
+        assert_eq!(times.len() as u64, (10 * SECOND).div_ceil(gap));
+    }
+}
+
+#[test]
+fn counted_iterations_are_never_more_than_handed_out() {
+    let model = LoadModel::Iterations(IterationsLoad {
+        count: 25,
+        users: 4,
+        at_most: Duration::from_secs(60),
+    });
+    let plan = plan(vec![model], Duration::ZERO);
+    let wheel = [(LoadId(0), epoch(&[0, 1], vec![], 0, Moment::ZERO))];
+    let mut world = World::new(&plan, &wheel, |begun| begun + 10_000);
+    let load = LoadId(0);
+    world.inputs.push((
+        100,
+        Input::Indices {
+            load,
+            first: 0,
+            count: 10,
+        },
+    ));
+    world.inputs.push((
+        SECOND,
+        Input::Indices {
+            load,
+            first: 10,
+            count: 0,
+        },
+    ));
+    world.inputs.push((2 * SECOND, Input::Refilled(load)));
+    world.inputs.push((
+        2 * SECOND + 1,
+        Input::Indices {
+            load,
+            first: 20,
+            count: 5,
+        },
+    ));
+    world.inputs.push((3 * SECOND, Input::Exhausted(load)));
+    let record = world.run(100 * SECOND);
+    let got: Vec<u64> = record.started.iter().map(|start| start.index).collect();
+    assert_eq!(got, (0..10).chain(20..25).collect::<Vec<u64>>());
+    assert_eq!((record.scheduled, record.active_max), (15, 2));
+    assert_eq!(record.finished, Some(Moment::from_secs(3)));
+}
+
+#[test]
+fn counted_iterations_end_at_their_time_with_the_rest_dropped() {
+    let model = LoadModel::Iterations(IterationsLoad {
+        count: 1_000,
+        users: 1,
+        at_most: Duration::from_secs(1),
+    });
+    let plan = plan(vec![model], Duration::ZERO);
+    let wheel = [(LoadId(0), epoch(&[0], vec![], 0, Moment::ZERO))];
+    let mut world = World::new(&plan, &wheel, |begun| begun + 100_000);
+    world.inputs.push((
+        0,
+        Input::Indices {
+            load: LoadId(0),
+            first: 0,
+            count: 1_000,
+        },
+    ));
+    let record = world.run(100 * SECOND);
+    assert_eq!(record.started.len(), 10);
+    assert_eq!(record.dropped, BTreeMap::from([(DropReason::Stopped, 990)]));
+    assert_eq!(record.finished, Some(Moment::from_secs(1)));
+}
+
+#[test]
+fn shards_share_the_arrivals_and_a_slot_freed_last_is_used_first() {
+    let plan = plan(vec![open(10, Duration::from_secs(60))], Duration::ZERO);
+    let epochs = [(LoadId(0), epoch(&[1, 0, 1], hold(300, 1), 0, Moment::ZERO))];
+    let record = World::new(&plan, &epochs, |begun| begun + 1_000).run(60 * SECOND);
+    assert!(record.started.iter().all(|start| start.index % 3 == 1));
+    assert_eq!((record.started.len(), record.active_max), (100, 1));
+    assert!(
+        record
+            .started
+            .iter()
+            .all(|start| start.slot == SlotId(0) && start.user == 1)
+    );
+    let plan = self::plan(vec![open(1, Duration::from_secs(60))], Duration::ZERO);
+    let refused = Machine::new(&plan, ShardId(0), 1, &epochs, marks(&[0]));
+    assert!(matches!(refused, Err(SetupError::NoSlot { total: 1, .. })));
+}

@@ -2,8 +2,8 @@
 
 use super::{Condition, Term, Test, number};
 use crate::expr::Cmp;
-use crate::syntax::{Cursor, Logic, SyntaxError, TEXT_MAX, logic};
-use crate::template::{self, Source, Splice};
+use crate::syntax::{Cursor, Logic, SyntaxError, TEXT_MAX, logic, nearest};
+use crate::template::{self, Function, Source, Splice};
 
 const VALUE: &str = "a variable, a text in quotes, a number, true, false or null";
 const OPERATOR: &str = "an operator: ==, !=, <, <=, >, >=, contains or matches";
@@ -112,13 +112,18 @@ fn term(cursor: &mut Cursor<'_>) -> Result<Term, SyntaxError> {
 fn bare(cursor: &mut Cursor<'_>, expected: &str) -> Result<Source, SyntaxError> {
     let error = cursor.error(expected);
     let Some(name) = cursor.peek_name() else {
-        return Err(error);
+        let other_tools = cursor.rest().starts_with("{{");
+        return Err(error.suggest(other_tools.then_some("${…}")));
     };
     if is_keyword(name) {
         return Err(error);
     }
-    if matches!(name, "env" | "file") && cursor.rest()[name.len()..].starts_with(':') {
+    let after = &cursor.rest()[name.len()..];
+    if matches!(name, "env" | "file") && after.starts_with(':') {
         return Err(error.suggest(Some(format!("${{{name}:…}}"))));
+    }
+    if after.starts_with('(') && !Function::WORDS.contains(&name) && nearest(name, ["exists"]).is_some() {
+        return Err(error.suggest(Some("exists(…)")));
     }
     template::source(cursor)
 }
@@ -134,9 +139,7 @@ fn cmp(cursor: &mut Cursor<'_>, left: &Term) -> Result<Cmp, SyntaxError> {
             Some("is" | "equals" | "eq") => Some("==".to_owned()),
             Some("includes" | "has" | "contain" | "in") => Some("contains".to_owned()),
             Some("like" | "match" | "regex") => Some("matches".to_owned()),
-            Some(word) if !logic::WORDS.contains(&word) => {
-                crate::syntax::nearest(word, ["contains", "matches"]).map(str::to_owned)
-            }
+            Some(word) if !logic::WORDS.contains(&word) => nearest(word, ["contains", "matches"]).map(str::to_owned),
             _ => match left {
                 Term::Splice(splice) => Some(Test::Exists(splice.source.clone()).to_string()),
                 _ => None,

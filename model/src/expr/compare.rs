@@ -174,53 +174,38 @@ mod tests {
         Threshold::Duration(Duration::from_millis(ms))
     }
 
+    #[track_caller]
+    fn check(rows: &[(Observed, Cmp, Threshold, Option<bool>)]) {
+        for (observed, cmp, threshold, want) in rows {
+            let holds = observed.compare(*cmp, threshold);
+            assert_eq!(holds, *want, "{observed:?} {cmp} {threshold:?}");
+        }
+    }
+
     #[test]
-    fn nothing_is_rounded() {
-        let per_second = |count, micros| Observed::PerSecond { count, micros };
-        let rate = Threshold::Rate(Rate::per_second(480));
-        let ratio = |part, whole| Observed::Ratio { part, whole };
-        let percent = Threshold::Ratio(Ratio::from_ppb(10_000_000));
-        let mib = |bytes, micros| Observed::BytesPerSecond { bytes, micros };
-        let mib_rate = Threshold::ByteRate(Bytes(1 << 20));
-        for (observed, cmp, threshold, want) in [
+    fn latencies_are_not_rounded() {
+        let mean = |sum, count| Observed::MeanMicros { sum, count };
+        check(&[
             (Observed::Micros(250_000), Cmp::Lt, millis(250), Some(false)),
             (Observed::Micros(250_000), Cmp::Le, millis(250), Some(true)),
             (Observed::Micros(249_999), Cmp::Lt, millis(250), Some(true)),
             (Observed::Micros(u64::MAX), Cmp::Gt, millis(1), Some(true)),
-            (
-                Observed::MeanMicros { sum: 1_000, count: 3 },
-                Cmp::Lt,
-                millis(1),
-                Some(true),
-            ),
-            (
-                Observed::MeanMicros {
-                    sum: 3_000_001,
-                    count: 3,
-                },
-                Cmp::Gt,
-                millis(1_000),
-                Some(true),
-            ),
-            (
-                Observed::MeanMicros {
-                    sum: 3_000_000,
-                    count: 3,
-                },
-                Cmp::Eq,
-                millis(1_000),
-                Some(true),
-            ),
-            (
-                Observed::MeanMicros {
-                    sum: u128::MAX,
-                    count: u64::MAX,
-                },
-                Cmp::Gt,
-                millis(1_000),
-                Some(true),
-            ),
-            (Observed::MeanMicros { sum: 0, count: 0 }, Cmp::Lt, millis(1), None),
+            (mean(1_000, 3), Cmp::Lt, millis(1), Some(true)),
+            (mean(3_000_001, 3), Cmp::Gt, millis(1_000), Some(true)),
+            (mean(3_000_000, 3), Cmp::Eq, millis(1_000), Some(true)),
+            (mean(u128::MAX, u64::MAX), Cmp::Gt, millis(1_000), Some(true)),
+            (mean(0, 0), Cmp::Lt, millis(1), None),
+            (Observed::Count(7), Cmp::Lt, millis(1), None),
+        ]);
+    }
+
+    #[test]
+    fn rates_are_not_rounded() {
+        let per_second = |count, micros| Observed::PerSecond { count, micros };
+        let rate = Threshold::Rate(Rate::per_second(480));
+        let bytes_per_second = |bytes, micros| Observed::BytesPerSecond { bytes, micros };
+        let mib_per_second = Threshold::ByteRate(Bytes(1 << 20));
+        check(&[
             (per_second(4_800, 10_000_000), Cmp::Gt, rate, Some(false)),
             (per_second(4_800, 10_000_000), Cmp::Ge, rate, Some(true)),
             (per_second(4_800, 10_000_000), Cmp::Eq, rate, Some(true)),
@@ -228,6 +213,26 @@ mod tests {
             (per_second(4_800, 10_000_001), Cmp::Ge, rate, Some(false)),
             (per_second(u64::MAX, 1), Cmp::Gt, rate, Some(true)),
             (per_second(1, 0), Cmp::Gt, rate, None),
+            (
+                bytes_per_second(3 << 20, 3_000_000),
+                Cmp::Eq,
+                mib_per_second,
+                Some(true),
+            ),
+            (
+                bytes_per_second((3 << 20) - 1, 3_000_000),
+                Cmp::Lt,
+                mib_per_second,
+                Some(true),
+            ),
+        ]);
+    }
+
+    #[test]
+    fn shares_and_counts_are_not_rounded() {
+        let ratio = |part, whole| Observed::Ratio { part, whole };
+        let percent = Threshold::Ratio(Ratio::from_ppb(10_000_000));
+        check(&[
             (ratio(1, 100), Cmp::Lt, percent, Some(false)),
             (ratio(1, 100), Cmp::Eq, percent, Some(true)),
             (
@@ -240,16 +245,7 @@ mod tests {
             (ratio(0, 0), Cmp::Lt, percent, None),
             (Observed::Count(7), Cmp::Ne, Threshold::Count(8), Some(true)),
             (Observed::Bytes(10), Cmp::Ge, Threshold::Bytes(Bytes(10)), Some(true)),
-            (mib(3 << 20, 3_000_000), Cmp::Eq, mib_rate, Some(true)),
-            (mib((3 << 20) - 1, 3_000_000), Cmp::Lt, mib_rate, Some(true)),
-            (Observed::Count(7), Cmp::Lt, millis(1), None),
-        ] {
-            assert_eq!(
-                observed.compare(cmp, &threshold),
-                want,
-                "{observed:?} {cmp} {threshold:?}"
-            );
-        }
+        ]);
     }
 
     #[test]

@@ -71,8 +71,9 @@ fn percentile_call(after: &str) -> Option<String> {
     parse::kind(&metric).map(|_| corrected(&metric, rest))
 }
 
-/// `p999`, `p100`, `p99,9`.
+/// `p999`, `p100`, `p99_9`, `p95th`.
 fn percentile(digits: &str) -> Option<String> {
+    let digits = digits.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     if parse::kind(&format!("p{digits}")).is_some() {
         return Some(format!("p{digits}"));
     }

@@ -81,9 +81,11 @@ pub(super) fn metric(cursor: &mut Cursor<'_>) -> Result<Metric, SyntaxError> {
         let meant = hint::meant(word, cursor.rest());
         return Err(cursor.error_at(start, cursor.at(), expected).suggest(meant));
     };
-    cursor.skip_space();
     let mut select = Selector::default();
-    if cursor.eat("(") {
+    let mut ahead = cursor.clone();
+    ahead.skip_space();
+    if ahead.eat("(") {
+        *cursor = ahead;
         arguments(cursor, &mut kind, &mut select)?;
     }
     Ok(Metric { kind, select })
@@ -252,7 +254,8 @@ fn bare(
 ) -> Result<(), SyntaxError> {
     let error = |expected: &str| cursor.error_at(start, start + word.len(), expected);
     let MetricKind::Latency { measure, outcomes, .. } = kind else {
-        return Err(error(expected_argument(*kind)).suggest(Some(Quoted(word).to_string())));
+        let is_name = word != "ok" && Measure::ALL.iter().all(|known| known.word() != word);
+        return Err(error(expected_argument(*kind)).suggest(is_name.then(|| Quoted(word).to_string())));
     };
     if word == "ok" {
         if *outcomes == Outcomes::Ok {
@@ -334,20 +337,34 @@ fn threshold(cursor: &mut Cursor<'_>, left: &Operand) -> Result<Threshold, Synta
     let dimension = left.dimension();
     cursor.skip_space();
     let start = cursor.at();
-    let text = threshold_text(cursor);
-    let end = start + text.len();
-    let misfit = match Threshold::read(dimension, text) {
+    let mut ahead = cursor.clone();
+    let whole = threshold_text(&mut ahead);
+    let first = whole
+        .split_whitespace()
+        .next()
+        .unwrap_or_default()
+        .trim_end_matches(',');
+    let misfit = match Threshold::read(dimension, first) {
         Ok(Threshold::Ratio(ratio)) if ratio > Ratio::ONE && matches!(left, Operand::Metric(_)) => {
-            return Err(cursor.error_at(start, end, "a ratio of at most 100%"));
+            return Err(cursor.error_at(start, start + first.len(), "a ratio of at most 100%"));
         }
-        Ok(threshold) => return Ok(threshold),
+        Ok(threshold) => {
+            cursor.advance(first.len());
+            return Ok(threshold);
+        }
         Err(misfit) => misfit,
     };
-    let mut error = cursor.error_at(start, end, &misfit.expected);
-    if text.is_empty() && !cursor.is_done() {
-        error = cursor.error(&misfit.expected);
-    } else if let Some(other) = Dimension::of(text).filter(|other| *other != dimension) {
+    if first.is_empty() {
+        return Err(cursor.error(&misfit.expected));
+    }
+    // `250 ms` is one threshold with a blank in it; `250 and` is one that lacks its unit.
+    let (text, misfit) = match Threshold::read(dimension, whole) {
+        Err(joined) if joined.nearest.is_some() => (whole, joined),
+        _ => (first, misfit),
+    };
+    let mut error = cursor.error_at(start, start + text.len(), &misfit.expected);
+    if let Some(other) = Dimension::of(text).filter(|other| *other != dimension) {
         error.found = format!("{}, {}", shown(text), other.name());
     }
-    Err(error.suggest(misfit.nearest.filter(|nearest| !nearest.is_empty())))
+    Err(error.suggest(misfit.nearest))
 }

@@ -63,12 +63,13 @@ impl PhaseSelector {
         };
         cursor.expect("(", "`(` and a name")?;
         cursor.skip_space();
+        let start = cursor.clone();
         let name = match cursor.quoted()? {
             Some(name) => name,
             None => cursor.take_while(is_bare).to_owned(),
         };
         if name.is_empty() {
-            return Err(cursor.error("a name, in quotes unless it is a plain word"));
+            return Err(start.error("a name, in quotes unless it is a plain word"));
         }
         cursor.expect(")", "`)`")?;
         finish(&mut cursor, named(name))

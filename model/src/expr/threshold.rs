@@ -59,7 +59,7 @@ impl Threshold {
             }),
             // `1` could mean 100% or 1%; the wrong guess would be an SLA that never fails.
             Dimension::Ratio if bare && !text.contains('.') && text != "0" => Err(Misfit {
-                expected: "a ratio such as 1% or 0.01".to_owned(),
+                expected: "a ratio such as 1% or 0.999".to_owned(),
                 nearest: Some(format!("{text}%")),
             }),
             Dimension::Ratio => parse_ratio(text).map(Self::Ratio).map_err(Misfit::from),
@@ -86,10 +86,10 @@ fn is_number(text: &str) -> bool {
 
 fn count(text: &str) -> Result<u64, Misfit> {
     let expected = "a whole number such as 1000";
-    if text.bytes().all(|b| b.is_ascii_digit()) {
-        if let Ok(count) = text.parse() {
-            return Ok(count);
-        }
+    if text.bytes().all(|b| b.is_ascii_digit())
+        && let Ok(count) = text.parse()
+    {
+        return Ok(count);
     }
     let ungrouped: String = text.chars().filter(|c| !matches!(c, '_' | ',' | ' ' | '\'')).collect();
     let plain = !ungrouped.is_empty() && ungrouped.len() < 20 && ungrouped.bytes().all(|b| b.is_ascii_digit());
@@ -100,19 +100,14 @@ fn count(text: &str) -> Result<u64, Misfit> {
 }
 
 fn byte_rate(text: &str) -> Result<Bytes, Misfit> {
-    let expected = || "a byte rate such as 10MiB/s".to_owned();
-    match text.strip_suffix("/s") {
-        Some(size) => parse_bytes(size).map_err(|error| Misfit {
-            expected: expected(),
-            nearest: error.hint.map(|hint| format!("{hint}/s")),
-        }),
-        None => {
-            let nearest = parse_bytes(text).is_ok().then(|| format!("{text}/s"));
-            Err(Misfit {
-                expected: expected(),
-                nearest,
-            })
-        }
+    let misfit = |nearest: Option<String>| Misfit {
+        expected: "a byte rate such as 10MiB/s".to_owned(),
+        nearest: nearest.map(|size| format!("{size}/s")),
+    };
+    if let Some(size) = text.strip_suffix("/s") {
+        parse_bytes(size).map_err(|error| misfit(error.hint))
+    } else {
+        Err(misfit(parse_bytes(text).is_ok().then(|| text.to_owned())))
     }
 }
 

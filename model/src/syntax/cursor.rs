@@ -159,17 +159,21 @@ impl<'a> Cursor<'a> {
         result
     }
 
-    /// An error about what comes next: a word, or else one character.
+    /// An error about what comes next: a word, a text in quotes, or else one character.
     pub(crate) fn error(&self, expected: &str) -> SyntaxError {
         let rest = self.rest();
+        let first = rest.chars().next();
         let word = rest
             .bytes()
             .take_while(|&b| is_name_byte(b) || matches!(b, b'.' | b'%'))
             .count();
-        let length = if word > 0 {
-            word
-        } else {
-            rest.chars().next().map_or(0, char::len_utf8)
+        let quoted = first
+            .filter(|c| matches!(c, '"' | '\''))
+            .and_then(|quote| rest[1..].find(quote));
+        let length = match (word, quoted) {
+            (0, Some(inside)) => inside + 2,
+            (0, None) => first.map_or(0, char::len_utf8),
+            (word, _) => word,
         };
         self.error_at(self.at, self.at + length, expected)
     }
@@ -197,9 +201,9 @@ pub(crate) fn shown(text: &str) -> String {
     let mut shown = String::from("`");
     for c in text[..cut].chars() {
         if c.is_control() {
-            shown.extend(c.escape_default())
+            shown.extend(c.escape_default());
         } else {
-            shown.push(c)
+            shown.push(c);
         }
     }
     shown.push_str(if cut < text.len() { "…`" } else { "`" });

@@ -158,9 +158,9 @@ fn write_joined<T: fmt::Display>(
             f.write_str(word)?;
         }
         if enclosed(part) {
-            write!(f, "({part})")?
+            write!(f, "({part})")?;
         } else {
-            write!(f, "{part}")?
+            write!(f, "{part}")?;
         }
     }
     Ok(())

@@ -3,6 +3,8 @@
 mod cursor;
 pub(crate) mod logic;
 mod nearest;
+#[cfg(test)]
+pub(crate) mod testing;
 
 use std::fmt;
 use std::ops::Range;

@@ -120,21 +120,17 @@ pub(crate) fn source(cursor: &mut Cursor<'_>) -> Result<Source, SyntaxError> {
 
 fn path(cursor: &mut Cursor<'_>) -> Result<String, SyntaxError> {
     cursor.skip_space();
-    let quoted = cursor.quoted()?;
-    let path = match quoted {
-        Some(path) => path,
-        None => {
-            let rest = cursor.rest();
-            let end = rest.find(['}', '|', '\n']).unwrap_or(rest.len());
-            let path = rest[..end].trim();
-            if !path.is_empty() {
-                cursor.advance(end);
-            }
-            path.to_owned()
-        }
+    let start = cursor.clone();
+    let path = if let Some(path) = cursor.quoted()? {
+        path
+    } else {
+        let rest = cursor.rest();
+        let end = rest.find(['}', '|', '\n']).unwrap_or(rest.len());
+        cursor.advance(end);
+        rest[..end].trim().to_owned()
     };
     if path.is_empty() || path.contains('\0') {
-        return Err(cursor.error("the path of a file"));
+        return Err(start.error("the path of a file"));
     }
     Ok(path)
 }

@@ -54,7 +54,9 @@ impl IterationCounts {
 
     /// Iterations that have ended in any way.
     pub fn ended(&self) -> u64 {
-        self.completed.saturating_add(self.broken_off).saturating_add(self.cancelled)
+        self.completed
+            .saturating_add(self.broken_off)
+            .saturating_add(self.cancelled)
     }
 }
 
@@ -226,13 +228,21 @@ pub enum Imbalance {
 /// # Errors
 /// The first equation that does not hold.
 pub fn check_iterations(counts: &IterationCounts, open_started: u64, open: &Open) -> Result<(), Imbalance> {
-    let accounted = open_started.saturating_add(counts.dropped_total()).saturating_add(open.waiting);
+    let accounted = open_started
+        .saturating_add(counts.dropped_total())
+        .saturating_add(open.waiting);
     if counts.scheduled != accounted {
-        return Err(Imbalance::Arrivals { scheduled: counts.scheduled, accounted });
+        return Err(Imbalance::Arrivals {
+            scheduled: counts.scheduled,
+            accounted,
+        });
     }
     let accounted = counts.ended().saturating_add(open.in_progress);
     if counts.started != accounted {
-        return Err(Imbalance::Iterations { started: counts.started, accounted });
+        return Err(Imbalance::Iterations {
+            started: counts.started,
+            accounted,
+        });
     }
     Ok(())
 }
@@ -248,11 +258,17 @@ pub fn check_steps(counts: &StepCounts, open: &Open) -> Result<(), Imbalance> {
         .saturating_add(counts.fallback)
         .saturating_add(counts.injected);
     if counts.attempted != accounted {
-        return Err(Imbalance::Attempted { attempted: counts.attempted, accounted });
+        return Err(Imbalance::Attempted {
+            attempted: counts.attempted,
+            accounted,
+        });
     }
     let accounted = counts.ended().saturating_add(open.in_flight);
     if counts.sent != accounted {
-        return Err(Imbalance::Sent { sent: counts.sent, accounted });
+        return Err(Imbalance::Sent {
+            sent: counts.sent,
+            accounted,
+        });
     }
     Ok(())
 }

@@ -118,7 +118,9 @@ impl StageShape {
         match self {
             Self::Ramp { over, .. } => *over,
             Self::Hold { length, .. } | Self::Pause { length } => *length,
-            Self::Spike { before, length, after, .. } => *before + *length + *after,
+            Self::Spike {
+                before, length, after, ..
+            } => *before + *length + *after,
             Self::Step { steps, each, .. } => each.saturating_mul(*steps),
         }
     }
@@ -141,12 +143,26 @@ impl StageShape {
 
     /// The pieces of the rate curve.
     pub fn pieces(&self) -> Vec<Piece> {
-        let flat = |rate: Rate, over: Duration| Piece { from: rate, to: rate, over };
+        let flat = |rate: Rate, over: Duration| Piece {
+            from: rate,
+            to: rate,
+            over,
+        };
         match self {
-            Self::Ramp { from, to, over } => vec![Piece { from: *from, to: *to, over: *over }],
+            Self::Ramp { from, to, over } => vec![Piece {
+                from: *from,
+                to: *to,
+                over: *over,
+            }],
             Self::Hold { rate, length } => vec![flat(*rate, *length)],
             Self::Pause { length } => vec![flat(Rate::default(), *length)],
-            Self::Spike { base, to, before, length, after } => {
+            Self::Spike {
+                base,
+                to,
+                before,
+                length,
+                after,
+            } => {
                 vec![flat(*base, *before), flat(*to, *length), flat(*base, *after)]
             }
             Self::Step { from, to, steps, each } => {
@@ -243,16 +259,29 @@ impl UserStageShape {
 
     /// The pieces of the user curve.
     pub fn pieces(&self) -> Vec<UserPiece> {
-        let flat = |users: u32, over: Duration| UserPiece { from: users, to: users, over };
+        let flat = |users: u32, over: Duration| UserPiece {
+            from: users,
+            to: users,
+            over,
+        };
         match self {
-            Self::Ramp { from, to, over } => vec![UserPiece { from: *from, to: *to, over: *over }],
+            Self::Ramp { from, to, over } => vec![UserPiece {
+                from: *from,
+                to: *to,
+                over: *over,
+            }],
             Self::Hold { users, length } => vec![flat(*users, *length)],
             Self::Pause { length } => vec![flat(0, *length)],
             Self::Step { from, to, steps, each } => {
                 let last = i64::from(steps.saturating_sub(1).max(1));
                 let (low, high) = (i64::from(*from), i64::from(*to));
                 (0..*steps)
-                    .map(|n| flat(u32::try_from(low + (high - low) * i64::from(n) / last).unwrap_or(*to), *each))
+                    .map(|n| {
+                        flat(
+                            u32::try_from(low + (high - low) * i64::from(n) / last).unwrap_or(*to),
+                            *each,
+                        )
+                    })
                     .collect()
             }
         }

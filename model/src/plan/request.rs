@@ -61,8 +61,15 @@ pub enum Method {
 
 impl Method {
     /// Every method, in wire order.
-    pub const ALL: [Self; 7] =
-        [Self::Get, Self::Post, Self::Put, Self::Patch, Self::Delete, Self::Head, Self::Options];
+    pub const ALL: [Self; 7] = [
+        Self::Get,
+        Self::Post,
+        Self::Put,
+        Self::Patch,
+        Self::Delete,
+        Self::Head,
+        Self::Options,
+    ];
 
     /// As sent: upper case. In plans the lower-case word is the key of the step.
     pub fn word(self) -> &'static str {
@@ -108,10 +115,12 @@ impl Body {
             Self::Multipart(parts) => (None, parts),
             _ => (None, &[]),
         };
-        whole.into_iter().chain(parts.iter().filter_map(|part| match &part.body {
-            PartBody::File(file) => Some(file),
-            PartBody::Text(_) => None,
-        }))
+        whole
+            .into_iter()
+            .chain(parts.iter().filter_map(|part| match &part.body {
+                PartBody::File(file) => Some(file),
+                PartBody::Text(_) => None,
+            }))
     }
 }
 

@@ -89,9 +89,19 @@ pub(super) fn collect<'a>(steps: &'a [Step], scenario: &'a str, found: &mut Vec<
         if let Some(id) = step.id {
             match &step.action {
                 Action::Request(request) => {
-                    found.push(NamedStep { id, scenario, name: &request.name, group: false });
+                    found.push(NamedStep {
+                        id,
+                        scenario,
+                        name: &request.name,
+                        group: false,
+                    });
                 }
-                Action::Group { name, .. } => found.push(NamedStep { id, scenario, name, group: true }),
+                Action::Group { name, .. } => found.push(NamedStep {
+                    id,
+                    scenario,
+                    name,
+                    group: true,
+                }),
                 _ => {}
             }
         }

@@ -6,7 +6,9 @@ use crate::ids::TagId;
 impl Plan {
     /// Number of combinations of tag values; every [`TagId`] of the run is below it. 1 without tag rules.
     pub fn tag_count(&self) -> usize {
-        self.tags.iter().fold(1usize, |product, rule| product.saturating_mul(rule.digits()))
+        self.tags
+            .iter()
+            .fold(1usize, |product, rule| product.saturating_mul(rule.digits()))
     }
 
     /// The combination of one digit for each rule ([`super::TagRule::digit`]), in the order of [`Plan::tags`].

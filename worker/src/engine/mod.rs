@@ -14,6 +14,8 @@ pub mod fuzz;
 pub mod http1;
 pub mod request;
 mod set;
+#[cfg(test)]
+mod testing;
 mod timer;
 
 pub use self::answer::{Answer, Cause, Failure, HeaderBlock, WireBytes};

@@ -147,11 +147,20 @@ impl Browser {
                 answer.headers.push(name.as_str(), value.as_bytes());
             }
         }
+        let body_max = self.shared.options().limits.body_bytes;
+        let too_large = || {
+            Failure::from_error(
+                Cause::Failed(FailureClass::Protocol),
+                &super::http1::ProtocolError::BodyTooLarge,
+            )
+        };
+        if response.content_length().is_some_and(|length| length > body_max) {
+            return Err(too_large());
+        }
         while let Some(chunk) = response.chunk().await.map_err(|error| failed(error, false))? {
             let total = answer.body_bytes_in.saturating_add(chunk.len() as u64);
-            if total > self.shared.options().limits.body_bytes {
-                let error = super::http1::ProtocolError::BodyTooLarge;
-                return Err(Failure::from_error(Cause::Failed(FailureClass::Protocol), &error));
+            if total > body_max {
+                return Err(too_large());
             }
             answer.body_bytes_in = total;
             if terms.keep_body {

@@ -1,1 +1,410 @@
+//! The full client against servers that send exact bytes.
 
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use barrage_model::plan::{Method, Resolve, Reuse};
+use http::HeaderMap;
+use http_body_util::Full;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio_util::task::AbortOnDropHandle;
+use url::Url;
+
+use crate::engine::testing::{Do, Server, Slot, assert_times, certificate, send};
+use crate::engine::{EngineOptions, Failure, FullRequest, Limits, Request};
+use crate::net::TlsOptions;
+
+const PATIENCE_MS: u64 = 20_000;
+const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+/// `hello hello hello` through gzip.
+const GZIPPED: [u8; 28] = [
+    31, 139, 8, 0, 0, 0, 0, 0, 2, 3, 203, 72, 205, 201, 201, 87, 200, 64, 144, 0, 128, 136, 249, 229, 17, 0, 0, 0,
+];
+
+/// A request that differs from the usual one in a few fields.
+#[derive(Clone, Copy, Default)]
+struct Kind {
+    redirects: u16,
+    http2: bool,
+    decompress: bool,
+    timeout_ms: Option<u64>,
+    body: &'static str,
+}
+
+async fn ask(slot: &mut Slot, url: &str, kind: Kind) -> Result<(), Failure> {
+    let mut headers = HeaderMap::new();
+    headers.insert("x-user", "7".parse().unwrap());
+    let request = FullRequest {
+        method: if kind.body.is_empty() {
+            Method::Get
+        } else {
+            Method::Post
+        },
+        url,
+        headers: &headers,
+        body: kind.body.as_bytes(),
+        http2: kind.http2,
+        decompress: kind.decompress,
+        redirects: kind.redirects,
+        terms: slot.terms(kind.timeout_ms.unwrap_or(PATIENCE_MS)),
+    };
+    let result = slot.set.exchange(&Request::Full(request), &mut slot.answer).await;
+    assert_times(&slot.answer, &result);
+    result
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).to_ascii_lowercase()
+}
+
+#[tokio::test]
+async fn requests_follow_each_other_on_one_connection() {
+    let mut script: Vec<_> = (0..20).flat_map(|_| [Do::Read, send(OK)]).collect();
+    script.push(Do::Hang);
+    for (reuse, connections) in [
+        (Reuse::Always, 1),
+        (Reuse::Never, 20),
+        (Reuse::MaxRequests(5), 4),
+        (Reuse::MaxAge(Duration::ZERO), 20),
+    ] {
+        let server = Server::start(vec![script.clone()]).await;
+        let mut slot = Slot::new(EngineOptions {
+            reuse,
+            ..EngineOptions::default()
+        });
+        let mut reused = 0;
+        for _ in 0..20 {
+            let kind = Kind {
+                body: "b",
+                ..Kind::default()
+            };
+            let result = ask(&mut slot, &server.url("/p?q=1"), kind).await;
+            assert_eq!(slot.word(&result), "200 ok", "{result:?}");
+            reused += usize::from(slot.answer.reused);
+            assert_eq!((slot.answer.wire_requests, slot.answer.wire), (1, None));
+        }
+        assert_eq!(
+            (server.accepted(), 20 - reused),
+            (connections, connections),
+            "{reuse:?}"
+        );
+        let seen = text(&server.seen()[0]);
+        assert!(
+            seen.starts_with("post /p?q=1 http/1.1\r\n") && seen.contains("x-user: 7"),
+            "{seen}"
+        );
+        assert!(
+            seen.ends_with("\r\n\r\nb") && !seen.contains("accept-encoding"),
+            "{seen}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn redirects_are_followed_and_counted_up_to_the_limit() {
+    let hop = send("HTTP/1.1 302 Found\r\nLocation: /next\r\nContent-Length: 0\r\n\r\n");
+    for (redirects, wanted, on_wire) in [(0, "302 ", 1), (1, "302 ", 2), (2, "200 ok", 3), (9, "200 ok", 3)] {
+        let script = vec![
+            Do::Read,
+            hop.clone(),
+            Do::Read,
+            hop.clone(),
+            Do::Read,
+            send(OK),
+            Do::Hang,
+        ];
+        let server = Server::start(vec![script]).await;
+        let mut slot = Slot::new(EngineOptions::default());
+        let result = ask(
+            &mut slot,
+            &server.url("/"),
+            Kind {
+                redirects,
+                ..Kind::default()
+            },
+        )
+        .await;
+        assert_eq!(slot.word(&result), wanted, "{redirects}: {result:?}");
+        assert_eq!(
+            (slot.answer.wire_requests, server.seen().len()),
+            (on_wire, on_wire as usize),
+            "{redirects}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn cookies_are_the_users_and_are_forgotten_with_the_user() {
+    let set = send("HTTP/1.1 200 OK\r\nSet-Cookie: id=42; Path=/\r\nContent-Length: 0\r\n\r\n");
+    let script = vec![Do::Read, set, Do::Read, send(OK), Do::Read, send(OK), Do::Hang];
+    for cookies in [true, false] {
+        let server = Server::start(vec![script.clone()]).await;
+        let mut slot = Slot::new(EngineOptions {
+            cookies,
+            ..EngineOptions::default()
+        });
+        for step in 0..3 {
+            if step == 2 {
+                let url = Url::parse(&server.url("/")).unwrap();
+                assert_eq!(slot.set.cookies(&url), cookies.then(|| b"id=42".to_vec()));
+                slot.set.reset_user();
+                assert_eq!(slot.set.cookies(&url), None);
+            }
+            ask(&mut slot, &server.url("/"), Kind::default()).await.unwrap();
+        }
+        let sent: Vec<_> = server
+            .seen()
+            .iter()
+            .map(|request| text(request).contains("cookie: id=42"))
+            .collect();
+        assert_eq!(sent, [false, cookies, false]);
+        assert_eq!(server.accepted(), 1, "a new user keeps the connection");
+    }
+}
+
+#[tokio::test]
+async fn compressed_answers_are_undone_when_asked() {
+    let head = format!(
+        "HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: {}\r\n\r\n",
+        GZIPPED.len()
+    );
+    let answer = [head.as_bytes(), &GZIPPED].concat();
+    let mut damaged = answer.clone();
+    damaged[head.len() + 12] ^= 0xff;
+    for (bytes, decompress, body, asked) in [
+        (&answer, true, Some(&b"hello hello hello"[..]), true),
+        (&answer, false, Some(&GZIPPED[..]), false),
+        (&damaged, true, None, true),
+    ] {
+        let server = Server::start(vec![vec![Do::Read, Do::Send(bytes.clone()), Do::Hang]]).await;
+        let mut slot = Slot::new(EngineOptions::default());
+        let result = ask(
+            &mut slot,
+            &server.url("/"),
+            Kind {
+                decompress,
+                ..Kind::default()
+            },
+        )
+        .await;
+        match body {
+            Some(body) => {
+                assert_eq!(slot.answer.body, body);
+                assert_eq!(slot.answer.body_bytes_in, body.len() as u64);
+            }
+            None => assert_eq!(slot.word(&result), "failed protocol", "{result:?}"),
+        }
+        assert_eq!(text(&server.seen()[0]).contains("accept-encoding: "), asked);
+    }
+}
+
+#[tokio::test]
+async fn a_proxy_gets_every_request() {
+    let proxy = Server::start(vec![vec![Do::Read, send(OK), Do::Hang]]).await;
+    let mut slot = Slot::new(EngineOptions {
+        proxy: Some(proxy.url("")),
+        ..EngineOptions::default()
+    });
+    let result = ask(&mut slot, "http://shop.invalid/x", Kind::default()).await;
+    assert_eq!(slot.word(&result), "200 ok", "{result:?}");
+    assert!(text(&proxy.seen()[0]).starts_with("get http://shop.invalid/x http/1.1\r\n"));
+}
+
+#[tokio::test]
+async fn fixed_names_hold_here_too() {
+    let server = Server::start(vec![vec![Do::Read, send(OK), Do::Hang]]).await;
+    let port = server.address.port();
+    let fixed = Resolve {
+        host: "shop.invalid".to_owned(),
+        port: Some(port),
+        address: server.address.ip(),
+    };
+    let mut slot = Slot::with(EngineOptions::default(), &TlsOptions::default(), &[fixed]);
+    let result = ask(&mut slot, &format!("http://shop.invalid:{port}/"), Kind::default()).await;
+    assert_eq!(slot.word(&result), "200 ok", "{result:?}");
+}
+
+#[tokio::test]
+async fn http2_is_spoken_with_prior_knowledge() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let accepted = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&accepted);
+    let _server = AbortOnDropHandle::new(tokio::spawn(async move {
+        let mut connections = tokio::task::JoinSet::new();
+        loop {
+            let (stream, _) = listener.accept().await.unwrap();
+            count.fetch_add(1, Ordering::SeqCst);
+            connections.spawn(async move {
+                let service = service_fn(async |request: http::Request<hyper::body::Incoming>| {
+                    let said = format!("{:?} {}", request.version(), request.uri().path());
+                    Ok::<_, Infallible>(http::Response::new(Full::new(bytes::Bytes::from(said))))
+                });
+                let builder = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+                let _ = builder.serve_connection(TokioIo::new(stream), service).await;
+            });
+        }
+    }));
+    let mut slot = Slot::new(EngineOptions::default());
+    for _ in 0..3 {
+        let result = ask(
+            &mut slot,
+            &format!("http://{address}/two"),
+            Kind {
+                http2: true,
+                ..Kind::default()
+            },
+        )
+        .await;
+        assert_eq!(slot.word(&result), "200 HTTP/2.0 /two", "{result:?}");
+    }
+    assert_eq!(accepted.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
+async fn failures_have_the_same_classes_as_in_the_raw_engine() {
+    let half = send("HTTP/1.1 200 OK\r\nContent-Length: 7\r\n\r\nhalf");
+    let chunk = send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nab");
+    let bad_chunk = send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n");
+    let long = send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n9\r\n123456789\r\n");
+    let table = [
+        (vec![Do::Read, Do::Cut], "failed reset"),
+        (vec![Do::Read, Do::Reset], "failed reset"),
+        (vec![Do::Read, send("HTTP/1.1 200 OK\r\nX"), Do::Cut], "failed reset"),
+        (vec![Do::Read, half.clone(), Do::Cut], "failed reset"),
+        (vec![Do::Read, half, Do::Reset], "failed reset"),
+        (vec![Do::Read, chunk, Do::Cut], "failed reset"),
+        (vec![Do::Read, bad_chunk, Do::Hang], "failed protocol"),
+        (vec![Do::Read, send("SSH-2.0-x\r\n\r\n"), Do::Hang], "failed protocol"),
+        (vec![Do::Read, long, Do::Hang], "failed protocol"),
+        (
+            vec![Do::Read, send("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n"), Do::Hang],
+            "failed protocol",
+        ),
+        (vec![Do::Hang], "timeout"),
+        (
+            vec![
+                Do::Read,
+                send("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhell"),
+                Do::Hang,
+            ],
+            "timeout",
+        ),
+    ];
+    for (script, wanted) in table {
+        let shown = format!("{script:?}");
+        let server = Server::start(vec![script]).await;
+        let limits = Limits {
+            body_bytes: 8,
+            ..Limits::default()
+        };
+        let mut slot = Slot::new(EngineOptions {
+            limits,
+            ..EngineOptions::default()
+        });
+        let limit_ms = if wanted == "timeout" { 150 } else { PATIENCE_MS };
+        let kind = Kind {
+            timeout_ms: Some(limit_ms),
+            ..Kind::default()
+        };
+        let wanted = if shown.contains("Content-Length: 9\\r\\n\\r\\nhalf") {
+            "failed reset"
+        } else {
+            wanted
+        };
+        let result = ask(&mut slot, &server.url("/?secret=1"), kind).await;
+        assert_eq!(slot.word(&result), wanted, "{shown}: {result:?}");
+        let failure = result.unwrap_err();
+        assert!(!failure.message.contains("secret"), "{failure}");
+        assert_eq!(
+            (server.accepted(), slot.answer.wire_requests),
+            (1, 1),
+            "nothing is sent twice: {shown}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn failures_before_the_request_say_that_nothing_was_sent() {
+    let closed = std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
+    let plain = Server::start(vec![vec![Do::Cut]]).await;
+    let garbage = Server::start(vec![vec![send("HTTP/1.1 400 Bad\r\n\r\n"), Do::Hang]]).await;
+    let (config, _) = certificate(&["127.0.0.1"]);
+    let stranger = Server::tls(vec![vec![Do::Read, send(OK), Do::Hang]], config).await;
+    let table = [
+        (format!("http://{closed}/"), "failed connect"),
+        ("http://no-such-host.invalid/".to_owned(), "failed dns"),
+        (stranger.url("/"), "failed tls"),
+        (format!("https://{}/", plain.address), "failed tls"),
+        (format!("https://{}/", garbage.address), "failed tls"),
+    ];
+    for (url, wanted) in table {
+        let mut slot = Slot::new(EngineOptions::default());
+        let result = ask(&mut slot, &url, Kind::default()).await;
+        assert_eq!(slot.word(&result), wanted, "{url}: {result:?}");
+        assert_eq!(
+            (slot.answer.sent_at, slot.answer.wire_requests, slot.answer.reused),
+            (None, 0, false)
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_kept_connection_that_breaks_before_the_answer_is_its_own_class() {
+    for end in [Do::Cut, Do::Reset] {
+        let server = Server::start(vec![vec![Do::Read, send(OK), Do::Read, end], vec![Do::Hang]]).await;
+        let mut slot = Slot::new(EngineOptions::default());
+        ask(&mut slot, &server.url("/"), Kind::default()).await.unwrap();
+        let result = ask(&mut slot, &server.url("/"), Kind::default()).await;
+        assert_eq!(slot.word(&result), "failed closed_on_reuse", "{result:?}");
+        assert_eq!((server.accepted(), server.seen().len()), (1, 2), "never sent again");
+    }
+}
+
+#[tokio::test]
+async fn trusted_and_insecure_tls_work_as_in_the_raw_engine() {
+    let (config, pem) = certificate(&["127.0.0.1"]);
+    let server = Server::tls(vec![vec![Do::Read, send(OK), Do::Hang]], config).await;
+    for tls in [
+        TlsOptions {
+            extra_roots_pem: Some(pem),
+            ..TlsOptions::default()
+        },
+        TlsOptions {
+            insecure: true,
+            ..TlsOptions::default()
+        },
+    ] {
+        let mut slot = Slot::with(EngineOptions::default(), &tls, &[]);
+        let result = ask(&mut slot, &server.url("/"), Kind::default()).await;
+        assert_eq!(slot.word(&result), "200 ok", "{result:?}");
+    }
+}
+
+#[tokio::test]
+async fn nothing_is_sent_after_the_grant_has_ended() {
+    let server = Server::start(vec![vec![Do::Hang]]).await;
+    let mut slot = Slot::new(EngineOptions::default());
+    let mut terms = slot.terms(PATIENCE_MS);
+    terms.send_by = Some(slot.clock.now() - Duration::from_millis(1));
+    let url = server.url("/");
+    let request = FullRequest {
+        method: Method::Get,
+        url: &url,
+        headers: &HeaderMap::new(),
+        body: b"",
+        http2: false,
+        decompress: false,
+        redirects: 0,
+        terms,
+    };
+    let result = slot.set.exchange(&Request::Full(request), &mut slot.answer).await;
+    assert_eq!(slot.word(&result), "expired");
+    assert_eq!((server.accepted(), slot.answer.wire_requests), (0, 0));
+}

@@ -147,9 +147,9 @@ mod tests {
                 37,
                 true,
             ),
-            (b"3;name=\"v\"\r\nabc\r\n0;last\r\n\r\n", b"abc", 28, true),
-            (b"3 \t;x\r\nabc\r\n0\r\n\r\n", b"abc", 18, true),
-            (b"0\r\nX-Sum: 1\r\nX-Other: 2\r\n\r\n", b"", 28, true),
+            (b"3;name=\"v\"\r\nabc\r\n0;last\r\n\r\n", b"abc", 27, true),
+            (b"3 \t;x\r\nabc\r\n0\r\n\r\n", b"abc", 17, true),
+            (b"0\r\nX-Sum: 1\r\nX-Other: 2\r\n\r\n", b"", 27, true),
             (b"5\r\nhel", b"hel", 6, false),
             (b"0\r\nX-Sum: 1\r\n", b"", 13, false),
         ];
@@ -202,7 +202,7 @@ mod tests {
         flood.resize(OVERHEAD_MAX + 10, b'x');
         assert_eq!(decode(&flood, 1_000), Err(ProtocolError::ChunkOverhead));
         let mut flood = b"0\r\n".to_vec();
-        for _ in 0..OVERHEAD_MAX / 4 {
+        for _ in 0..=OVERHEAD_MAX / 4 {
             flood.extend_from_slice(b"X: 1\r\n");
         }
         assert_eq!(decode(&flood, 1_000), Err(ProtocolError::ChunkOverhead));

@@ -1,0 +1,428 @@
+//! One request on a fresh connection: every way in which it can be answered.
+
+use std::time::Duration;
+
+use barrage_model::plan::Method;
+
+use crate::engine::testing::{Do, Server, Slot, assert_times, cause_word, send};
+use crate::engine::{EngineOptions, Limits, OnIdleClose, Origin, Outgoing, WireBytes};
+
+/// Long enough for a busy machine, short enough for a test that waits for it.
+const PATIENCE_MS: u64 = 20_000;
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum After {
+    Kept,
+    Closed,
+}
+
+async fn check_answer(bytes: &[u8], method: Method, wanted: &str, after: After, then: Do) {
+    for piece in [bytes.len(), 7, 1] {
+        // One-byte packets of a long answer take long and show nothing new.
+        if piece < bytes.len() && bytes.len() > 600 {
+            continue;
+        }
+        let server = Server::start(vec![vec![
+            Do::Read,
+            Do::Pieces(bytes.to_vec(), piece.max(1)),
+            then.clone(),
+        ]])
+        .await;
+        let mut slot = Slot::new(EngineOptions::default());
+        let result = slot.ask(&server.origin(0), method, PATIENCE_MS).await;
+        let shown = String::from_utf8_lossy(bytes).chars().take(120).collect::<String>();
+        assert_eq!(slot.word(&result), wanted, "{shown:?} in pieces of {piece}: {result:?}");
+        assert_times(&slot.answer, &result);
+        let kept = if slot.set.open_connections() == 1 {
+            After::Kept
+        } else {
+            After::Closed
+        };
+        assert_eq!(kept, after, "{shown:?} in pieces of {piece}");
+        assert_eq!(slot.shared.open_connections(), slot.set.open_connections());
+        if result.is_ok() && piece == bytes.len() && after == After::Kept {
+            let request = server.seen()[0].len() as u64;
+            assert_eq!(
+                slot.answer.wire,
+                Some(WireBytes {
+                    received: bytes.len() as u64,
+                    sent: request
+                })
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn complete_answers_keep_or_close_the_connection() {
+    use After::{Closed, Kept};
+    use Method::{Get, Head, Options};
+    let table: [(&str, Method, &str, After); 22] = [
+        (
+            "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello",
+            Get,
+            "200 hello",
+            Kept,
+        ),
+        ("HTTP/1.1 200 \r\ncontent-length:0\r\n\r\n", Get, "200 ", Kept),
+        ("HTTP/1.1 200\r\nContent-Length: 2\r\n\r\nok", Get, "200 ok", Kept),
+        ("HTTP/1.1 500 Oh\r\nContent-Length: 2\r\n\r\nno", Get, "500 no", Kept),
+        (
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n",
+            Get,
+            "200 abcde",
+            Kept,
+        ),
+        (
+            "HTTP/1.1 200 OK\r\ntransfer-encoding: gzip, Chunked\r\n\r\n3;a=\"b\"\r\nabc\r\n0\r\nX-Sum: 1\r\n\r\n",
+            Get,
+            "200 abc",
+            Kept,
+        ),
+        (
+            "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: close\r\n\r\nhello",
+            Get,
+            "200 hello",
+            Closed,
+        ),
+        (
+            "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nConnection: x, Close\r\n\r\nh",
+            Get,
+            "200 h",
+            Closed,
+        ),
+        (
+            "HTTP/1.0 200 OK\r\nContent-Length: 5\r\n\r\nhello",
+            Get,
+            "200 hello",
+            Closed,
+        ),
+        (
+            "HTTP/1.0 200 OK\r\nContent-Length: 1\r\nConnection: Keep-Alive\r\n\r\nh",
+            Get,
+            "200 h",
+            Kept,
+        ),
+        (
+            "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nh",
+            Get,
+            "200 h",
+            Kept,
+        ),
+        (
+            "HTTP/1.1 103 Early\r\nLink: x\r\n\r\nHTTP/1.1 102 W\r\n\r\nHTTP/1.1 204 None\r\n\r\n",
+            Get,
+            "204 ",
+            Kept,
+        ),
+        ("HTTP/1.1 204 No Content\r\n\r\n", Get, "204 ", Kept),
+        (
+            "HTTP/1.1 304 Not Modified\r\nContent-Length: 5\r\n\r\n",
+            Get,
+            "304 ",
+            Kept,
+        ),
+        ("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n", Head, "200 ", Kept),
+        (
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
+            Head,
+            "200 ",
+            Kept,
+        ),
+        ("HTTP/1.1 200 OK\r\n\r\n", Head, "200 ", Kept),
+        ("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", Options, "200 ", Kept),
+        ("HTTP/1.1 999 Odd\r\nContent-Length: 0\r\n\r\n", Get, "999 ", Kept),
+        ("HTTP/1.1 200 OK\nContent-Length: 2\n\nok", Get, "200 ok", Kept),
+        (
+            "HTTP/1.1 200 OK\r\nX-Bytes: \u{e9}\r\nContent-Length: 1\r\n\r\nh",
+            Get,
+            "200 h",
+            Kept,
+        ),
+        (
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: \r\nContent-Length:  3 \r\n\r\nabc",
+            Get,
+            "failed protocol",
+            Closed,
+        ),
+    ];
+    for (bytes, method, wanted, after) in table {
+        check_answer(bytes.as_bytes(), method, wanted, after, Do::Hang).await;
+    }
+}
+
+#[tokio::test]
+async fn the_end_of_the_connection_can_be_the_end_of_the_answer() {
+    let table = [
+        ("HTTP/1.1 200 OK\r\n\r\nhello", "200 hello"),
+        ("HTTP/1.0 200 OK\r\n\r\n", "200 "),
+        ("HTTP/1.1 200 OK\r\nConnection: keep-alive\r\n\r\nhello", "200 hello"),
+        ("HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\nhello", "200 hello"),
+    ];
+    for (bytes, wanted) in table {
+        check_answer(bytes.as_bytes(), Method::Get, wanted, After::Closed, Do::Cut).await;
+    }
+}
+
+#[tokio::test]
+async fn a_connection_that_breaks_is_a_reset() {
+    let table = [
+        "",
+        "H",
+        "HTTP/1.1 200 OK\r\nContent-Le",
+        "HTTP/1.1 100 Continue\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhell",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n",
+    ];
+    for bytes in table {
+        for end in [Do::Cut, Do::Reset] {
+            check_answer(bytes.as_bytes(), Method::Get, "failed reset", After::Closed, end).await;
+        }
+    }
+    // Until the connection ends is not until it breaks.
+    let endless = "HTTP/1.1 200 OK\r\n\r\nhello";
+    check_answer(
+        endless.as_bytes(),
+        Method::Get,
+        "failed reset",
+        After::Closed,
+        Do::Reset,
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn what_is_not_http_is_a_protocol_failure_at_once() {
+    let long_line = format!("HTTP/1.1 200 OK\r\nX-Long: {}", "x".repeat(70_000));
+    let many = format!("HTTP/1.1 200 OK\r\n{}\r\n", "X: 1\r\n".repeat(257));
+    let big = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", 64 * 1024 * 1024 + 1);
+    let interim = "HTTP/1.1 100 Continue\r\n\r\n".repeat(33);
+    let table = [
+        "SSH-2.0-OpenSSH_9.2\r\n",
+        "\x16\x03\x01garbage",
+        "\r\nHTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
+        "HTTP/2.0 200 OK\r\n",
+        "HTTP/1.7 200 OK\r\n",
+        "HTTP/1.1 20 OK\r\n",
+        "HTTP/1.1 099 Low\r\n\r\n",
+        "HTTP/1.1 abc OK\r\n",
+        "HTTP/1.1 200 OK\r\nno colon\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nX : 1\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nX: 1\r\n folded\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 5\r\n\r\nhello",
+        "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello",
+        "HTTP/1.1 200 OK\r\nContent-Length: 5, 5\r\n\r\nhello",
+        "HTTP/1.1 200 OK\r\nContent-Length: +5\r\n\r\nhello",
+        "HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nContent-Length: \r\n\r\n",
+        "HTTP/1.1 200 OK\r\nContent-Length: 0x5\r\n\r\nhello",
+        "HTTP/1.1 200 OK\r\nContent-Length: 99999999999999999999\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        "HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked, chunked\r\n\r\n0\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked, gzip\r\n\r\n0\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nfffffffffffffffff\r\n",
+        "HTTP/1.1 101 Switching\r\nUpgrade: x\r\n\r\n",
+        &long_line,
+        &many,
+        &big,
+        &interim,
+    ];
+    for bytes in table {
+        check_answer(
+            bytes.as_bytes(),
+            Method::Get,
+            "failed protocol",
+            After::Closed,
+            Do::Hang,
+        )
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn bytes_behind_an_answer_cost_the_connection_and_nothing_else() {
+    let twice = "HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\naHTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nb";
+    let server = Server::start(vec![vec![Do::Read, send(twice), Do::Hang]]).await;
+    let mut slot = Slot::new(EngineOptions::default());
+    let result = slot.ask(&server.origin(0), Method::Get, PATIENCE_MS).await;
+    assert_eq!(slot.word(&result), "200 a");
+    assert_eq!(slot.set.open_connections(), 0);
+    assert_eq!(slot.answer.body_bytes_in, 1);
+}
+
+#[tokio::test]
+async fn a_body_over_the_limit_is_a_protocol_failure_even_when_it_is_only_counted() {
+    let limits = Limits {
+        body_bytes: 4,
+        ..Limits::default()
+    };
+    let table = [
+        ("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nabcd", "200 abcd"),
+        ("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n", "failed protocol"),
+        (
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n",
+            "failed protocol",
+        ),
+        ("HTTP/1.1 200 OK\r\n\r\nabcde", "failed protocol"),
+    ];
+    for (bytes, wanted) in table {
+        let server = Server::start(vec![vec![Do::Read, send(bytes), Do::Hang]]).await;
+        let mut slot = Slot::new(EngineOptions {
+            limits,
+            ..EngineOptions::default()
+        });
+        let result = slot.ask(&server.origin(0), Method::Get, PATIENCE_MS).await;
+        assert_eq!(slot.word(&result), wanted, "{bytes:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_not_wanted_is_counted_and_not_kept() {
+    let bytes = "HTTP/1.1 200 OK\r\nX-Backend: blue\r\nContent-Length: 5\r\n\r\nhello";
+    let server = Server::start(vec![vec![Do::Read, send(bytes), Do::Read, send(bytes), Do::Hang]]).await;
+    let origin = server.origin(0);
+    let mut slot = Slot::new(EngineOptions::default());
+    slot.ask(&origin, Method::Get, PATIENCE_MS).await.unwrap();
+    assert_eq!(slot.answer.headers.get("x-backend"), Some(&b"blue"[..]));
+    let mut terms = slot.terms(PATIENCE_MS);
+    (terms.keep_body, terms.want_headers) = (false, false);
+    let out = Outgoing {
+        head: b"GET / HTTP/1.1\r\nhost: x\r\n\r\n",
+        body: b"",
+        method: Method::Get,
+        origin: &origin,
+        terms,
+    };
+    slot.send(&out).await.unwrap();
+    assert!(slot.answer.headers.is_empty() && slot.answer.body.is_empty());
+    assert_eq!((slot.answer.status, slot.answer.body_bytes_in), (200, 5));
+}
+
+#[tokio::test]
+async fn silence_and_slowness_time_out() {
+    let drip = vec![Do::Read, Do::Pieces(b"HTTP/1.1 200 OK\r\nX-Slow: 1".repeat(40), 1)];
+    let table = [
+        (vec![Do::Hang], "timed out waiting for the answer"),
+        (drip, "timed out while receiving the answer"),
+        (
+            vec![
+                Do::Read,
+                send("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhell"),
+                Do::Hang,
+            ],
+            "timed out while receiving the answer",
+        ),
+    ];
+    for (script, message) in table {
+        let server = Server::start(vec![script]).await;
+        let mut slot = Slot::new(EngineOptions::default());
+        let result = slot.ask(&server.origin(0), Method::Get, 150).await;
+        assert_eq!(slot.word(&result), "timeout");
+        assert_eq!(result.as_ref().unwrap_err().message, message);
+        assert_times(&slot.answer, &result);
+        let waited = slot.answer.done_at.since(slot.answer.began_at);
+        assert!(
+            waited >= Duration::from_millis(150) && waited < Duration::from_secs(5),
+            "{waited:?}"
+        );
+        assert_eq!(slot.shared.open_connections(), 0, "the connection is closed");
+    }
+}
+
+#[tokio::test]
+async fn an_endless_answer_times_out_although_there_is_always_something_to_read() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let flood = std::thread::spawn(move || {
+        use std::io::Write;
+        let (mut stream, _) = listener
+            .into_std()
+            .and_then(|listener| {
+                listener.set_nonblocking(false)?;
+                listener.accept()
+            })
+            .unwrap();
+        let chunk = vec![b'x'; 1 << 20];
+        stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").unwrap();
+        while stream.write_all(&chunk).is_ok() {}
+    });
+    let origin = Origin::from_url(0, &url::Url::parse(&format!("http://{address}/")).unwrap()).unwrap();
+    let limits = Limits {
+        body_bytes: u64::MAX,
+        ..Limits::default()
+    };
+    let mut slot = Slot::new(EngineOptions {
+        limits,
+        ..EngineOptions::default()
+    });
+    let mut terms = slot.terms(200);
+    terms.keep_body = false;
+    let out = Outgoing {
+        head: b"GET / HTTP/1.1\r\n\r\n",
+        body: b"",
+        method: Method::Get,
+        origin: &origin,
+        terms,
+    };
+    let failure = slot.send(&out).await.unwrap_err();
+    assert_eq!(cause_word(failure.cause), "timeout");
+    assert!(slot.answer.body_bytes_in > 0);
+    flood.join().unwrap();
+}
+
+#[tokio::test]
+async fn no_connection_and_no_name_are_their_own_classes() {
+    let closed = std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
+    let table = [
+        (format!("http://{closed}/"), "failed connect"),
+        ("http://no-such-host.invalid/".to_owned(), "failed dns"),
+    ];
+    for (url, wanted) in table {
+        let origin = Origin::from_url(0, &url::Url::parse(&url).unwrap()).unwrap();
+        let mut slot = Slot::new(EngineOptions {
+            on_idle_close: OnIdleClose::Redial,
+            ..EngineOptions::default()
+        });
+        let result = slot.ask(&origin, Method::Get, PATIENCE_MS).await;
+        assert_eq!(slot.word(&result), wanted, "{result:?}");
+        assert_times(&slot.answer, &result);
+        assert_eq!(
+            (slot.answer.sent_at, slot.answer.wire_requests),
+            (None, 0),
+            "nothing was sent"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_connection_that_nobody_accepts_times_out_while_connecting() {
+    // TEST-NET-1 is routed nowhere, but must not be asked: fill a listener's queue instead.
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    socket
+        .bind(&std::net::SocketAddr::from(([127, 0, 0, 1], 0)).into())
+        .unwrap();
+    socket.listen(0).unwrap();
+    let address = socket.local_addr().unwrap().as_socket().unwrap();
+    let _queued: Vec<_> = (0..4)
+        .map(|_| {
+            let filler = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+            filler.set_nonblocking(true).unwrap();
+            let _ = filler.connect(&address.into());
+            filler
+        })
+        .collect();
+    let origin = Origin::from_url(0, &url::Url::parse(&format!("http://{address}/")).unwrap()).unwrap();
+    let mut slot = Slot::new(EngineOptions::default());
+    let failure = slot.ask(&origin, Method::Get, 300).await.unwrap_err();
+    assert_eq!(
+        (cause_word(failure.cause).as_str(), &*failure.message),
+        ("timeout", "timed out while connecting")
+    );
+    assert_eq!(slot.answer.sent_at, None);
+}

@@ -1,0 +1,298 @@
+//! Several requests on one slot: reuse, what the server does in between, cancellation, large bodies.
+
+use std::time::Duration;
+
+use barrage_model::plan::{Method, Reuse};
+
+use crate::engine::testing::{Do, Server, Slot, assert_times, send, until};
+use crate::engine::{Answer, EngineOptions, OnIdleClose, Outgoing};
+
+const PATIENCE_MS: u64 = 20_000;
+const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+
+fn answering(times: usize) -> Vec<Do> {
+    let mut script: Vec<_> = (0..times).flat_map(|_| [Do::Read, send(OK)]).collect();
+    script.push(Do::Hang);
+    script
+}
+
+#[tokio::test]
+async fn connections_are_used_as_long_as_the_policy_says() {
+    let table = [
+        (Reuse::Always, 1),
+        (Reuse::Never, 6),
+        (Reuse::MaxRequests(2), 3),
+        (Reuse::MaxRequests(4), 2),
+        (Reuse::MaxRequests(1), 6),
+        (Reuse::MaxAge(Duration::from_secs(3_600)), 1),
+        (Reuse::MaxAge(Duration::ZERO), 6),
+    ];
+    for (reuse, connections) in table {
+        let server = Server::start(vec![answering(6)]).await;
+        let origin = server.origin(0);
+        let mut slot = Slot::new(EngineOptions {
+            reuse,
+            ..EngineOptions::default()
+        });
+        let mut reused = 0;
+        for _ in 0..6 {
+            let result = slot.ask(&origin, Method::Get, PATIENCE_MS).await;
+            assert_eq!(slot.word(&result), "200 ok", "{reuse:?}: {result:?}");
+            reused += usize::from(slot.answer.reused);
+            let timings = slot.answer.timings;
+            let fresh = !slot.answer.reused;
+            let phases = (timings.dns.is_some(), timings.connect.is_some(), timings.tls.is_some());
+            assert_eq!(phases, (fresh, fresh, false), "phases belong to new connections alone");
+            assert!(timings.first_byte.is_some());
+        }
+        assert_eq!((server.accepted(), 6 - reused), (connections, connections), "{reuse:?}");
+        assert!(slot.shared.open_connections() <= 1);
+    }
+}
+
+#[tokio::test]
+async fn each_origin_has_its_own_connection() {
+    let (one, two) = (
+        Server::start(vec![answering(2)]).await,
+        Server::start(vec![answering(2)]).await,
+    );
+    let mut slot = Slot::new(EngineOptions::default());
+    for _ in 0..2 {
+        slot.ask(&one.origin(0), Method::Get, PATIENCE_MS).await.unwrap();
+        slot.ask(&two.origin(1), Method::Get, PATIENCE_MS).await.unwrap();
+    }
+    assert_eq!((one.accepted(), two.accepted(), slot.set.open_connections()), (1, 1, 2));
+    slot.set.close();
+    assert_eq!((slot.set.open_connections(), slot.shared.open_connections()), (0, 0));
+}
+
+#[tokio::test]
+async fn the_connections_of_a_slot_are_bounded() {
+    let server = Server::start(vec![answering(2)]).await;
+    let mut slot = Slot::new(EngineOptions::default());
+    for index in 0..40 {
+        slot.ask(&server.origin(index), Method::Get, PATIENCE_MS).await.unwrap();
+    }
+    assert_eq!(slot.set.open_connections(), super::super::KEPT_MAX);
+    slot.ask(&server.origin(39), Method::Get, PATIENCE_MS).await.unwrap();
+    assert!(slot.answer.reused, "the ones used last are kept");
+}
+
+#[tokio::test]
+async fn a_kept_connection_that_the_server_closed_is_its_own_class() {
+    let first = [Do::Read, send(OK)];
+    let with = |rest: &[Do]| [&first[..], rest].concat();
+    let half = "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf";
+    let table = [
+        // Closed when the second request is there: nobody can know before.
+        (
+            with(&[Do::Read, Do::Cut]),
+            OnIdleClose::Report,
+            "failed closed_on_reuse",
+            1,
+        ),
+        (
+            with(&[Do::Read, Do::Reset]),
+            OnIdleClose::Report,
+            "failed closed_on_reuse",
+            1,
+        ),
+        (
+            with(&[Do::Read, Do::Cut]),
+            OnIdleClose::Redial,
+            "failed closed_on_reuse",
+            1,
+        ),
+        // Closed in between.
+        (with(&[Do::Cut]), OnIdleClose::Report, "failed closed_on_reuse", 1),
+        (with(&[Do::Reset]), OnIdleClose::Report, "failed closed_on_reuse", 1),
+        (with(&[Do::Cut]), OnIdleClose::Redial, "200 ok", 2),
+        (with(&[Do::Reset]), OnIdleClose::Redial, "200 ok", 2),
+        // Broken in the middle of the answer: that is no matter of reuse.
+        (
+            with(&[Do::Read, send(half), Do::Cut]),
+            OnIdleClose::Report,
+            "failed reset",
+            1,
+        ),
+        // Said something unasked: it must not be taken for the answer.
+        (
+            with(&[send("HTTP/1.1 408 Timeout\r\nContent-Length: 0\r\n\r\n"), Do::Hang]),
+            OnIdleClose::Report,
+            "200 ok",
+            2,
+        ),
+    ];
+    for (script, on_idle_close, wanted, connections) in table {
+        let shown = format!("{script:?} {on_idle_close:?}");
+        let server = Server::start(vec![script, answering(1)]).await;
+        let origin = server.origin(0);
+        let mut slot = Slot::new(EngineOptions {
+            on_idle_close,
+            ..EngineOptions::default()
+        });
+        slot.ask(&origin, Method::Get, PATIENCE_MS).await.unwrap();
+        // What the server does after its answer has to arrive; there is no state of ours to wait for.
+        tokio::time::sleep(Duration::from_millis(60)).await;
+        let result = slot.ask(&origin, Method::Get, PATIENCE_MS).await;
+        assert_eq!(slot.word(&result), wanted, "{shown}: {result:?}");
+        assert_times(&slot.answer, &result);
+        assert_eq!(server.accepted(), connections, "{shown}");
+    }
+}
+
+#[tokio::test]
+async fn a_failure_is_followed_by_a_new_connection_and_never_by_a_second_send() {
+    let server = Server::start(vec![vec![Do::Read, Do::Cut], answering(1)]).await;
+    let origin = server.origin(0);
+    let mut slot = Slot::new(EngineOptions::default());
+    let result = slot.ask(&origin, Method::Get, PATIENCE_MS).await;
+    assert_eq!(slot.word(&result), "failed reset");
+    assert_eq!(
+        (server.accepted(), server.seen().len(), slot.answer.wire_requests),
+        (1, 1, 1)
+    );
+    let result = slot.ask(&origin, Method::Get, PATIENCE_MS).await;
+    assert_eq!(slot.word(&result), "200 ok");
+    assert_eq!((server.accepted(), server.seen().len()), (2, 2));
+}
+
+#[tokio::test]
+async fn dropping_an_exchange_closes_its_connection() {
+    let server = Server::start(vec![
+        vec![Do::Read, send("HTTP/1.1 200 OK\r\n"), Do::Hang],
+        answering(1),
+    ])
+    .await;
+    let origin = server.origin(0);
+    let mut slot = Slot::new(EngineOptions::default());
+    let dropped = tokio::time::timeout(Duration::from_millis(80), slot.ask(&origin, Method::Get, PATIENCE_MS)).await;
+    assert!(dropped.is_err());
+    assert_eq!((slot.set.open_connections(), slot.shared.open_connections()), (0, 0));
+    let result = slot.ask(&origin, Method::Get, PATIENCE_MS).await;
+    assert_eq!(
+        slot.word(&result),
+        "200 ok",
+        "the half answer of the dropped exchange is forgotten"
+    );
+    assert_eq!(server.accepted(), 2);
+}
+
+#[tokio::test]
+async fn a_warmed_connection_serves_the_first_request() {
+    let server = Server::start(vec![answering(1)]).await;
+    let origin = server.origin(0);
+    let mut slot = Slot::new(EngineOptions {
+        reuse: Reuse::Never,
+        ..EngineOptions::default()
+    });
+    for _ in 0..2 {
+        let deadline = slot.clock.now() + Duration::from_secs(20);
+        slot.set.warm(&origin, deadline, &mut Answer::default()).await.unwrap();
+    }
+    until(|| server.accepted() == 1).await;
+    slot.ask(&origin, Method::Get, PATIENCE_MS).await.unwrap();
+    assert!(!slot.answer.reused && slot.answer.timings.connect.is_none());
+    assert_eq!(server.accepted(), 1);
+}
+
+#[tokio::test]
+async fn nothing_is_sent_after_the_grant_has_ended() {
+    let server = Server::start(vec![answering(2)]).await;
+    let origin = server.origin(0);
+    let mut slot = Slot::new(EngineOptions::default());
+    let mut terms = slot.terms(PATIENCE_MS);
+    terms.send_by = Some(slot.clock.now() - Duration::from_millis(1));
+    let out = Outgoing {
+        head: b"GET / HTTP/1.1\r\n\r\n",
+        body: b"",
+        method: Method::Get,
+        origin: &origin,
+        terms,
+    };
+    let result = slot.send(&out).await;
+    assert_eq!(slot.word(&result), "expired");
+    assert_eq!((slot.answer.sent_at, slot.answer.wire_requests), (None, 0));
+    assert_eq!(slot.answer.wire.unwrap().sent, 0);
+    assert!(server.seen().is_empty());
+    assert_eq!(result.unwrap_err().cause.outcome(), None);
+}
+
+#[tokio::test]
+async fn a_large_body_arrives_whole() {
+    let server = Server::start(vec![answering(2)]).await;
+    let origin = server.origin(0);
+    let mut slot = Slot::new(EngineOptions::default());
+    let body: Vec<u8> = (0..3_000_000_u32).map(|n| n.to_le_bytes()[1]).collect();
+    let head = format!("POST / HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n", body.len());
+    for _ in 0..2 {
+        let terms = slot.terms(PATIENCE_MS);
+        let out = Outgoing {
+            head: head.as_bytes(),
+            body: &body,
+            method: Method::Post,
+            origin: &origin,
+            terms,
+        };
+        let result = slot.send(&out).await;
+        assert_eq!(slot.word(&result), "200 ok", "{result:?}");
+        assert_eq!(slot.answer.wire.unwrap().sent, (head.len() + body.len()) as u64);
+    }
+    let seen = server.seen();
+    assert!(seen.len() == 2 && seen.iter().all(|request| request.ends_with(&body)));
+    assert_eq!(server.accepted(), 1);
+}
+
+#[tokio::test]
+async fn an_early_answer_counts_although_the_body_was_never_taken() {
+    let refusal = "HTTP/1.1 413 Too Large\r\nContent-Length: 2\r\n\r\nno";
+    for end in [vec![Do::Wait(Duration::from_secs(60))], vec![Do::Cut]] {
+        let script = [vec![Do::ReadHead, send(refusal)], end].concat();
+        let server = Server::start(vec![script]).await;
+        let origin = server.origin(0);
+        let mut slot = Slot::new(EngineOptions::default());
+        let body = vec![b'x'; 32 << 20];
+        let head = format!("POST / HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n", body.len());
+        let terms = slot.terms(PATIENCE_MS);
+        let out = Outgoing {
+            head: head.as_bytes(),
+            body: &body,
+            method: Method::Post,
+            origin: &origin,
+            terms,
+        };
+        let result = slot.send(&out).await;
+        assert_eq!(slot.word(&result), "413 no", "{result:?}");
+        assert_eq!(slot.set.open_connections(), 0, "the rest of the body is never sent");
+    }
+}
+
+#[tokio::test]
+async fn ipv6_works_where_the_machine_has_it() {
+    let Ok(server) = Server::on("[::1]:0", vec![answering(1)], None).await else {
+        return;
+    };
+    let mut slot = Slot::new(EngineOptions::default());
+    slot.ask(&server.origin(0), Method::Get, PATIENCE_MS).await.unwrap();
+    assert_eq!(slot.answer.status, 200);
+}
+
+#[tokio::test]
+async fn source_addresses_are_bound() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap());
+    let origin = crate::engine::Origin::from_url(0, &url::Url::parse(&url).unwrap()).unwrap();
+    let sources = vec!["127.0.0.8".parse().unwrap(), "127.0.0.9".parse().unwrap()];
+    let mut slot = Slot::new(EngineOptions {
+        sources,
+        ..EngineOptions::default()
+    });
+    let mut peers = Vec::new();
+    for _ in 0..3 {
+        let deadline = slot.clock.now() + Duration::from_secs(20);
+        slot.set.warm(&origin, deadline, &mut Answer::default()).await.unwrap();
+        peers.push(listener.accept().await.unwrap().1.ip().to_string());
+        slot.set.close();
+    }
+    assert_eq!(peers, ["127.0.0.8", "127.0.0.9", "127.0.0.8"]);
+}

@@ -1,0 +1,6 @@
+//! The raw engine against servers that send exact bytes.
+
+mod answers;
+mod connections;
+mod parsing;
+mod secure;

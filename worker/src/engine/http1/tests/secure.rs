@@ -1,0 +1,193 @@
+//! The raw engine over TLS.
+
+use barrage_model::plan::{Method, Resolve};
+use url::Url;
+
+use crate::engine::testing::{Do, Server, Slot, assert_times, certificate, send};
+use crate::engine::{EngineOptions, Origin};
+use crate::net::TlsOptions;
+
+const PATIENCE_MS: u64 = 20_000;
+const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+
+#[tokio::test]
+async fn certificates_are_checked_unless_told_otherwise() {
+    let trusted = |pem: &[u8]| TlsOptions {
+        extra_roots_pem: Some(pem.to_vec()),
+        ..TlsOptions::default()
+    };
+    let insecure = |_: &[u8]| TlsOptions {
+        insecure: true,
+        ..TlsOptions::default()
+    };
+    let stranger = |_: &[u8]| TlsOptions::default();
+    type Options = fn(&[u8]) -> TlsOptions;
+    let table: [(&[&str], Options, &str); 5] = [
+        (&["127.0.0.1"], trusted, "200 ok"),
+        (&["other.test"], trusted, "failed tls"),
+        (&["127.0.0.1"], stranger, "failed tls"),
+        (&["127.0.0.1"], insecure, "200 ok"),
+        (&["other.test"], insecure, "200 ok"),
+    ];
+    for (names, options, wanted) in table {
+        let (config, pem) = certificate(names);
+        let script = vec![Do::Read, send(OK), Do::Read, Do::Pieces(OK.into(), 1), Do::Hang];
+        let server = Server::tls(vec![script], config).await;
+        let origin = server.origin(0);
+        let mut slot = Slot::with(EngineOptions::default(), &options(&pem), &[]);
+        let result = slot.ask(&origin, Method::Get, PATIENCE_MS).await;
+        assert_eq!(slot.word(&result), wanted, "{names:?}: {result:?}");
+        assert_times(&slot.answer, &result);
+        if result.is_err() {
+            assert_eq!(
+                slot.answer.sent_at, None,
+                "no request went to a server that could not be trusted"
+            );
+            assert!(slot.answer.timings.connect.is_some() && slot.answer.timings.tls.is_none());
+            continue;
+        }
+        assert!(slot.answer.timings.tls.is_some());
+        let (first, plain) = (slot.answer.wire.unwrap(), OK.len() as u64);
+        assert!(first.received > plain + 500, "the handshake counts: {first:?}");
+        let result = slot.ask(&origin, Method::Get, PATIENCE_MS).await;
+        assert_eq!(slot.word(&result), "200 ok", "{result:?}");
+        assert!(slot.answer.reused && slot.answer.timings.tls.is_none());
+        let second = slot.answer.wire.unwrap();
+        // One-byte records, each with 22 bytes of TLS 1.3 around it.
+        assert_eq!(second.received, plain * 23);
+        assert_eq!(second.sent, server.seen()[1].len() as u64 + 22);
+    }
+}
+
+#[tokio::test]
+async fn a_handshake_that_comes_to_nothing_is_a_tls_failure() {
+    let table = [
+        (vec![send("HTTP/1.1 400 Bad Request\r\n\r\n"), Do::Hang], "failed tls"),
+        (vec![Do::Cut], "failed tls"),
+        (
+            vec![Do::Wait(std::time::Duration::from_millis(30)), Do::Reset],
+            "failed tls",
+        ),
+        (vec![Do::Hang], "timeout"),
+    ];
+    for (script, wanted) in table {
+        let server = Server::start(vec![script]).await;
+        let url = format!("https://{}/", server.address);
+        let origin = Origin::from_url(0, &Url::parse(&url).unwrap()).unwrap();
+        let mut slot = Slot::new(EngineOptions::default());
+        let timeout_ms = if wanted == "timeout" { 150 } else { PATIENCE_MS };
+        let result = slot.ask(&origin, Method::Get, timeout_ms).await;
+        assert_eq!(slot.word(&result), wanted, "{result:?}");
+        if wanted == "timeout" {
+            assert_eq!(result.unwrap_err().message, "timed out in the TLS handshake");
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_answer_cut_off_under_tls_is_not_complete() {
+    let endless = "HTTP/1.1 200 OK\r\n\r\nhello";
+    let again = [Do::Read, send(OK)];
+    let table = [
+        (vec![Do::Read, send(endless), Do::Cut], 1, "failed reset"),
+        (vec![Do::Read, send(endless)], 1, "200 hello"),
+        (vec![Do::Read, Do::Cut], 1, "failed reset"),
+        ([&again[..], &[Do::Read, Do::Cut]].concat(), 2, "failed closed_on_reuse"),
+        ([&again[..], &[Do::Read]].concat(), 2, "failed closed_on_reuse"),
+    ];
+    for (script, requests, wanted) in table {
+        let shown = format!("{script:?}");
+        let (config, _) = certificate(&["127.0.0.1"]);
+        let server = Server::tls(vec![script], config).await;
+        let tls = TlsOptions {
+            insecure: true,
+            ..TlsOptions::default()
+        };
+        let mut slot = Slot::with(EngineOptions::default(), &tls, &[]);
+        let mut last = String::new();
+        for _ in 0..requests {
+            let result = slot.ask(&server.origin(0), Method::Get, PATIENCE_MS).await;
+            last = slot.word(&result);
+        }
+        assert_eq!(last, wanted, "{shown}");
+    }
+}
+
+#[tokio::test]
+async fn a_large_body_passes_through_tls_both_ways() {
+    let (config, _) = certificate(&["127.0.0.1"]);
+    let body = vec![b'y'; 1_500_000];
+    let answer = [
+        format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len()).as_bytes(),
+        &body,
+    ]
+    .concat();
+    let server = Server::tls(vec![vec![Do::Read, Do::Send(answer), Do::Hang]], config).await;
+    let tls = TlsOptions {
+        insecure: true,
+        ..TlsOptions::default()
+    };
+    let mut slot = Slot::with(EngineOptions::default(), &tls, &[]);
+    let head = format!("PUT / HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n", body.len());
+    let origin = server.origin(0);
+    let terms = slot.terms(PATIENCE_MS);
+    let out = crate::engine::Outgoing {
+        head: head.as_bytes(),
+        body: &body,
+        method: Method::Put,
+        origin: &origin,
+        terms,
+    };
+    slot.send(&out).await.unwrap();
+    assert!(slot.answer.body == body);
+    assert!(server.seen()[0].ends_with(&body));
+    assert_eq!(slot.set.open_connections(), 1);
+}
+
+#[tokio::test]
+async fn the_name_in_the_url_is_asked_for_and_checked_wherever_it_leads() {
+    let (config, pem) = certificate(&["shop.test"]);
+    let server = Server::tls(vec![vec![Do::Read, send(OK), Do::Hang]], config).await;
+    let url = format!("https://shop.test:{}/", server.address.port());
+    let origin = Origin::from_url(0, &Url::parse(&url).unwrap()).unwrap();
+    let fixed = Resolve {
+        host: "shop.test".to_owned(),
+        port: None,
+        address: server.address.ip(),
+    };
+    let tls = TlsOptions {
+        extra_roots_pem: Some(pem),
+        ..TlsOptions::default()
+    };
+    let mut slot = Slot::with(EngineOptions::default(), &tls, &[fixed]);
+    let result = slot.ask(&origin, Method::Get, PATIENCE_MS).await;
+    assert_eq!(slot.word(&result), "200 ok", "{result:?}");
+}
+
+#[tokio::test]
+async fn a_refused_client_certificate_is_a_tls_failure() {
+    let (_, pem) = certificate(&["client.test"]);
+    let made = rcgen::generate_simple_self_signed(vec!["127.0.0.1".to_owned()]).unwrap();
+    let mut roots = rustls::RootCertStore::empty();
+    let client = rustls::pki_types::pem::PemObject::from_pem_slice(&pem).unwrap();
+    roots.add(client).unwrap();
+    let provider = std::sync::Arc::new(rustls::crypto::ring::default_provider());
+    let verifier = rustls::server::WebPkiClientVerifier::builder_with_provider(roots.into(), provider.clone())
+        .build()
+        .unwrap();
+    let key = rustls::pki_types::PrivatePkcs8KeyDer::from(made.signing_key.serialize_der());
+    let config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_client_cert_verifier(verifier)
+        .with_single_cert(vec![made.cert.der().clone()], key.into())
+        .unwrap();
+    let server = Server::tls(vec![vec![Do::Read, send(OK), Do::Hang]], config).await;
+    let tls = TlsOptions {
+        insecure: true,
+        ..TlsOptions::default()
+    };
+    let mut slot = Slot::with(EngineOptions::default(), &tls, &[]);
+    let result = slot.ask(&server.origin(0), Method::Get, PATIENCE_MS).await;
+    assert_eq!(slot.word(&result), "failed tls", "{result:?}");
+}

@@ -97,6 +97,15 @@ impl Shape {
                 .collect(),
         }
     }
+
+    #[cfg(test)]
+    pub(crate) fn testing(steps: usize, scenarios: usize, scheduled: &[bool]) -> Self {
+        Self {
+            steps,
+            scenarios,
+            scheduled: scheduled.to_vec(),
+        }
+    }
 }
 
 /// Sums over the closed intervals, from which the open gauges follow.

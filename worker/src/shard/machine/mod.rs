@@ -9,6 +9,8 @@ mod counted;
 mod open;
 mod pool;
 #[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
 mod tests;
 mod walk;
 

@@ -1,96 +1,12 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 
-use barrage_model::ids::EpochId;
-use barrage_model::phase::Mark;
-use barrage_model::plan::{
-    Ceilings, Delay, DnsPolicy, IterationsLoad, Network, OnLoss, OpenLoad, Reuse, Tls, UserStage, UserStageShape,
-    UsersLoad, WorkerPolicy,
-};
-use barrage_model::schedule::{Arrivals, Curve, Piece, Wheel};
-use barrage_model::units::{Rate, Ratio};
+use barrage_model::plan::{Delay, IterationsLoad, UserStage, UserStageShape, UsersLoad};
 
+use super::testing::{epoch, hold, marks, open, plan};
 use super::*;
 
 const SECOND: u64 = 1_000_000;
-
-fn plan(loads: Vec<LoadModel>, start_at: Duration) -> Plan {
-    let load = |(n, model)| Load {
-        name: format!("load {n}"),
-        start_at,
-        scenarios: vec![(ScenarioId(0), 1)],
-        model,
-    };
-    Plan {
-        name: "test".to_owned(),
-        seed: Some(1),
-        targets: Vec::new(),
-        variables: Vec::new(),
-        data: Vec::new(),
-        warm_up: Duration::ZERO,
-        loads: loads.into_iter().enumerate().map(load).collect(),
-        scenarios: Vec::new(),
-        setup: Vec::new(),
-        teardown: Vec::new(),
-        sla: Vec::new(),
-        tags: Vec::new(),
-        network: Network {
-            resolve: Vec::new(),
-            source_addresses: Vec::new(),
-            dns: DnsPolicy::Once,
-            reuse: Reuse::Always,
-            tls: Tls::default(),
-            proxy: None,
-            cookies: false,
-            body_limit_bytes: 1,
-        },
-        workers: WorkerPolicy {
-            min: 1,
-            max: None,
-            labels: Vec::new(),
-            wait: Duration::ZERO,
-            on_loss: OnLoss::Continue,
-            loss_tolerance: Ratio::ZERO,
-        },
-        ceilings: Ceilings::default(),
-        min_started: Ratio::ZERO,
-        graceful_stop: Duration::from_secs(30),
-    }
-}
-
-fn open(max_active: u32, give_up_after: Duration) -> LoadModel {
-    LoadModel::Open(OpenLoad {
-        arrivals: Arrivals::Even,
-        stages: Vec::new(),
-        max_active,
-        give_up_after,
-    })
-}
-
-fn epoch(wheel: &[u32], pieces: Vec<Piece>, first_index: u64, first_time: Moment) -> Arc<Epoch> {
-    Arc::new(Epoch {
-        id: EpochId(0),
-        first_index,
-        first_time,
-        curve: Curve::new(pieces).unwrap(),
-        wheel: Wheel::from_table(wheel.iter().map(|shard| ShardId(*shard)).collect()).unwrap(),
-        arrivals: Arrivals::Even,
-        seed: 0,
-    })
-}
-
-fn hold(rate: u32, secs: u64) -> Vec<Piece> {
-    vec![Piece::hold(Rate::per_second(rate), Duration::from_secs(secs))]
-}
-
-fn marks(at: &[u64]) -> Marks {
-    let mark = |(n, at): (usize, &u64)| Mark {
-        segment: SegmentId(n as u32),
-        at: Moment::from_micros(*at),
-        phases: vec![],
-    };
-    Marks::new(at.iter().enumerate().map(mark).collect()).unwrap()
-}
 
 /// Lets everything through, or one in each `every` microseconds.
 struct Bucket {
@@ -611,7 +527,7 @@ fn shards_share_the_arrivals_and_a_slot_freed_last_is_used_first() {
             .iter()
             .all(|start| start.slot == SlotId(0) && start.user == 1)
     );
-    let plan = self::plan(vec![open(1, Duration::from_secs(60))], Duration::ZERO);
+    let plan = super::testing::plan(vec![open(1, Duration::from_secs(60))], Duration::ZERO);
     let refused = Machine::new(&plan, ShardId(0), 1, &epochs, marks(&[0]));
     assert!(matches!(refused, Err(SetupError::NoSlot { total: 1, .. })));
 }

@@ -1,0 +1,397 @@
+//! The load thread: one thread, one current-thread runtime, one task for each slot and one that keeps the time.
+//!
+//! Whatever happens goes through the machine first; its outputs are performed at once and in order. Nothing here waits
+//! for the control side: what it cannot take at once is kept and offered again. What is kept stays small without a
+//! bound of its own, because a control side that takes nothing renews no grant either, and without one nothing is sent.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use barrage_model::delta::INTERVAL;
+use barrage_model::ids::{ScenarioId, StepId};
+use barrage_model::outcome::IterationEnd;
+use barrage_model::time::{Moment, whole_micros};
+use tokio::sync::{Notify, mpsc};
+use tokio::task::{JoinSet, LocalSet};
+use tokio_util::sync::CancellationToken;
+
+use super::blocks::Blocks;
+use super::ceiling::Ceilings;
+use super::machine::{Input, Machine, Output, SlotId, Start};
+use super::mailbox::Mailbox;
+use super::pacer::{Pacer, quantum};
+use super::{Command, Event, Iteration, Report, Runner, ShardContext};
+use crate::clock::{Clock, Stamp};
+use crate::recorder::{Dropped, IterationStarted, Part, Recorder};
+
+/// What a load thread begins with.
+#[derive(Debug)]
+pub struct ShardSetup {
+    /// Its place among the worker's shards.
+    pub place: usize,
+    /// Its decisions.
+    pub machine: Machine,
+    /// Its counts.
+    pub recorder: Recorder,
+    /// Its ceilings.
+    pub ceilings: Ceilings,
+    /// The worker's clock.
+    pub clock: Clock,
+    /// The instant that is run time 0.
+    pub start: Stamp,
+    /// Loads of the plan.
+    pub loads: usize,
+    /// The first request of each scenario.
+    pub first_steps: Vec<Option<StepId>>,
+    /// Indices of `iterations` loads.
+    pub blocks: Arc<Blocks>,
+    /// Shards of this worker.
+    pub shards: usize,
+    /// What the control side says.
+    pub commands: mpsc::Receiver<Command>,
+    /// What the control side hears.
+    pub events: mpsc::Sender<Event>,
+}
+
+struct Shard<R: Runner> {
+    place: usize,
+    runner: R,
+    machine: RefCell<Machine>,
+    ceilings: RefCell<Ceilings>,
+    context: ShardContext,
+    start: Stamp,
+    cancels: Vec<CancellationToken>,
+    first_steps: Vec<Option<StepId>>,
+    blocks: Arc<Blocks>,
+    shards: u64,
+    slots: RefCell<Vec<Rc<Mailbox>>>,
+    tasks: RefCell<JoinSet<()>>,
+    /// Reports that the control side has not taken yet.
+    reports: RefCell<VecDeque<Report>>,
+    events: mpsc::Sender<Event>,
+    /// The instant at which the time keeper wakes next.
+    armed: Cell<Moment>,
+    /// Wakes the time keeper when that instant has moved forward.
+    rearm: Notify,
+    poll_delay_max: Cell<Duration>,
+    starts: Cell<u64>,
+}
+
+/// Runs the shard until it has been sealed, or the control side is gone and everything has ended.
+///
+/// # Cancel safety
+/// Not cancel safe: dropping the future loses what has been counted and not reported.
+pub(super) async fn run<R: Runner>(setup: ShardSetup, make: impl FnOnce(&ShardContext) -> R) {
+    let context = ShardContext {
+        clock: setup.clock,
+        recorder: Rc::new(RefCell::new(setup.recorder)),
+        granted_until: Rc::new(Cell::new(setup.start)),
+    };
+    let shard = Rc::new(Shard {
+        place: setup.place,
+        runner: make(&context),
+        machine: RefCell::new(setup.machine),
+        ceilings: RefCell::new(setup.ceilings),
+        context,
+        start: setup.start,
+        cancels: (0..setup.loads).map(|_| CancellationToken::new()).collect(),
+        first_steps: setup.first_steps,
+        blocks: setup.blocks,
+        shards: setup.shards as u64,
+        slots: RefCell::new(Vec::new()),
+        tasks: RefCell::new(JoinSet::new()),
+        reports: RefCell::new(VecDeque::new()),
+        events: setup.events,
+        armed: Cell::new(Moment::ZERO),
+        rearm: Notify::new(),
+        poll_delay_max: Cell::new(Duration::ZERO),
+        starts: Cell::new(0),
+    });
+    let local = LocalSet::new();
+    local.run_until(keep_time(Rc::clone(&shard), setup.commands)).await;
+    // Whatever slot still waits is idle, or was cancelled and counted.
+    shard.tasks.borrow_mut().abort_all();
+    shard.seal().await;
+}
+
+/// The one task that reads commands and keeps the time.
+async fn keep_time<R: Runner>(shard: Rc<Shard<R>>, mut commands: mpsc::Receiver<Command>) {
+    let pacer = Pacer::new(shard.context.clock);
+    if !wait_for_start(&shard, &pacer, &mut commands).await {
+        return;
+    }
+    let mut rate = StartRate::default();
+    let mut last_wake = shard.context.clock.now();
+    loop {
+        let now = shard.context.clock.now();
+        shard.input(now, Input::Tick);
+        let deadline = shard.machine.borrow().deadline();
+        shard.armed.set(deadline);
+        let wake_at =
+            (shard.start + deadline.since(Moment::ZERO)).max(last_wake + quantum(rate.of(&shard.starts, now)));
+        tokio::select! {
+            biased;
+            command = commands.recv() => match command {
+                Some(Command::Input(input)) => shard.input(shard.context.clock.now(), input),
+                Some(Command::Seal) | None => return,
+            },
+            () = pacer.until(wake_at) => {
+                last_wake = shard.context.clock.now();
+                let late = last_wake.since(wake_at.max(now));
+                shard.poll_delay_max.set(shard.poll_delay_max.get().max(late));
+            }
+            () = shard.rearm.notified() => {}
+        }
+    }
+}
+
+/// Waits for run time 0. What was said before then is said to the machine at 0, a stop first, so that nothing starts
+/// before its time or after a stop. Returns `false` when the shard is sealed without having begun.
+async fn wait_for_start<R: Runner>(
+    shard: &Rc<Shard<R>>,
+    pacer: &Pacer,
+    commands: &mut mpsc::Receiver<Command>,
+) -> bool {
+    let mut early: Vec<Input> = Vec::new();
+    loop {
+        tokio::select! {
+            biased;
+            command = commands.recv() => match command {
+                Some(Command::Input(stop @ (Input::Stop | Input::StopNow))) => {
+                    shard.input(shard.start, stop);
+                    break;
+                }
+                Some(Command::Input(input)) => early.push(input),
+                Some(Command::Seal) | None => return false,
+            },
+            () = pacer.until(shard.start) => break,
+        }
+    }
+    for input in early {
+        shard.input(shard.start.max(shard.context.clock.now()), input);
+    }
+    true
+}
+
+/// Starts per second, measured over stretches of at least 100 ms.
+#[derive(Debug, Default)]
+struct StartRate {
+    since: Stamp,
+    seen: u64,
+    per_s: u64,
+}
+
+impl StartRate {
+    fn of(&mut self, starts: &Cell<u64>, now: Stamp) -> u64 {
+        let us = whole_micros(now.since(self.since));
+        if us >= 100_000 {
+            self.per_s = (starts.get() - self.seen).saturating_mul(1_000_000) / us;
+            (self.since, self.seen) = (now, starts.get());
+        }
+        self.per_s
+    }
+}
+
+/// A slot's task: one iteration after the other.
+async fn go_through<R: Runner>(shard: Rc<Shard<R>>, mailbox: Rc<Mailbox>, first: Start) {
+    let mut user = shard.runner.user(first.load, first.user);
+    let cancel = shard.cancels[usize::from(first.load.0)].clone();
+    let mut next = Some(first);
+    loop {
+        let start = match next.take() {
+            Some(start) => start,
+            None => mailbox.next().await,
+        };
+        let iteration = Iteration {
+            load: start.load,
+            scenario: start.scenario,
+            index: start.index,
+            user: start.user,
+            due: shard.stamp(start.due),
+            segment: start.segment,
+        };
+        let end = shard
+            .runner
+            .iterate(&mut user, &iteration, &shard.context, &cancel)
+            .await;
+        shard.ended(&start, end);
+        next = mailbox.take();
+    }
+}
+
+impl<R: Runner> Shard<R> {
+    fn stamp(&self, at: Moment) -> Stamp {
+        self.start + at.since(Moment::ZERO)
+    }
+
+    fn moment(&self, at: Stamp) -> Moment {
+        Moment::ZERO + at.since(self.start)
+    }
+
+    /// Counts the end of an iteration and lets the machine use the slot again.
+    fn ended(self: &Rc<Self>, start: &Start, end: IterationEnd) {
+        let now = self.context.clock.now();
+        let span = (self.stamp(start.due), now);
+        let mut recorder = self.context.recorder.borrow_mut();
+        recorder.iteration_ended(start.load, start.scenario, start.segment, span, end);
+        drop(recorder);
+        self.input(now, Input::Done(start.slot));
+        if self.machine.borrow().deadline() < self.armed.get() {
+            self.rearm.notify_one();
+        }
+    }
+
+    /// Gives the machine one input and performs what comes of it.
+    fn input(self: &Rc<Self>, now: Stamp, input: Input) {
+        let at = self.moment(now);
+        self.handle(at, input);
+        loop {
+            let output = self.machine.borrow_mut().poll();
+            let Some(output) = output else { break };
+            self.perform(at, output);
+        }
+        let granted = self.machine.borrow().granted_until();
+        self.context.granted_until.set(self.stamp(granted));
+    }
+
+    fn handle(&self, at: Moment, input: Input) {
+        self.machine
+            .borrow_mut()
+            .handle(at, input, &mut *self.ceilings.borrow_mut());
+    }
+
+    fn perform(self: &Rc<Self>, now: Moment, output: Output) {
+        let mut recorder = self.context.recorder.borrow_mut();
+        match output {
+            Output::Scheduled {
+                load,
+                scenario,
+                segment,
+                count,
+                at,
+            } => {
+                recorder.scheduled(load, scenario, segment, count, self.stamp(at));
+            }
+            Output::Dropped {
+                load,
+                scenario,
+                segment,
+                reason,
+                due,
+                at,
+            } => recorder.dropped(&Dropped {
+                load,
+                scenario,
+                first_step: self.first_step(scenario),
+                segment,
+                reason,
+                due: self.stamp(due),
+                at: self.stamp(at),
+            }),
+            Output::Start(start) => {
+                recorder.iteration_started(&IterationStarted {
+                    load: start.load,
+                    scenario: start.scenario,
+                    segment: start.segment,
+                    due: self.stamp(start.due),
+                    at: self.stamp(start.at),
+                    own_lag: start.own_lag,
+                });
+                drop(recorder);
+                self.begin(start);
+            }
+            Output::Close { progress } => {
+                let part = recorder.close(progress);
+                drop(recorder);
+                self.report(Report::Part(Box::new(self.finish_part(part))));
+            }
+            Output::WantIndices(load) => {
+                drop(recorder);
+                let (first, count) = self.blocks.take(load, self.shards).unwrap_or_default();
+                self.handle(now, Input::Indices { load, first, count });
+            }
+            Output::Cancel(load) => {
+                if let Some(cancel) = self.cancels.get(usize::from(load.0)) {
+                    cancel.cancel();
+                }
+            }
+            Output::Finished => self.report(Report::Finished),
+        }
+    }
+
+    fn first_step(&self, scenario: ScenarioId) -> Option<StepId> {
+        self.first_steps.get(usize::from(scenario.0)).copied().flatten()
+    }
+
+    /// Hands an iteration to its slot, whose task begins with the first one.
+    fn begin(self: &Rc<Self>, start: Start) {
+        self.starts.set(self.starts.get() + 1);
+        let SlotId(slot) = start.slot;
+        let mut slots = self.slots.borrow_mut();
+        if let Some(mailbox) = slots.get(slot as usize) {
+            return mailbox.put(start);
+        }
+        let mailbox = Rc::new(Mailbox::default());
+        slots.push(Rc::clone(&mailbox));
+        self.tasks
+            .borrow_mut()
+            .spawn_local(go_through(Rc::clone(self), mailbox, start));
+    }
+
+    fn finish_part(&self, mut part: Part) -> Part {
+        part.poll_delay_max_us = whole_micros(self.poll_delay_max.replace(Duration::ZERO));
+        part.connections = self.runner.connections();
+        part.slots = self.slots.borrow().len() as u32;
+        part
+    }
+
+    fn report(&self, report: Report) {
+        let mut reports = self.reports.borrow_mut();
+        reports.push_back(report);
+        while let Some(report) = reports.pop_front() {
+            let event = Event {
+                shard: self.place,
+                report,
+            };
+            if let Err(refused) = self.events.try_send(event) {
+                reports.push_front(refused.into_inner().report);
+                return;
+            }
+        }
+    }
+
+    /// Closes what is left, up to the present interval, and hands everything over.
+    async fn seal(&self) {
+        let interval = whole_micros(self.context.clock.now().since(self.start)) / whole_micros(INTERVAL);
+        loop {
+            let mut recorder = self.context.recorder.borrow_mut();
+            let last = u64::from(recorder.interval()) >= interval;
+            let part = recorder.close(self.machine.borrow().progress());
+            drop(recorder);
+            let part = self.finish_part(part);
+            self.reports.borrow_mut().push_back(Report::Part(Box::new(part)));
+            if last {
+                break;
+            }
+        }
+        self.reports.borrow_mut().push_back(Report::Sealed);
+        let reports = self.reports.take();
+        for report in reports {
+            // An error means that the control side is gone, and with it everybody who could want the counts.
+            if self
+                .events
+                .send(Event {
+                    shard: self.place,
+                    report,
+                })
+                .await
+                .is_err()
+            {
+                return;
+            }
+        }
+    }
+}

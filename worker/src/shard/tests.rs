@@ -1,0 +1,105 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::machine::{Input, Machine, testing};
+use super::*;
+use crate::recorder::{Merged, Shape};
+use barrage_model::delta::{Health, Measure};
+use barrage_model::ids::{ShardId, StepId};
+use barrage_model::outcome::OutcomeGroup;
+use barrage_model::time::Moment;
+use tokio::sync::mpsc;
+
+/// Sends nothing: each iteration takes 2 ms, unless it is cancelled first.
+struct Sleeper;
+
+impl Runner for Sleeper {
+    type User = u64;
+
+    fn user(&self, _: LoadId, number: u64) -> u64 {
+        number
+    }
+
+    async fn iterate(
+        &self,
+        user: &mut u64,
+        it: &Iteration,
+        shard: &ShardContext,
+        cancel: &CancellationToken,
+    ) -> IterationEnd {
+        assert_eq!(*user, it.user);
+        let now = shard.clock.now();
+        assert!(now >= it.due && now < shard.granted_until.get());
+        let length = Duration::from_millis(if it.index == 7 { 60_000 } else { 2 });
+        tokio::select! {
+            () = cancel.cancelled() => IterationEnd::Cancelled,
+            () = tokio::time::sleep(length) => IterationEnd::Completed,
+        }
+    }
+
+    fn connections(&self) -> u32 {
+        3
+    }
+}
+
+#[test]
+fn a_thread_makes_the_load_closes_intervals_and_is_sealed() {
+    let mut plan = testing::plan(vec![testing::open(10, Duration::from_secs(5))], Duration::ZERO);
+    plan.graceful_stop = Duration::from_millis(300);
+    let epochs = [(LoadId(0), testing::epoch(&[0], testing::hold(100, 2), 0, Moment::ZERO))];
+    let clock = Clock::boot();
+    let start = clock.now() + Duration::from_millis(50);
+    let (commands, inbox) = mpsc::channel(16);
+    let (outbox, mut events) = mpsc::channel(16);
+    let setup = ShardSetup {
+        place: 0,
+        machine: Machine::new(&plan, ShardId(0), 1, &epochs, testing::marks(&[0])).unwrap(),
+        recorder: Recorder::new(Shape::testing(1, 1, &[true]), start, None),
+        ceilings: Ceilings::default(),
+        clock,
+        start,
+        loads: 1,
+        first_steps: vec![Some(StepId(0))],
+        blocks: Arc::new(Blocks::default()),
+        shards: 1,
+        commands: inbox,
+        events: outbox,
+    };
+    let thread = spawn(setup, None, |_| Sleeper).unwrap();
+    commands
+        .try_send(Command::Input(Input::Grant(Moment::from_secs(60))))
+        .unwrap();
+    let mut deltas = Vec::new();
+    while let Some(event) = events.blocking_recv() {
+        match event.report {
+            Report::Part(part) => {
+                let mut merged = Merged::new(part.interval);
+                merged.add(*part);
+                deltas.push(merged.into_delta(deltas.len() as u64 + 1, false, Health::default()));
+            }
+            Report::Finished => commands.try_send(Command::Seal).unwrap(),
+            Report::Sealed => break,
+        }
+    }
+    thread.join().unwrap().unwrap();
+    let mut sum = barrage_model::ledger::IterationCounts::default();
+    deltas
+        .iter()
+        .flat_map(|delta| &delta.iterations)
+        .for_each(|row| sum.add(&row.counts));
+    assert_eq!(
+        (sum.scheduled, sum.started, sum.completed, sum.cancelled),
+        (200, 200, 199, 1)
+    );
+    assert_eq!(deltas.iter().map(|delta| delta.interval).collect::<Vec<_>>(), [0, 1, 2]);
+    let last = deltas.last().unwrap();
+    assert_eq!(last.open, barrage_model::ledger::Open::default());
+    assert_eq!(deltas[0].iterations[0].counts.scheduled, 100);
+    assert_eq!(deltas[0].health.connections, 3);
+    let lag = deltas[1]
+        .sketches
+        .iter()
+        .find(|row| row.key.measure == Measure::DispatchLag)
+        .unwrap();
+    assert_eq!((lag.key.group, lag.sketch.count() > 90), (OutcomeGroup::Ok, true));
+}

@@ -1,7 +1,7 @@
 //! Fuzz target of the answer parser, a plain function that stable tests replay.
 
 use super::answer::Answer;
-use super::http1::{Limits, Parser, ProtocolError};
+use super::http1::{Expected, Limits, Parser, ProtocolError};
 
 /// What a reader of one answer can observe.
 #[derive(Debug, PartialEq)]
@@ -44,7 +44,11 @@ const LIMITS: Limits = Limits {
 fn observe(choice: u8, input: &[u8], piece: usize) -> Result<Observed, ProtocolError> {
     let mut parser = Parser::new(LIMITS);
     let mut answer = Answer::default();
-    parser.start(choice & 1 != 0, choice & 2 != 0, choice & 4 != 0);
+    parser.start(Expected {
+        to_head: choice & 1 != 0,
+        keep_body: choice & 2 != 0,
+        want_headers: choice & 4 != 0,
+    });
     let mut taken = 0;
     let mut done = false;
     for part in input.chunks(piece) {

@@ -139,10 +139,8 @@ impl Connector {
             match connect(*address, source).await {
                 Ok(stream) => return Ok(stream),
                 Err(source) => {
-                    last = Some(ConnectError::Connect {
-                        address: *address,
-                        source,
-                    })
+                    let address = *address;
+                    last = Some(ConnectError::Connect { address, source });
                 }
             }
         }

@@ -84,21 +84,17 @@ impl Resolver {
         for entry in fixed {
             let address = SocketAddr::new(entry.address, 0);
             let host = bare(&entry.host).to_ascii_lowercase();
-            match gathered
-                .iter_mut()
-                .find(|known| known.host == host && known.port == entry.port)
-            {
-                Some(known) => known.addresses.push(address),
-                None => {
-                    let turn = AtomicUsize::new(0);
-                    gathered.push(Fixed {
-                        host,
-                        port: entry.port,
-                        addresses: vec![address],
-                        turn,
-                    });
-                }
+            let same = |known: &&mut Fixed| known.host == host && known.port == entry.port;
+            if let Some(known) = gathered.iter_mut().find(same) {
+                known.addresses.push(address);
+                continue;
             }
+            gathered.push(Fixed {
+                host,
+                port: entry.port,
+                addresses: vec![address],
+                turn: AtomicUsize::new(0),
+            });
         }
         Self {
             clock,
@@ -310,9 +306,9 @@ mod tests {
     async fn an_answer_is_kept_as_long_as_the_policy_says() {
         let marker: Arc<[SocketAddr]> = [SocketAddr::from(([127, 9, 9, 9], 0))].into();
         let table = [
-            (DnsPolicy::Once, Duration::from_secs(3_600), true),
-            (DnsPolicy::Ttl(Duration::from_secs(60)), Duration::from_secs(1), true),
-            (DnsPolicy::Ttl(Duration::from_secs(60)), Duration::from_secs(61), false),
+            (DnsPolicy::Once, Duration::from_hours(1), true),
+            (DnsPolicy::Ttl(Duration::from_mins(1)), Duration::from_secs(1), true),
+            (DnsPolicy::Ttl(Duration::from_mins(1)), Duration::from_secs(61), false),
             (DnsPolicy::PerConnection, Duration::ZERO, false),
         ];
         for (policy, age, kept) in table {

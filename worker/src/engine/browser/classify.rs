@@ -33,11 +33,6 @@ pub(super) fn class(error: &reqwest::Error, https: bool, reused: bool) -> Failur
     if evidence.tls {
         return FailureClass::Tls;
     }
-    let lost = if reused {
-        FailureClass::ClosedOnReuse
-    } else {
-        FailureClass::Reset
-    };
     if error.is_connect() {
         // A peer that accepts and then hangs up while we connect has broken off the TLS handshake.
         return match evidence.io {
@@ -45,12 +40,12 @@ pub(super) fn class(error: &reqwest::Error, https: bool, reused: bool) -> Failur
             _ => FailureClass::Connect,
         };
     }
-    match (evidence.transport, evidence.io) {
-        (Some(Transport::Malformed), _) => FailureClass::Protocol,
-        (Some(Transport::Lost), Some(kind)) if !is_loss(kind) => FailureClass::Protocol,
-        (Some(Transport::Lost), _) => lost,
-        // Without the HTTP library in the chain it was the decompression that failed, also at an unexpected end.
-        (None, _) => FailureClass::Protocol,
+    // Without the HTTP library in the chain it was the decompression that failed, also at an unexpected end.
+    let lost = evidence.transport == Some(Transport::Lost) && evidence.io.is_none_or(is_loss);
+    match (lost, reused) {
+        (true, true) => FailureClass::ClosedOnReuse,
+        (true, false) => FailureClass::Reset,
+        (false, _) => FailureClass::Protocol,
     }
 }
 

@@ -155,12 +155,12 @@ async fn cookies_are_the_users_and_are_forgotten_with_the_user() {
             }
             ask(&mut slot, &server.url("/"), Kind::default()).await.unwrap();
         }
-        let sent: Vec<_> = server
+        let carried: Vec<_> = server
             .seen()
             .iter()
             .map(|request| text(request).contains("cookie: id=42"))
             .collect();
-        assert_eq!(sent, [false, cookies, false]);
+        assert_eq!(carried, [false, cookies, false]);
         assert_eq!(server.accepted(), 1, "a new user keeps the connection");
     }
 }

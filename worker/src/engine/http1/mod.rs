@@ -25,7 +25,7 @@ use barrage_model::outcome::FailureClass;
 use barrage_model::plan::{Method, Reuse};
 
 use self::flight::{Flight, Idle};
-pub(crate) use self::parser::Parser;
+pub(crate) use self::parser::{Expected, Parser};
 pub use self::parser::{Limits, ProtocolError};
 use super::answer::{Answer, Cause, Failure, WireBytes};
 use super::request::Outgoing;
@@ -107,7 +107,7 @@ impl Drop for Connection {
 #[derive(Debug)]
 pub(crate) struct Http1 {
     shared: Rc<Shared>,
-    kept: Vec<Box<Connection>>,
+    kept: Vec<Connection>,
     parser: Parser,
     timer: DeadlineTimer,
 }
@@ -173,8 +173,11 @@ impl Http1 {
         answer.reused = connection.requests > 0;
         let before = if answer.reused { connection.wire.bytes() } else { (0, 0) };
 
-        self.parser
-            .start(out.method == Method::Head, out.terms.keep_body, out.terms.want_headers);
+        self.parser.start(Expected {
+            to_head: out.method == Method::Head,
+            keep_body: out.terms.keep_body,
+            want_headers: out.terms.want_headers,
+        });
         let mut flight = Flight::new(out, answer.reused);
         let result = poll_fn(|cx| {
             let Self {
@@ -197,7 +200,7 @@ impl Http1 {
         Ok(())
     }
 
-    async fn connect(&self, origin: &Origin, deadline: Stamp, answer: &mut Answer) -> Result<Box<Connection>, Failure> {
+    async fn connect(&self, origin: &Origin, deadline: Stamp, answer: &mut Answer) -> Result<Connection, Failure> {
         let left = deadline.since(self.shared.clock.now());
         let timings = &mut answer.timings;
         let result = tokio::time::timeout(left, self.shared.connector.open(origin, timings)).await;
@@ -206,13 +209,13 @@ impl Http1 {
                 self.shared.open.set(self.shared.open.get() + 1);
                 let opened_at = self.shared.clock.now();
                 let shared = Rc::clone(&self.shared);
-                Ok(Box::new(Connection {
+                Ok(Connection {
                     wire,
                     origin: origin.index,
                     requests: 0,
                     opened_at,
                     shared,
-                }))
+                })
             }
             Ok(Err(error)) => Err(Failure::from_error(Cause::Failed(error.class()), &error)),
             Err(_) if timings.dns.is_none() => Err(Failure::fixed(Cause::Timeout, "timed out in the name lookup")),
@@ -251,7 +254,7 @@ impl Http1 {
         }
     }
 
-    fn keep(&mut self, connection: Box<Connection>) {
+    fn keep(&mut self, connection: Connection) {
         if self.kept.len() >= KEPT_MAX {
             self.kept.remove(0);
         }
@@ -260,7 +263,7 @@ impl Http1 {
 }
 
 enum Kept {
-    Ready(Box<Connection>),
+    Ready(Connection),
     ClosedWhileIdle,
     None,
 }

@@ -95,6 +95,17 @@ pub(crate) struct Fed {
     pub(crate) done: bool,
 }
 
+/// What the request decides about its answer.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Expected {
+    /// The method was HEAD: there is no body, whatever the head says.
+    pub(crate) to_head: bool,
+    /// Keep the body, not only its length.
+    pub(crate) keep_body: bool,
+    /// Keep the headers.
+    pub(crate) want_headers: bool,
+}
+
 /// The parser of one slot, started anew for each request.
 #[derive(Debug)]
 pub(crate) struct Parser {
@@ -106,11 +117,21 @@ pub(crate) struct Parser {
     searched: usize,
     status_line_checked: bool,
     interim: u8,
-    to_head: bool,
-    keep_body: bool,
-    want_headers: bool,
+    expected: Expected,
     touched: bool,
     keep_alive: bool,
+}
+
+/// How the body is coded for the transfer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Coding {
+    /// Not at all.
+    #[default]
+    Identity,
+    /// In a way that does not show where the body ends.
+    Other,
+    /// In chunks, perhaps around other codings.
+    Chunked,
 }
 
 /// What a head says about the message that follows.
@@ -119,11 +140,13 @@ struct Framing {
     status: u16,
     http_1_0: bool,
     length: Option<u64>,
-    transfer_encoding: bool,
-    chunked: bool,
+    coding: Coding,
     says_close: bool,
     says_keep_alive: bool,
 }
+
+/// Whether a well-formed head is also acceptable.
+type Verdict = Result<Framing, ProtocolError>;
 
 impl Parser {
     pub(crate) fn new(limits: Limits) -> Self {
@@ -134,22 +157,18 @@ impl Parser {
             searched: 0,
             status_line_checked: false,
             interim: 0,
-            to_head: false,
-            keep_body: false,
-            want_headers: false,
+            expected: Expected::default(),
             touched: false,
             keep_alive: false,
         }
     }
 
-    /// Awaits the answer to the next request. `to_head`: the request's method was HEAD.
-    pub(crate) fn start(&mut self, to_head: bool, keep_body: bool, want_headers: bool) {
+    /// Awaits the answer to the next request.
+    pub(crate) fn start(&mut self, expected: Expected) {
         self.state = State::Head;
         self.begin_head();
         self.interim = 0;
-        self.to_head = to_head;
-        self.keep_body = keep_body;
-        self.want_headers = want_headers;
+        self.expected = expected;
         self.touched = false;
         self.keep_alive = false;
     }
@@ -180,18 +199,18 @@ impl Parser {
                     if *left == 0 {
                         self.state = State::Done;
                     }
-                    store(answer, &rest[..count], self.keep_body, self.limits)?;
+                    store(answer, &rest[..count], self.expected.keep_body, self.limits)?;
                     at += count;
                 }
                 State::Chunked(decoder) => {
-                    let (keep, limits) = (self.keep_body, self.limits);
+                    let (keep, limits) = (self.expected.keep_body, self.limits);
                     at += decoder.feed(rest, |data| store(answer, data, keep, limits))?;
                     if decoder.ended() {
                         self.state = State::Done;
                     }
                 }
                 State::UntilClose => {
-                    store(answer, rest, self.keep_body, self.limits)?;
+                    store(answer, rest, self.expected.keep_body, self.limits)?;
                     at = input.len();
                 }
             }
@@ -277,12 +296,8 @@ impl Parser {
         None
     }
 
-    /// Parses a head; `None` = incomplete. The inner result says whether a well-formed head is also acceptable.
-    fn parse(
-        &self,
-        input: &[u8],
-        answer: &mut Answer,
-    ) -> Result<Option<(usize, Result<Framing, ProtocolError>)>, httparse::Error> {
+    /// Parses a head; `None` = incomplete.
+    fn parse(&self, input: &[u8], answer: &mut Answer) -> Result<Option<(usize, Verdict)>, httparse::Error> {
         let mut fields = [const { MaybeUninit::uninit() }; HEADERS_MAX];
         let mut response = httparse::Response::new(&mut []);
         let parsed =
@@ -290,7 +305,7 @@ impl Parser {
         let httparse::Status::Complete(taken) = parsed else {
             return Ok(None);
         };
-        let kept = self.want_headers.then_some(&mut answer.headers);
+        let kept = self.expected.want_headers.then_some(&mut answer.headers);
         Ok(Some((taken, Framing::read(&response, kept))))
     }
 
@@ -310,11 +325,11 @@ impl Parser {
         }
         answer.status = framing.status;
         self.keep_alive = !framing.says_close && (framing.says_keep_alive || !framing.http_1_0);
-        self.state = if self.to_head || matches!(framing.status, 204 | 304) {
+        self.state = if self.expected.to_head || matches!(framing.status, 204 | 304) {
             State::Done
-        } else if framing.chunked {
+        } else if framing.coding == Coding::Chunked {
             State::Chunked(ChunkDecoder::new())
-        } else if let (false, Some(length)) = (framing.transfer_encoding, framing.length) {
+        } else if let (false, Some(length)) = (framing.coding != Coding::Identity, framing.length) {
             match length {
                 0 => State::Done,
                 _ if length > self.limits.body_bytes => return Err(ProtocolError::BodyTooLarge),
@@ -349,7 +364,7 @@ impl Framing {
         for field in response.headers.iter() {
             framing.field(field.name, field.value)?;
         }
-        if framing.transfer_encoding && (framing.length.is_some() || framing.http_1_0) {
+        if framing.coding != Coding::Identity && (framing.length.is_some() || framing.http_1_0) {
             return Err(ProtocolError::Framing);
         }
         if let Some(kept) = kept
@@ -379,13 +394,17 @@ impl Framing {
                 }
             }
             17 if name.eq_ignore_ascii_case("transfer-encoding") => {
-                self.transfer_encoding = true;
+                if self.coding == Coding::Identity {
+                    self.coding = Coding::Other;
+                }
                 for token in tokens(value) {
                     // Only the last coding may be chunked; before that the body's end would be known twice.
-                    if self.chunked {
+                    if self.coding == Coding::Chunked {
                         return Err(ProtocolError::TransferEncoding);
                     }
-                    self.chunked = token.eq_ignore_ascii_case(b"chunked");
+                    if token.eq_ignore_ascii_case(b"chunked") {
+                        self.coding = Coding::Chunked;
+                    }
                 }
             }
             _ => {}

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use barrage_model::plan::Method;
 
+use self::After::{Closed, Kept};
 use crate::engine::testing::{Do, Server, Slot, assert_times, cause_word, send};
 use crate::engine::{EngineOptions, Limits, OnIdleClose, Origin, Outgoing, WireBytes};
 
@@ -33,14 +34,10 @@ async fn check_answer(bytes: &[u8], method: Method, wanted: &str, after: After, 
         let shown = String::from_utf8_lossy(bytes).chars().take(120).collect::<String>();
         assert_eq!(slot.word(&result), wanted, "{shown:?} in pieces of {piece}: {result:?}");
         assert_times(&slot.answer, &result);
-        let kept = if slot.set.open_connections() == 1 {
-            After::Kept
-        } else {
-            After::Closed
-        };
+        let kept = if slot.set.open_connections() == 1 { Kept } else { Closed };
         assert_eq!(kept, after, "{shown:?} in pieces of {piece}");
         assert_eq!(slot.shared.open_connections(), slot.set.open_connections());
-        if result.is_ok() && piece == bytes.len() && after == After::Kept {
+        if result.is_ok() && piece == bytes.len() && after == Kept {
             let request = server.seen()[0].len() as u64;
             assert_eq!(
                 slot.answer.wire,
@@ -53,100 +50,125 @@ async fn check_answer(bytes: &[u8], method: Method, wanted: &str, after: After, 
     }
 }
 
+/// What the server sends and then says no more, the request's method, the result, the connection's fate.
+const COMPLETE: [(&str, Method, &str, After); 22] = [
+    (
+        "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello",
+        Method::Get,
+        "200 hello",
+        Kept,
+    ),
+    ("HTTP/1.1 200 \r\ncontent-length:0\r\n\r\n", Method::Get, "200 ", Kept),
+    (
+        "HTTP/1.1 200\r\nContent-Length: 2\r\n\r\nok",
+        Method::Get,
+        "200 ok",
+        Kept,
+    ),
+    (
+        "HTTP/1.1 500 Oh\r\nContent-Length: 2\r\n\r\nno",
+        Method::Get,
+        "500 no",
+        Kept,
+    ),
+    (
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n",
+        Method::Get,
+        "200 abcde",
+        Kept,
+    ),
+    (
+        "HTTP/1.1 200 OK\r\ntransfer-encoding: gzip, Chunked\r\n\r\n3;a=\"b\"\r\nabc\r\n0\r\nX-Sum: 1\r\n\r\n",
+        Method::Get,
+        "200 abc",
+        Kept,
+    ),
+    (
+        "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: close\r\n\r\nhello",
+        Method::Get,
+        "200 hello",
+        Closed,
+    ),
+    (
+        "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nConnection: x, Close\r\n\r\nh",
+        Method::Get,
+        "200 h",
+        Closed,
+    ),
+    (
+        "HTTP/1.0 200 OK\r\nContent-Length: 5\r\n\r\nhello",
+        Method::Get,
+        "200 hello",
+        Closed,
+    ),
+    (
+        "HTTP/1.0 200 OK\r\nContent-Length: 1\r\nConnection: Keep-Alive\r\n\r\nh",
+        Method::Get,
+        "200 h",
+        Kept,
+    ),
+    (
+        "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nh",
+        Method::Get,
+        "200 h",
+        Kept,
+    ),
+    (
+        "HTTP/1.1 103 Early\r\nLink: x\r\n\r\nHTTP/1.1 102 W\r\n\r\nHTTP/1.1 204 None\r\n\r\n",
+        Method::Get,
+        "204 ",
+        Kept,
+    ),
+    ("HTTP/1.1 204 No Content\r\n\r\n", Method::Get, "204 ", Kept),
+    (
+        "HTTP/1.1 304 Not Modified\r\nContent-Length: 5\r\n\r\n",
+        Method::Get,
+        "304 ",
+        Kept,
+    ),
+    (
+        "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n",
+        Method::Head,
+        "200 ",
+        Kept,
+    ),
+    (
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
+        Method::Head,
+        "200 ",
+        Kept,
+    ),
+    ("HTTP/1.1 200 OK\r\n\r\n", Method::Head, "200 ", Kept),
+    (
+        "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
+        Method::Options,
+        "200 ",
+        Kept,
+    ),
+    (
+        "HTTP/1.1 999 Odd\r\nContent-Length: 0\r\n\r\n",
+        Method::Get,
+        "999 ",
+        Kept,
+    ),
+    ("HTTP/1.1 200 OK\nContent-Length: 2\n\nok", Method::Get, "200 ok", Kept),
+    (
+        "HTTP/1.1 200 OK\r\nX-Bytes: \u{e9}\r\nContent-Length: 1\r\n\r\nh",
+        Method::Get,
+        "200 h",
+        Kept,
+    ),
+    (
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: \r\nContent-Length:  3 \r\n\r\nabc",
+        Method::Get,
+        "failed protocol",
+        Closed,
+    ),
+];
+
 #[tokio::test]
 async fn complete_answers_keep_or_close_the_connection() {
-    use After::{Closed, Kept};
-    use Method::{Get, Head, Options};
-    let table: [(&str, Method, &str, After); 22] = [
-        (
-            "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello",
-            Get,
-            "200 hello",
-            Kept,
-        ),
-        ("HTTP/1.1 200 \r\ncontent-length:0\r\n\r\n", Get, "200 ", Kept),
-        ("HTTP/1.1 200\r\nContent-Length: 2\r\n\r\nok", Get, "200 ok", Kept),
-        ("HTTP/1.1 500 Oh\r\nContent-Length: 2\r\n\r\nno", Get, "500 no", Kept),
-        (
-            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n",
-            Get,
-            "200 abcde",
-            Kept,
-        ),
-        (
-            "HTTP/1.1 200 OK\r\ntransfer-encoding: gzip, Chunked\r\n\r\n3;a=\"b\"\r\nabc\r\n0\r\nX-Sum: 1\r\n\r\n",
-            Get,
-            "200 abc",
-            Kept,
-        ),
-        (
-            "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: close\r\n\r\nhello",
-            Get,
-            "200 hello",
-            Closed,
-        ),
-        (
-            "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nConnection: x, Close\r\n\r\nh",
-            Get,
-            "200 h",
-            Closed,
-        ),
-        (
-            "HTTP/1.0 200 OK\r\nContent-Length: 5\r\n\r\nhello",
-            Get,
-            "200 hello",
-            Closed,
-        ),
-        (
-            "HTTP/1.0 200 OK\r\nContent-Length: 1\r\nConnection: Keep-Alive\r\n\r\nh",
-            Get,
-            "200 h",
-            Kept,
-        ),
-        (
-            "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nh",
-            Get,
-            "200 h",
-            Kept,
-        ),
-        (
-            "HTTP/1.1 103 Early\r\nLink: x\r\n\r\nHTTP/1.1 102 W\r\n\r\nHTTP/1.1 204 None\r\n\r\n",
-            Get,
-            "204 ",
-            Kept,
-        ),
-        ("HTTP/1.1 204 No Content\r\n\r\n", Get, "204 ", Kept),
-        (
-            "HTTP/1.1 304 Not Modified\r\nContent-Length: 5\r\n\r\n",
-            Get,
-            "304 ",
-            Kept,
-        ),
-        ("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n", Head, "200 ", Kept),
-        (
-            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
-            Head,
-            "200 ",
-            Kept,
-        ),
-        ("HTTP/1.1 200 OK\r\n\r\n", Head, "200 ", Kept),
-        ("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", Options, "200 ", Kept),
-        ("HTTP/1.1 999 Odd\r\nContent-Length: 0\r\n\r\n", Get, "999 ", Kept),
-        ("HTTP/1.1 200 OK\nContent-Length: 2\n\nok", Get, "200 ok", Kept),
-        (
-            "HTTP/1.1 200 OK\r\nX-Bytes: \u{e9}\r\nContent-Length: 1\r\n\r\nh",
-            Get,
-            "200 h",
-            Kept,
-        ),
-        (
-            "HTTP/1.1 200 OK\r\nTransfer-Encoding: \r\nContent-Length:  3 \r\n\r\nabc",
-            Get,
-            "failed protocol",
-            Closed,
-        ),
-    ];
-    for (bytes, method, wanted, after) in table {
+    for (bytes, method, wanted, after) in COMPLETE {
         check_answer(bytes.as_bytes(), method, wanted, after, Do::Hang).await;
     }
 }
@@ -160,7 +182,7 @@ async fn the_end_of_the_connection_can_be_the_end_of_the_answer() {
         ("HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\nhello", "200 hello"),
     ];
     for (bytes, wanted) in table {
-        check_answer(bytes.as_bytes(), Method::Get, wanted, After::Closed, Do::Cut).await;
+        check_answer(bytes.as_bytes(), Method::Get, wanted, Closed, Do::Cut).await;
     }
 }
 
@@ -177,19 +199,12 @@ async fn a_connection_that_breaks_is_a_reset() {
     ];
     for bytes in table {
         for end in [Do::Cut, Do::Reset] {
-            check_answer(bytes.as_bytes(), Method::Get, "failed reset", After::Closed, end).await;
+            check_answer(bytes.as_bytes(), Method::Get, "failed reset", Closed, end).await;
         }
     }
     // Until the connection ends is not until it breaks.
     let endless = "HTTP/1.1 200 OK\r\n\r\nhello";
-    check_answer(
-        endless.as_bytes(),
-        Method::Get,
-        "failed reset",
-        After::Closed,
-        Do::Reset,
-    )
-    .await;
+    check_answer(endless.as_bytes(), Method::Get, "failed reset", Closed, Do::Reset).await;
 }
 
 #[tokio::test]
@@ -231,14 +246,7 @@ async fn what_is_not_http_is_a_protocol_failure_at_once() {
         &interim,
     ];
     for bytes in table {
-        check_answer(
-            bytes.as_bytes(),
-            Method::Get,
-            "failed protocol",
-            After::Closed,
-            Do::Hang,
-        )
-        .await;
+        check_answer(bytes.as_bytes(), Method::Get, "failed protocol", Closed, Do::Hang).await;
     }
 }
 

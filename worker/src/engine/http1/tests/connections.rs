@@ -24,7 +24,7 @@ async fn connections_are_used_as_long_as_the_policy_says() {
         (Reuse::MaxRequests(2), 3),
         (Reuse::MaxRequests(4), 2),
         (Reuse::MaxRequests(1), 6),
-        (Reuse::MaxAge(Duration::from_secs(3_600)), 1),
+        (Reuse::MaxAge(Duration::from_hours(1)), 1),
         (Reuse::MaxAge(Duration::ZERO), 6),
     ];
     for (reuse, connections) in table {
@@ -246,7 +246,7 @@ async fn a_large_body_arrives_whole() {
 #[tokio::test]
 async fn an_early_answer_counts_although_the_body_was_never_taken() {
     let refusal = "HTTP/1.1 413 Too Large\r\nContent-Length: 2\r\n\r\nno";
-    for end in [vec![Do::Wait(Duration::from_secs(60))], vec![Do::Cut]] {
+    for end in [vec![Do::Wait(Duration::from_mins(1))], vec![Do::Cut]] {
         let script = [vec![Do::ReadHead, send(refusal)], end].concat();
         let server = Server::start(vec![script]).await;
         let origin = server.origin(0);

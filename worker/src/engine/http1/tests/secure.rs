@@ -10,6 +10,8 @@ use crate::net::TlsOptions;
 const PATIENCE_MS: u64 = 20_000;
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 
+type Options = fn(&[u8]) -> TlsOptions;
+
 #[tokio::test]
 async fn certificates_are_checked_unless_told_otherwise() {
     let trusted = |pem: &[u8]| TlsOptions {
@@ -21,7 +23,6 @@ async fn certificates_are_checked_unless_told_otherwise() {
         ..TlsOptions::default()
     };
     let stranger = |_: &[u8]| TlsOptions::default();
-    type Options = fn(&[u8]) -> TlsOptions;
     let table: [(&[&str], Options, &str); 5] = [
         (&["127.0.0.1"], trusted, "200 ok"),
         (&["other.test"], trusted, "failed tls"),

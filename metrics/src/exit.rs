@@ -1,5 +1,7 @@
 //! The one table of verdicts and exit codes, and the order in which they win (semantics 6).
 
+use crate::summary::{GeneratorVerdict, SlaResult, SlaVerdict};
+
 /// What a finished run is worth.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Verdict {
@@ -123,3 +125,137 @@ impl ExitCode {
             .unwrap_or(self)
     }
 }
+
+/// Why a run ended before its plan did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum StopCause {
+    /// An SLA with `stop: true` was breached.
+    SlaBreached,
+    /// An operator said so.
+    Operator,
+    /// A chaos guard said so.
+    Guard,
+    /// A worker was lost, and the plan says `on_loss: abort`.
+    WorkerLost,
+    /// SIGINT.
+    Interrupted,
+    /// SIGTERM.
+    Terminated,
+    /// The plan's own end: data rows ran out with `on_end: stop`. Counts as a complete run.
+    DataEnded,
+}
+
+/// What an experiment or a rollout left behind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Aftermath {
+    /// A rollout was taken back.
+    RolledBack,
+    /// A fault could not be undone.
+    UndoFailed,
+}
+
+/// Everything that decides an exit code.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Evidence<'a> {
+    pub(crate) sla: &'a [SlaResult],
+    pub(crate) generator: GeneratorVerdict,
+    /// Equations that do not hold.
+    pub(crate) mismatches: &'a [String],
+    /// Set when more was lost than the plan tolerates.
+    pub(crate) loss: Option<String>,
+    pub(crate) stop: Option<(StopCause, &'a str)>,
+    pub(crate) aftermath: &'a [Aftermath],
+    /// `--accept-invalid`: 95 does not count.
+    pub(crate) accept_untrusted: bool,
+}
+
+/// The verdict, the exit code, and why, the deciding reason first.
+pub(crate) fn decide(evidence: &Evidence<'_>) -> (Verdict, ExitCode, Vec<String>) {
+    let mut found = findings(evidence);
+    let rank = |code: ExitCode| ExitCode::PRECEDENCE.iter().position(|known| *known == code);
+    found.sort_by_key(|(code, _, _)| rank(*code));
+    let verdict = found.first().map_or(Verdict::Passed, |(_, verdict, _)| *verdict);
+    let counts = |code: ExitCode| !(evidence.accept_untrusted && code == ExitCode::Untrusted);
+    let code = found
+        .iter()
+        .map(|(code, ..)| *code)
+        .find(|code| counts(*code))
+        .unwrap_or(ExitCode::Passed);
+    (verdict, code, found.into_iter().map(|(_, _, reason)| reason).collect())
+}
+
+type Finding = (ExitCode, Verdict, String);
+
+fn findings(evidence: &Evidence<'_>) -> Vec<Finding> {
+    let mut found: Vec<Finding> = Vec::new();
+    let mut add = |code, verdict, reason: String| found.push((code, verdict, reason));
+    if evidence.aftermath.contains(&Aftermath::UndoFailed) {
+        add(
+            ExitCode::UndoFailed,
+            Verdict::UndoFailed,
+            "a fault could not be undone".to_owned(),
+        );
+    }
+    if let Some(first) = evidence.mismatches.first() {
+        add(
+            ExitCode::Inconsistent,
+            Verdict::Inconsistent,
+            format!("the ledgers do not add up: {first}"),
+        );
+    }
+    if evidence.generator == GeneratorVerdict::Invalid {
+        let reason = "the load generator could not do what the plan asks".to_owned();
+        add(ExitCode::Untrusted, Verdict::Invalid, reason);
+    }
+    if let Some(loss) = &evidence.loss {
+        add(ExitCode::Untrusted, Verdict::Inconclusive, loss.clone());
+    }
+    if evidence.aftermath.contains(&Aftermath::RolledBack) {
+        add(
+            ExitCode::RolledBack,
+            Verdict::RolledBack,
+            "the rollout was taken back".to_owned(),
+        );
+    }
+    let failed: Vec<&SlaResult> = evidence
+        .sla
+        .iter()
+        .filter(|sla| sla.verdict == SlaVerdict::Failed)
+        .collect();
+    for sla in &failed {
+        add(
+            ExitCode::SlaFailed,
+            Verdict::Failed,
+            format!("{}: {}", sla.that, sla.observed),
+        );
+    }
+    let unjudged = evidence
+        .sla
+        .iter()
+        .filter(|sla| sla.verdict == SlaVerdict::NotEnoughSamples);
+    if failed.is_empty() {
+        for sla in unjudged {
+            add(
+                ExitCode::Untrusted,
+                Verdict::Inconclusive,
+                format!("{}: {}", sla.that, sla.reason),
+            );
+        }
+    }
+    let Some((cause, reason)) = evidence.stop else {
+        return found;
+    };
+    let reason = reason.to_owned();
+    match cause {
+        StopCause::SlaBreached if failed.is_empty() => add(ExitCode::SlaFailed, Verdict::Failed, reason),
+        StopCause::SlaBreached | StopCause::DataEnded => {}
+        StopCause::Operator | StopCause::Guard => add(ExitCode::Aborted, Verdict::Aborted, reason),
+        StopCause::WorkerLost => add(ExitCode::Untrusted, Verdict::Inconclusive, reason),
+        StopCause::Interrupted => add(ExitCode::Interrupted, Verdict::Aborted, reason),
+        StopCause::Terminated => add(ExitCode::Terminated, Verdict::Aborted, reason),
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests;

@@ -8,5 +8,26 @@
 //! - A number that is not known is absent, never zero.
 //! - Nothing here reads a clock, draws a random number, prints or does I/O.
 
+mod build;
+mod catalog;
+mod conservation;
 pub mod exit;
+mod generator;
+pub mod ledger;
+mod query;
+mod samples;
+mod series;
+pub mod sla;
 pub mod summary;
+mod watermark;
+
+pub use build::{ClockOffset, RunFacts};
+pub use exit::{Aftermath, ExitCode, StopCause, Verdict};
+pub use generator::{DROPPED_LATE_PPM, RANGES_MAX};
+pub use ledger::{Applied, Batch, IntervalRecord, Ledger, LedgerConfig, Loss, Rejected, WorkerInfo};
+pub use query::{Counts, Window};
+pub use samples::Samples;
+pub use series::SERIES_MAX;
+pub use sla::{SlaEngine, StopDecision};
+pub use summary::Summary;
+pub use watermark::{Closed, PATIENCE, Watermark};

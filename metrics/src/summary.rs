@@ -72,8 +72,8 @@ pub struct Summary {
     pub curves: Curves,
     /// Samples above one hour, recorded as one hour.
     pub clipped: u64,
-    /// Series that went into `other` because the run had more than 10,000.
-    pub series_folded: u64,
+    /// Samples whose series lie beyond the run's 10,000: they are in the totals, but in no step's or scenario's line.
+    pub samples_in_other: u64,
 }
 
 /// Identity of a run.
@@ -367,12 +367,12 @@ pub struct ErrorLine {
     pub worker: WorkerId,
 }
 
-/// A stretch of the run: one interval, or ten merged after the first hour.
+/// A stretch of the run: one interval; ten merged when older than an hour, sixty when older than ten.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct TimelinePoint {
     /// Begin, run time, s.
     pub t_s: u32,
-    /// Length, s: 1 or 10.
+    /// Length, s: 1, 10 or 60.
     pub length_s: u32,
     /// Arrivals that fell due.
     pub offered: u64,

@@ -1,0 +1,184 @@
+//! From a ledger to a summary.
+
+mod parts;
+mod people;
+#[cfg(test)]
+mod tests;
+mod time;
+
+use std::collections::BTreeMap;
+
+use barrage_model::delta::Measure;
+use barrage_model::expr::{Outcomes, Selector};
+use barrage_model::ids::WorkerId;
+use barrage_model::outcome::FailureClass;
+use barrage_model::plan::Plan;
+use barrage_model::time::Moment;
+
+use crate::conservation::conservation;
+use crate::exit::{Aftermath, Evidence, ExitCode, StopCause, Verdict, decide};
+use crate::generator::{conclude, dropped_late};
+use crate::ledger::Ledger;
+use crate::query::{Segments, Window};
+use crate::sla::{Implicit, SlaEngine, min_started};
+use crate::summary::{
+    Conservation, EarlyStop, Failures, FaultSummary, GeneratorReason, GeneratorSummary, RunInfo, SlaResult, Summary,
+};
+
+/// A worker's clock against the coordinator's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ClockOffset {
+    /// Its clock − the coordinator's, µs.
+    pub offset_us: i64,
+    /// Half width of the interval that holds the true offset, µs.
+    pub uncertainty_us: u64,
+}
+
+/// What a summary says that no delta does.
+#[derive(Clone, Debug)]
+pub struct RunFacts {
+    /// What was run.
+    pub run: RunInfo,
+    /// The run has ended: verdicts are final. Otherwise the summary is a live view.
+    pub ended: bool,
+    /// Why and when it ended before its plan did, with one sentence.
+    pub stop: Option<(StopCause, Moment, String)>,
+    /// Clock offsets.
+    pub offsets: BTreeMap<WorkerId, ClockOffset>,
+    /// Faults that were injected.
+    pub faults: Vec<FaultSummary>,
+    /// What experiments and rollouts left behind.
+    pub aftermath: Vec<Aftermath>,
+    /// `--accept-invalid`: exit code 95 does not count.
+    pub accept_untrusted: bool,
+}
+
+impl Summary {
+    /// Draws the summary of a run: final once it has ended, else a live view with provisional verdicts.
+    ///
+    /// `engine` has followed the run, or is new for a stored one.
+    pub fn build(ledger: &Ledger, engine: &SlaEngine, facts: RunFacts) -> Self {
+        let judgement = Judgement::of(ledger, engine, &facts);
+        let all = ledger.filter_in(&Selector::default(), Segments::all(ledger.marks()));
+        let counts = ledger.counts_of(&all, &Window::Whole);
+        let covered_us = ledger.covered_by(&all.segments, &Window::Whole);
+        let timings = [Measure::Dns, Measure::Connect, Measure::Tls, Measure::FirstByte];
+        let timing = |measure| {
+            ledger
+                .samples_of(&all, &Window::Whole, measure, Outcomes::All)
+                .latency()
+        };
+        let sketches = || {
+            let kept = ledger.sketches.iter().map(|(_, sketch)| sketch);
+            kept.chain(ledger.sketches.other().map(|(_, sketch)| sketch))
+        };
+        Self {
+            verdict: judgement.verdict,
+            reasons: judgement.reasons,
+            exit_code: judgement.exit_code,
+            stopped_early: facts.stop.map(|(_, at, reason)| EarlyStop { at, reason }),
+            sla: judgement.sla,
+            iterations: judgement.conservation.iterations,
+            steps_total: parts::steps_total(ledger, counts.steps),
+            once_total: parts::once_total(ledger),
+            rates: parts::rates(&counts, covered_us),
+            latency: parts::latencies(ledger, &all, Outcomes::All),
+            latency_ok: parts::latencies(ledger, &all, Outcomes::Ok),
+            timings: timings.map(|measure| (measure, timing(measure))).to_vec(),
+            steps: parts::steps(ledger, covered_us),
+            scenarios: parts::scenarios(ledger),
+            failures: Failures {
+                by_class: FailureClass::ALL
+                    .map(|class| (class, counts.steps.failed_as(class)))
+                    .to_vec(),
+                timeout: counts.steps.timeout,
+            },
+            errors: parts::errors(ledger),
+            timeline: time::timeline(ledger),
+            workers: people::workers(ledger, &facts.offsets, &judgement.conservation),
+            events: ledger.events().to_vec(),
+            faults: facts.faults,
+            generator: judgement.generator,
+            stages: time::stages(ledger),
+            phases: time::phases(ledger),
+            segments: time::segments(ledger),
+            clipped: sketches().fold(0, |sum, sketch| sum + sketch.clipped()),
+            samples_in_other: ledger.sketches.other().fold(0, |sum, (_, sketch)| sum + sketch.count()),
+            curves: time::all_curves(ledger, &all),
+            conservation: judgement.conservation,
+            run: facts.run,
+        }
+    }
+}
+
+/// Everything about a run that is a verdict.
+struct Judgement {
+    conservation: Conservation,
+    generator: GeneratorSummary,
+    sla: Vec<SlaResult>,
+    verdict: Verdict,
+    exit_code: ExitCode,
+    reasons: Vec<String>,
+}
+
+impl Judgement {
+    fn of(ledger: &Ledger, engine: &SlaEngine, facts: &RunFacts) -> Self {
+        let conservation = conservation(ledger, facts.ended);
+        let stopped_early = facts
+            .stop
+            .as_ref()
+            .is_some_and(|(cause, ..)| *cause != StopCause::DataEnded);
+        let implicit = if facts.ended {
+            min_started(ledger, stopped_early)
+        } else {
+            Implicit::default()
+        };
+        let generator = generator(ledger, &conservation, implicit.reasons);
+        let mut sla = if facts.ended {
+            engine.clone().finish(ledger, generator.verdict)
+        } else {
+            engine.live()
+        };
+        sla.extend(implicit.results);
+        let (verdict, exit_code, reasons) = decide(&Evidence {
+            sla: &sla,
+            generator: generator.verdict,
+            mismatches: &conservation.mismatches,
+            loss: loss_beyond(ledger.plan(), &conservation),
+            stop: facts.stop.as_ref().map(|(cause, _, reason)| (*cause, reason.as_str())),
+            aftermath: &facts.aftermath,
+            accept_untrusted: facts.accept_untrusted,
+        });
+        Self {
+            conservation,
+            generator,
+            sla,
+            verdict,
+            exit_code,
+            reasons,
+        }
+    }
+}
+
+fn generator(ledger: &Ledger, conservation: &Conservation, mut reasons: Vec<GeneratorReason>) -> GeneratorSummary {
+    for ((worker, _), member) in &ledger.members {
+        reasons.extend(member.tally.reasons(*worker));
+    }
+    let iterations = &conservation.iterations;
+    reasons.extend(dropped_late(iterations.dropped.late, iterations.scheduled));
+    conclude(reasons)
+}
+
+/// Says so when lost workers left more behind than the plan tolerates.
+fn loss_beyond(plan: &Plan, conservation: &Conservation) -> Option<String> {
+    let iterations = &conservation.iterations;
+    let lost = iterations.unknown.saturating_add(iterations.unsent);
+    let tolerated = plan.workers.loss_tolerance;
+    let share = u128::from(lost) * u128::from(barrage_model::units::Ratio::ONE.ppb());
+    (lost > 0 && share > u128::from(iterations.scheduled) * u128::from(tolerated.ppb())).then(|| {
+        format!(
+            "lost workers leave {} arrivals unknown and {} unsent of {}, more than the tolerated {tolerated}",
+            iterations.unknown, iterations.unsent, iterations.scheduled
+        )
+    })
+}

@@ -1,0 +1,207 @@
+//! The parts of a summary that are about steps and scenarios.
+
+use std::collections::BTreeSet;
+
+use barrage_model::delta::{Measure, Subject};
+use barrage_model::expr::{Named, Outcomes, Selector};
+use barrage_model::ids::{ScenarioId, StepId, TagId};
+use barrage_model::ledger::{Open, StepCounts};
+use barrage_model::outcome::OutcomeGroup;
+
+use crate::catalog::StepInfo;
+use crate::conservation;
+use crate::ledger::Ledger;
+use crate::query::{Counts, Filter, Segments, Window};
+use crate::samples::Samples;
+use crate::summary::{ErrorLine, Latencies, Rates, ScenarioSummary, StepSummary, StepTotals, TagSummary};
+
+/// Rates and ratios of counts over a stretch of run time.
+pub(crate) fn rates(counts: &Counts, covered_us: u64) -> Rates {
+    use barrage_model::expr::{RateMetric, RatioMetric};
+    let per_second = |events: u64| (covered_us > 0).then(|| events as f64 * 1e6 / covered_us as f64);
+    let rate = |rate: RateMetric| per_second(rate.of(&counts.iterations, &counts.steps));
+    let share = |ratio: RatioMetric| {
+        let (part, whole) = ratio.of(&counts.iterations, &counts.steps);
+        (whole > 0).then(|| part as f64 / whole as f64)
+    };
+    Rates {
+        covered_us,
+        rate_per_s: rate(RateMetric::SentRate),
+        throughput_per_s: rate(RateMetric::Throughput),
+        goodput_per_s: rate(RateMetric::Goodput),
+        error_rate: share(RatioMetric::ErrorRate),
+        drop_rate: share(RatioMetric::DropRate),
+        throughput_mib_per_s: per_second(counts.steps.body_bytes_in).map(|bytes| bytes / f64::from(1 << 20)),
+    }
+}
+
+pub(crate) fn latencies(ledger: &Ledger, filter: &Filter, outcomes: Outcomes) -> Latencies {
+    let of = |measure| ledger.samples_of(filter, &Window::Whole, measure, outcomes).latency();
+    Latencies {
+        response: of(Measure::Response),
+        service: of(Measure::Service),
+        dispatch_lag: of(Measure::DispatchLag),
+        iteration: of(Measure::Iteration),
+    }
+}
+
+/// The ledger of all scenarios' steps. What is open is only known for all steps together; setup and teardown are done
+/// before and after all others, so what is open beyond their own counts belongs to the scenarios.
+pub(crate) fn steps_total(ledger: &Ledger, counts: StepCounts) -> StepTotals {
+    let once = once_total(ledger).in_flight;
+    let open = ledger
+        .members
+        .values()
+        .fold(0u64, |sum, member| sum.saturating_add(member.open.in_flight));
+    StepTotals {
+        counts,
+        in_flight: open.saturating_sub(once),
+    }
+}
+
+pub(crate) fn once_total(ledger: &Ledger) -> StepTotals {
+    let mut counts = StepCounts::default();
+    ledger.members.values().for_each(|member| counts.add(&member.once));
+    StepTotals {
+        counts,
+        in_flight: counts.sent.saturating_sub(counts.ended()),
+    }
+}
+
+pub(crate) fn steps(ledger: &Ledger, covered_us: u64) -> Vec<StepSummary> {
+    ledger
+        .catalog()
+        .steps
+        .iter()
+        .map(|(id, step)| one_step(ledger, *id, step, covered_us))
+        .collect()
+}
+
+fn one_step(ledger: &Ledger, id: StepId, step: &StepInfo, covered_us: u64) -> StepSummary {
+    let counted: BTreeSet<StepId> = match &step.requests {
+        Some(requests) => requests.iter().copied().collect(),
+        None => BTreeSet::from([id]),
+    };
+    let mut counts = Counts::default();
+    let mut tags: BTreeSet<TagId> = BTreeSet::new();
+    for ((of, tag, _), row) in ledger.steps.iter() {
+        if counted.contains(of) {
+            counts.steps.add(row);
+            if *of == id && row.ended() > 0 {
+                tags.insert(*tag);
+            }
+        }
+    }
+    let samples = |measure, outcomes| step_samples(ledger, id, None, measure, outcomes).latency();
+    let in_flight = counts.steps.sent.saturating_sub(counts.steps.ended());
+    StepSummary {
+        id,
+        scenario: step.scenario_name.clone(),
+        name: step.name.clone(),
+        group: step.group(),
+        totals: StepTotals {
+            counts: counts.steps,
+            in_flight,
+        },
+        rates: rates(&counts, covered_us),
+        response: samples(Measure::Response, Outcomes::All),
+        service: samples(Measure::Service, Outcomes::All),
+        response_ok: samples(Measure::Response, Outcomes::Ok),
+        service_ok: samples(Measure::Service, Outcomes::Ok),
+        tags: if tags.len() > 1 {
+            tags.into_iter().map(|tag| one_tag(ledger, id, tag)).collect()
+        } else {
+            Vec::new()
+        },
+    }
+}
+
+fn one_tag(ledger: &Ledger, id: StepId, tag: TagId) -> TagSummary {
+    let mut counts = StepCounts::default();
+    let rows = ledger
+        .steps
+        .iter()
+        .filter(|((of, with, _), _)| *of == id && *with == tag);
+    rows.for_each(|(_, row)| counts.add(row));
+    let latency = |measure| step_samples(ledger, id, Some(tag), measure, Outcomes::All).latency();
+    let failed = counts.failed_total().saturating_add(counts.timeout);
+    TagSummary {
+        tags: ledger
+            .catalog()
+            .tags
+            .get(usize::from(tag.0))
+            .cloned()
+            .unwrap_or_default(),
+        error_rate: (counts.judged() > 0).then(|| failed as f64 / counts.judged() as f64),
+        counts,
+        response: latency(Measure::Response),
+        service: latency(Measure::Service),
+    }
+}
+
+/// Samples of exactly one step, whatever other steps share its name.
+fn step_samples(ledger: &Ledger, id: StepId, tag: Option<TagId>, measure: Measure, outcomes: Outcomes) -> Samples {
+    let mut samples = Samples::new();
+    for (key, sketch) in ledger.sketches.iter() {
+        let wanted = key.subject == Subject::Step(id) && key.measure == measure;
+        let group = outcomes == Outcomes::All || key.group == OutcomeGroup::Ok;
+        if wanted && group && tag.is_none_or(|tag| key.tag == tag) {
+            samples.add(sketch, key.group == OutcomeGroup::Censored);
+        }
+    }
+    samples
+}
+
+pub(crate) fn scenarios(ledger: &Ledger) -> Vec<ScenarioSummary> {
+    let names = ledger.catalog().scenarios.iter().enumerate();
+    names
+        .map(|(number, name)| {
+            let id = ScenarioId(number as u16);
+            let select = Selector {
+                name: Some(Named::Scenario(name.clone())),
+                tags: Vec::new(),
+            };
+            let filter = ledger.filter_in(&select, Segments::all(ledger.marks()));
+            let counts = ledger.counts_of(&filter, &Window::Whole);
+            let open = Open {
+                in_progress: counts.iterations.started.saturating_sub(counts.iterations.ended()),
+                ..Open::default()
+            };
+            let latency = |measure| scenario_samples(ledger, id, measure).latency();
+            ScenarioSummary {
+                name: name.clone(),
+                iterations: conservation::totals(&counts.iterations, counts.started_scheduled, &open),
+                iteration: latency(Measure::Iteration),
+                dispatch_lag: latency(Measure::DispatchLag),
+            }
+        })
+        .collect()
+}
+
+fn scenario_samples(ledger: &Ledger, id: ScenarioId, measure: Measure) -> Samples {
+    let mut samples = Samples::new();
+    for (key, sketch) in ledger.sketches.iter() {
+        if key.subject == Subject::Scenario(id) && key.measure == measure {
+            samples.add(sketch, key.group == OutcomeGroup::Censored);
+        }
+    }
+    samples
+}
+
+pub(crate) fn errors(ledger: &Ledger) -> Vec<ErrorLine> {
+    let named = |id: StepId| {
+        let step = ledger.catalog().steps.get(&id);
+        step.map(|step| (step.scenario_name.clone(), step.name.clone()))
+            .unwrap_or_default()
+    };
+    let lines = ledger.errors.in_order().into_iter().map(|(worker, sample)| {
+        let (scenario, step) = named(sample.step);
+        ErrorLine {
+            sample: sample.clone(),
+            scenario,
+            step,
+            worker,
+        }
+    });
+    lines.collect()
+}

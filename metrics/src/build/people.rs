@@ -1,0 +1,108 @@
+//! The workers of a summary.
+
+use std::collections::BTreeMap;
+
+use barrage_model::ids::WorkerId;
+
+use super::ClockOffset;
+use crate::ledger::{Ledger, Member, WorkerInfo};
+use crate::summary::{
+    Conservation, GeneratorVerdict, HealthExtremes, IterationTotals, StepTotals, WorkerState, WorkerSummary,
+};
+
+pub(crate) fn workers(
+    ledger: &Ledger,
+    offsets: &BTreeMap<WorkerId, ClockOffset>,
+    conservation: &Conservation,
+) -> Vec<WorkerSummary> {
+    ledger
+        .workers()
+        .map(|worker| one_worker(ledger, worker, offsets.get(&worker.id), conservation))
+        .collect()
+}
+
+/// The processes of one worker: more than one if it was restarted.
+pub(crate) fn processes(ledger: &Ledger, worker: WorkerId) -> impl Iterator<Item = &Member> {
+    ledger
+        .members
+        .iter()
+        .filter(move |((of, _), _)| *of == worker)
+        .map(|(_, member)| member)
+}
+
+fn one_worker(
+    ledger: &Ledger,
+    worker: &WorkerInfo,
+    offset: Option<&ClockOffset>,
+    conservation: &Conservation,
+) -> WorkerSummary {
+    let part = conservation.per_worker.iter().find(|(id, ..)| *id == worker.id);
+    let (iterations, steps) = part.map_or(
+        (IterationTotals::default(), StepTotals::default()),
+        |(_, iterations, steps)| (*iterations, *steps),
+    );
+    let reasons = processes(ledger, worker.id).flat_map(|member| member.tally.reasons(worker.id));
+    WorkerSummary {
+        id: worker.id,
+        name: worker.name.clone(),
+        shards: worker.shards.end.saturating_sub(worker.shards.start),
+        offset_us: offset.map(|offset| offset.offset_us),
+        offset_uncertainty_us: offset.map(|offset| offset.uncertainty_us),
+        state: state(ledger, worker.id),
+        iterations,
+        steps,
+        health: processes(ledger, worker.id).fold(HealthExtremes::default(), |all, member| {
+            worst(all, member.tally.extremes)
+        }),
+        holes: holes(ledger, worker.id),
+        generator: reasons
+            .map(|reason| reason.verdict)
+            .max()
+            .unwrap_or(GeneratorVerdict::Valid),
+    }
+}
+
+/// Lost if any of its processes was: a part of its counts is missing then.
+fn state(ledger: &Ledger, worker: WorkerId) -> WorkerState {
+    let mut states = processes(ledger, worker).map(|member| member.state);
+    let mut all = Vec::new();
+    all.extend(states.by_ref());
+    if all.contains(&Some(WorkerState::Lost)) {
+        WorkerState::Lost
+    } else if !all.is_empty() && all.iter().all(|state| *state == Some(WorkerState::Finished)) {
+        WorkerState::Finished
+    } else {
+        WorkerState::Running
+    }
+}
+
+/// The intervals after the last one of a lost process, up to the first one of its successor or the end.
+pub(crate) fn holes(ledger: &Ledger, worker: WorkerId) -> Vec<(u32, u32)> {
+    let lost = processes(ledger, worker).filter(|member| member.state == Some(WorkerState::Lost));
+    let ranges = lost.filter_map(|member| {
+        let from = member.last_interval.map_or(0, |last| last.saturating_add(1));
+        let successors = processes(ledger, worker).filter_map(|other| other.first_interval);
+        let to = successors
+            .filter(|first| *first >= from)
+            .min()
+            .unwrap_or(ledger.next_interval());
+        (from < to).then_some((from, to))
+    });
+    ranges.collect()
+}
+
+fn worst(a: HealthExtremes, b: HealthExtremes) -> HealthExtremes {
+    HealthExtremes {
+        dispatch_lag_p99_max_us: a.dispatch_lag_p99_max_us.max(b.dispatch_lag_p99_max_us),
+        poll_delay_max_us: a.poll_delay_max_us.max(b.poll_delay_max_us),
+        shard_cpu_max: a.shard_cpu_max.max(b.shard_cpu_max),
+        cpu_mean_cores: a.cpu_mean_cores.max(b.cpu_mean_cores),
+        throttled_us: a.throttled_us.saturating_add(b.throttled_us),
+        steal_us: a.steal_us.saturating_add(b.steal_us),
+        rss_max_bytes: a.rss_max_bytes.max(b.rss_max_bytes),
+        descriptors_max: a.descriptors_max.max(b.descriptors_max),
+        descriptors_limit: a.descriptors_limit.max(b.descriptors_limit),
+        connections_max: a.connections_max.max(b.connections_max),
+        slots_max: a.slots_max.max(b.slots_max),
+    }
+}

@@ -1,0 +1,243 @@
+//! The parts of a summary that are about run time.
+
+use barrage_model::delta::Measure;
+use barrage_model::expr::{Outcomes, Selector};
+use barrage_model::ids::{LoadId, SegmentId};
+use barrage_model::ledger::Open;
+use barrage_model::phase::Phase;
+use barrage_model::plan::LoadModel;
+use barrage_model::sketch::Packed;
+use barrage_model::time::Moment;
+
+use super::{parts, people};
+use crate::conservation::totals;
+use crate::ledger::Ledger;
+use crate::ledger::slot::Slot;
+use crate::query::{Filter, Segments, Window};
+use crate::samples::{sparse_distribution, sparse_quantile};
+use crate::series::Sum;
+use crate::summary::{Curves, IntervalCurve, PhaseSummary, SegmentSummary, StageSummary, TimelinePoint, WorkerState};
+
+/// Every stretch from the run's begin on, also those that nobody has reported.
+pub(crate) fn timeline(ledger: &Ledger) -> Vec<TimelinePoint> {
+    let mut points = Vec::new();
+    let mut start = 0;
+    let empty = Slot::default();
+    while start < ledger.next_interval() {
+        let length = ledger.timeline.length_at(start);
+        points.push(point(
+            ledger,
+            start,
+            length,
+            ledger.timeline.get(start).unwrap_or(&empty),
+        ));
+        start = start.saturating_add(length);
+    }
+    points
+}
+
+fn point(ledger: &Ledger, start: u32, length: u32, slot: &Slot) -> TimelinePoint {
+    let (iterations, steps) = (&slot.totals.iterations, &slot.totals.steps);
+    let censored = &slot.totals.censored;
+    let response = with_censored(slot);
+    let of_response = |q| sparse_quantile(&response, censored, q);
+    let of_service = |q| sparse_quantile(&slot.totals.service, &Packed::default(), q);
+    let failed = steps.failed_total();
+    let judged = steps.judged();
+    let (expected, hole) = expected(ledger, start, length);
+    let mut reported: Vec<_> = slot.members.keys().map(|(worker, _)| *worker).collect();
+    reported.dedup();
+    TimelinePoint {
+        t_s: start,
+        length_s: length,
+        offered: iterations.scheduled,
+        started: iterations.started,
+        sent: steps.sent,
+        ok: steps.ok,
+        failed,
+        timeouts: steps.timeout,
+        dropped: iterations.dropped_total(),
+        active: slot.active(),
+        body_bytes_in: steps.body_bytes_in,
+        response_p50: of_response(500_000_000),
+        response_p95: of_response(950_000_000),
+        response_p99: of_response(990_000_000),
+        service_p50: of_service(500_000_000),
+        service_p99: of_service(990_000_000),
+        error_rate: (judged > 0).then(|| failed.saturating_add(steps.timeout) as f64 / judged as f64),
+        stage: stage_at(ledger, start),
+        reported: reported.len() as u32,
+        expected,
+        hole,
+    }
+}
+
+fn with_censored(slot: &Slot) -> Packed {
+    let mut response = slot.totals.response.clone();
+    Sum::add(&mut response, &slot.totals.censored);
+    response
+}
+
+/// How many workers have something to report here, and whether a lost one's counts are missing.
+fn expected(ledger: &Ledger, start: u32, length: u32) -> (u32, bool) {
+    let end = start.saturating_add(length);
+    let (mut expected, mut hole) = (0, false);
+    for worker in ledger.workers() {
+        let mut live = people::processes(ledger, worker.id).peekable();
+        let silent = live.peek().is_none();
+        let covers = live.any(|member| {
+            let begun = member.first_interval.unwrap_or(0) < end;
+            let over = member.state == Some(WorkerState::Finished) && member.last_interval < Some(start);
+            begun && !over
+        });
+        expected += u32::from(silent || covers);
+        hole |= people::holes(ledger, worker.id)
+            .iter()
+            .any(|(from, to)| *from < end && start < *to);
+    }
+    (expected, hole)
+}
+
+fn stage_at(ledger: &Ledger, start: u32) -> Option<String> {
+    let segment = ledger.marks().segment_at(Moment::from_secs(start.into()));
+    ledger.marks().phases(segment).iter().find_map(|phase| match phase {
+        Phase::Stage(name) => Some(name.clone()),
+        _ => None,
+    })
+}
+
+/// The whole distributions, and those by interval.
+pub(crate) fn all_curves(ledger: &Ledger, all: &Filter) -> Curves {
+    let whole = |measure, outcomes| ledger.samples_of(all, &Window::Whole, measure, outcomes).distribution();
+    Curves {
+        response: whole(Measure::Response, Outcomes::All),
+        service: whole(Measure::Service, Outcomes::All),
+        response_ok: whole(Measure::Response, Outcomes::Ok),
+        intervals: curves(ledger),
+    }
+}
+
+/// The distributions of every stretch that has any.
+fn curves(ledger: &Ledger) -> Vec<IntervalCurve> {
+    let curve = |(start, slot): (u32, &Slot)| IntervalCurve {
+        t_s: start,
+        length_s: ledger.timeline.length_at(start),
+        response: sparse_distribution(&with_censored(slot)),
+        service: sparse_distribution(&slot.totals.service),
+    };
+    ledger
+        .timeline
+        .iter()
+        .map(curve)
+        .filter(|curve| curve.response.count + curve.service.count > 0)
+        .collect()
+}
+
+/// Every stage that has a segment, by load and stage in plan order.
+pub(crate) fn stages(ledger: &Ledger) -> Vec<StageSummary> {
+    let mut found = Vec::new();
+    for (number, load) in ledger.plan().loads.iter().enumerate() {
+        let names: Vec<&str> = match &load.model {
+            LoadModel::Open(open) => open.stages.iter().map(|stage| stage.name.as_str()).collect(),
+            LoadModel::Users(users) => users.stages.iter().map(|stage| stage.name.as_str()).collect(),
+            LoadModel::Iterations(_) => Vec::new(),
+        };
+        let open = matches!(load.model, LoadModel::Open(_));
+        found.extend(names.into_iter().filter_map(|name| {
+            let (from, to) = span(ledger, &Phase::Stage(name.to_owned()))?;
+            let (scheduled, started) = stage_counts(ledger, LoadId(number as u16), name);
+            let (load, name) = (load.name.clone(), name.to_owned());
+            Some(StageSummary {
+                load,
+                name,
+                from,
+                to,
+                scheduled: open.then_some(scheduled),
+                started,
+            })
+        }));
+    }
+    found
+}
+
+fn stage_counts(ledger: &Ledger, load: LoadId, name: &str) -> (u64, u64) {
+    let in_stage = |segment: SegmentId| {
+        let is_stage = |phase: &Phase| matches!(phase, Phase::Stage(known) if known == name);
+        ledger.marks().phases(segment).iter().any(is_stage)
+    };
+    let kept = ledger
+        .iterations
+        .iter()
+        .map(|((of, _, segment), row)| (*of, *segment, row));
+    let other = ledger
+        .iterations
+        .other()
+        .map(|((of, segment), row)| (*of, *segment, row));
+    let rows = kept
+        .chain(other)
+        .filter(|(of, segment, _)| *of == load && in_stage(*segment));
+    rows.fold((0, 0), |(scheduled, started), (_, _, row)| {
+        (
+            row.scheduled.saturating_add(scheduled),
+            row.started.saturating_add(started),
+        )
+    })
+}
+
+/// From the begin of the first segment of a phase to the end of its last.
+fn span(ledger: &Ledger, phase: &Phase) -> Option<(Moment, Moment)> {
+    let marks = ledger.marks();
+    let of_phase = marks.iter().filter(|mark| mark.phases.contains(phase));
+    let spans = of_phase.filter_map(|mark| marks.span(mark.segment, ledger.end()));
+    spans.reduce(|(from, _), (_, to)| (from, to))
+}
+
+pub(crate) fn phases(ledger: &Ledger) -> Vec<PhaseSummary> {
+    let mut seen: Vec<&Phase> = Vec::new();
+    let mut known = std::collections::BTreeSet::new();
+    for phase in ledger.marks().iter().flat_map(|mark| &mark.phases) {
+        if known.insert(phase) {
+            seen.push(phase);
+        }
+    }
+    seen.into_iter().map(|phase| one_phase(ledger, phase)).collect()
+}
+
+fn one_phase(ledger: &Ledger, phase: &Phase) -> PhaseSummary {
+    let filter = ledger.filter_in(&Selector::default(), Segments::with_phase(ledger.marks(), phase));
+    let counts = ledger.counts_of(&filter, &Window::Whole);
+    let covered_us = ledger.covered_by(&filter.segments, &Window::Whole);
+    let latency = |measure| {
+        ledger
+            .samples_of(&filter, &Window::Whole, measure, Outcomes::All)
+            .latency()
+    };
+    let open = Open {
+        in_progress: counts.iterations.started.saturating_sub(counts.iterations.ended()),
+        ..Open::default()
+    };
+    PhaseSummary {
+        phase: phase.clone(),
+        iterations: totals(&counts.iterations, counts.started_scheduled, &open),
+        counts: counts.steps,
+        rates: parts::rates(&counts, covered_us),
+        response: latency(Measure::Response),
+        service: latency(Measure::Service),
+    }
+}
+
+pub(crate) fn segments(ledger: &Ledger) -> Vec<SegmentSummary> {
+    let marks = ledger.marks();
+    marks
+        .iter()
+        .map(|mark| {
+            let (from, to) = marks.span(mark.segment, ledger.end()).unwrap_or((mark.at, mark.at));
+            SegmentSummary {
+                id: mark.segment,
+                from,
+                to,
+                phases: mark.phases.clone(),
+            }
+        })
+        .collect()
+}

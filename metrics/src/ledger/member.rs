@@ -1,0 +1,150 @@
+//! What the ledger knows of one worker process.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::ops::Range;
+
+use barrage_model::delta::{Delta, Health};
+use barrage_model::ids::{LoadId, ShardId, WorkerId};
+use barrage_model::ledger::{IterationCounts, Open, StepCounts, check_iterations, check_steps};
+
+use crate::catalog::Catalog;
+use crate::generator::Tally;
+use crate::summary::WorkerState;
+
+/// Intervals whose self-health is kept for live views.
+pub const HEALTH_KEPT: usize = 3_600;
+/// Imbalances kept of one worker; they repeat in every interval.
+const INCONSISTENCIES_MAX: usize = 5;
+
+/// A worker that takes part in a run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WorkerInfo {
+    /// Its number in the run.
+    pub id: WorkerId,
+    /// Its name, for reports.
+    pub name: String,
+    /// The numbers of its shards.
+    pub shards: Range<u32>,
+    /// Cores of its host that it may use; at least 1.
+    pub cores: u32,
+}
+
+/// An equation of a ledger that did not hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Inconsistency {
+    /// Whose ledger.
+    pub worker: WorkerId,
+    /// After which interval.
+    pub interval: u32,
+    /// The equation with both sides.
+    pub text: String,
+}
+
+/// Cumulative counts of one worker process.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Member {
+    /// Sequence number of its latest delta: the high-water mark. 0 before the first.
+    pub high_water: u64,
+    /// First interval with its counts.
+    pub first_interval: Option<u32>,
+    /// Last interval with its counts.
+    pub last_interval: Option<u32>,
+    /// Working, finished or lost.
+    pub state: Option<WorkerState>,
+    /// Iterations by load.
+    pub iterations: BTreeMap<LoadId, IterationCounts>,
+    /// Steps of scenarios.
+    pub steps: StepCounts,
+    /// Steps of setup and teardown.
+    pub once: StepCounts,
+    /// What was open after its latest delta.
+    pub open: Open,
+    /// First owned index that it has neither started nor dropped, by load and shard.
+    pub progress: BTreeMap<(LoadId, ShardId), u64>,
+    /// Self-health of its latest [`HEALTH_KEPT`] intervals.
+    pub health: VecDeque<(u32, Health)>,
+    /// Self-health judged and summed up.
+    pub(crate) tally: Tally,
+    pub(crate) inconsistencies: Vec<Inconsistency>,
+}
+
+impl Member {
+    /// Iterations of all loads.
+    pub fn iterations_total(&self) -> IterationCounts {
+        let mut total = IterationCounts::default();
+        self.iterations.values().for_each(|counts| total.add(counts));
+        total
+    }
+
+    /// Steps of scenarios, setup and teardown.
+    pub fn steps_total(&self) -> StepCounts {
+        let mut total = self.steps;
+        total.add(&self.once);
+        total
+    }
+
+    /// Adds the counts of one delta, and checks both ledgers.
+    pub(crate) fn apply(&mut self, catalog: &Catalog, worker: &WorkerInfo, warm_up: u32, delta: &Delta) {
+        self.high_water = delta.seq;
+        self.first_interval.get_or_insert(delta.interval);
+        self.last_interval = self.last_interval.max(Some(delta.interval));
+        for row in &delta.iterations {
+            self.iterations.entry(row.load).or_default().add(&row.counts);
+        }
+        for row in &delta.steps {
+            let once = catalog.steps.get(&row.step).is_some_and(crate::catalog::StepInfo::once);
+            if once { &mut self.once } else { &mut self.steps }.add(&row.counts);
+        }
+        self.open = delta.open;
+        for place in &delta.progress {
+            self.progress.insert((place.load, place.shard), place.next_index);
+        }
+        if self.health.len() == HEALTH_KEPT {
+            self.health.pop_front();
+        }
+        self.health.push_back((delta.interval, delta.health));
+        self.tally.add(delta, worker.cores, delta.interval < warm_up);
+        if self.state != Some(WorkerState::Lost) {
+            self.state = Some(if delta.last {
+                WorkerState::Finished
+            } else {
+                WorkerState::Running
+            });
+        }
+        self.check(catalog, worker.id, delta);
+    }
+
+    fn check(&mut self, catalog: &Catalog, worker: WorkerId, delta: &Delta) {
+        let open_started = self.started_scheduled(catalog);
+        let mut found: Vec<String> = Vec::new();
+        let iterations = check_iterations(&self.iterations_total(), open_started, &self.open);
+        found.extend(iterations.err().map(|imbalance| imbalance.to_string()));
+        found.extend(
+            check_steps(&self.steps_total(), &self.open)
+                .err()
+                .map(|imbalance| imbalance.to_string()),
+        );
+        if delta.last && self.open != Open::default() {
+            found.push(format!(
+                "the last interval leaves {} arrivals waiting, {} iterations in progress and {} steps in flight",
+                self.open.waiting, self.open.in_progress, self.open.in_flight
+            ));
+        }
+        for text in found {
+            if self.inconsistencies.len() < INCONSISTENCIES_MAX {
+                self.inconsistencies.push(Inconsistency {
+                    worker,
+                    interval: delta.interval,
+                    text,
+                });
+            }
+        }
+    }
+
+    /// Iterations begun by open models and counted loads.
+    pub(crate) fn started_scheduled(&self, catalog: &Catalog) -> u64 {
+        let scheduled = |load: &LoadId| catalog.scheduled.get(usize::from(load.0)).copied().unwrap_or(false);
+        let of_scheduled = self.iterations.iter().filter(|(load, _)| scheduled(load));
+        of_scheduled.fold(0, |sum, (_, counts)| sum.saturating_add(counts.started))
+    }
+}

@@ -1,0 +1,61 @@
+//! Sums of counts and sketches.
+
+use barrage_model::ledger::{IterationCounts, StepCounts};
+use barrage_model::sketch::Packed;
+
+use crate::series::Sum;
+
+impl Sum for IterationCounts {
+    fn add(&mut self, more: &Self) {
+        IterationCounts::add(self, more);
+    }
+}
+
+impl Sum for StepCounts {
+    fn add(&mut self, more: &Self) {
+        StepCounts::add(self, more);
+    }
+}
+
+impl Sum for Packed {
+    fn add(&mut self, more: &Self) {
+        self.merge(more)
+            .expect("a ledger takes no more samples than a sketch can count");
+    }
+}
+
+/// Takes `less` out of `sum`, saturating.
+pub(crate) fn take_iterations(sum: &mut IterationCounts, less: &IterationCounts) {
+    let fields = [
+        (&mut sum.scheduled, less.scheduled),
+        (&mut sum.started, less.started),
+        (&mut sum.completed, less.completed),
+        (&mut sum.broken_off, less.broken_off),
+        (&mut sum.cancelled, less.cancelled),
+    ];
+    for (field, less) in fields.into_iter().chain(sum.dropped.iter_mut().zip(less.dropped)) {
+        *field = field.saturating_sub(less);
+    }
+}
+
+/// Takes `less` out of `sum`, saturating.
+pub(crate) fn take_steps(sum: &mut StepCounts, less: &StepCounts) {
+    let fields = [
+        (&mut sum.attempted, less.attempted),
+        (&mut sum.sent, less.sent),
+        (&mut sum.ok, less.ok),
+        (&mut sum.timeout, less.timeout),
+        (&mut sum.cancelled, less.cancelled),
+        (&mut sum.shed, less.shed),
+        (&mut sum.fallback, less.fallback),
+        (&mut sum.injected, less.injected),
+        (&mut sum.wire_requests, less.wire_requests),
+        (&mut sum.body_bytes_in, less.body_bytes_in),
+        (&mut sum.body_bytes_out, less.body_bytes_out),
+        (&mut sum.wire_bytes_in, less.wire_bytes_in),
+        (&mut sum.wire_bytes_out, less.wire_bytes_out),
+    ];
+    for (field, less) in fields.into_iter().chain(sum.failed.iter_mut().zip(less.failed)) {
+        *field = field.saturating_sub(less);
+    }
+}

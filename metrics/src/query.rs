@@ -1,0 +1,311 @@
+//! Questions to a ledger: counts and distributions of a part of the run.
+
+use std::ops::Range;
+
+use barrage_model::delta::{Measure, SketchKey, Subject};
+use barrage_model::expr::{Outcomes, PhaseSelector, Selector};
+use barrage_model::ids::{LoadId, ScenarioId, SegmentId, StepId, TagId};
+use barrage_model::ledger::{IterationCounts, StepCounts};
+use barrage_model::outcome::OutcomeGroup;
+use barrage_model::phase::{Marks, Phase};
+use barrage_model::sketch::Packed;
+use barrage_model::time::{Moment, whole_micros};
+
+use crate::catalog::{Catalog, Chosen};
+use crate::ledger::slot::Detail;
+use crate::ledger::{FoldedKind, Ledger, take_iterations, take_steps};
+use crate::samples::Samples;
+
+/// Which completions count.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Window {
+    /// All.
+    Whole,
+    /// Those before this interval: the state at a watermark.
+    UpTo(u32),
+    /// Those in these intervals, as far as they are young enough to be kept by series.
+    Intervals(Range<u32>),
+}
+
+/// The segments that a question is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Segments(Vec<bool>);
+
+impl Segments {
+    /// `None` = the whole run without warm-up; what was undone after an abort belongs to no selection.
+    pub(crate) fn of(marks: &Marks, during: Option<&PhaseSelector>) -> Self {
+        let covers = |phases: &[Phase]| match during {
+            None => !phases.contains(&Phase::Undoing) && !phases.contains(&Phase::WarmUp),
+            Some(PhaseSelector::Whole) => !phases.contains(&Phase::Undoing),
+            Some(selector) => phases.iter().any(|phase| selector.covers(phase)),
+        };
+        Self(marks.iter().map(|mark| covers(&mark.phases)).collect())
+    }
+
+    /// Every segment, the undoing ones included: what report totals are over.
+    pub(crate) fn all(marks: &Marks) -> Self {
+        Self(vec![true; marks.len()])
+    }
+
+    /// One segment alone.
+    pub(crate) fn with_phase(marks: &Marks, phase: &Phase) -> Self {
+        Self(marks.iter().map(|mark| mark.phases.contains(phase)).collect())
+    }
+
+    fn holds(&self, segment: SegmentId) -> bool {
+        self.0.get(segment.0 as usize).copied().unwrap_or(false)
+    }
+
+    /// Run time of the segments within `[from, to)`, µs.
+    pub(crate) fn covered_us(&self, marks: &Marks, from: Moment, to: Moment) -> u64 {
+        let chosen = self.0.iter().enumerate().filter(|(_, chosen)| **chosen);
+        chosen
+            .filter_map(|(id, _)| marks.span(SegmentId(id as u32), to))
+            .fold(0, |sum: u64, (begin, end)| {
+                sum.saturating_add(whole_micros(end.since(begin.max(from))))
+            })
+    }
+}
+
+/// A resolved question: what is selected, and which segments.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Filter {
+    chosen: Chosen,
+    pub(crate) segments: Segments,
+}
+
+/// The two ledgers of a selection.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Iterations, all loads.
+    pub iterations: IterationCounts,
+    /// Of the started ones, those of open models and counted loads.
+    pub started_scheduled: u64,
+    /// Steps.
+    pub steps: StepCounts,
+}
+
+impl Filter {
+    fn iteration(&self, scenario: ScenarioId, segment: SegmentId) -> bool {
+        self.segments.holds(segment)
+            && self
+                .chosen
+                .named
+                .as_ref()
+                .is_none_or(|named| named.scenarios.contains(&scenario))
+    }
+
+    fn step(&self, catalog: &Catalog, (step, tag, segment): (StepId, TagId, SegmentId)) -> bool {
+        self.segments.holds(segment)
+            && self.chosen.tags.as_ref().is_none_or(|tags| tags.contains(&tag))
+            && match &self.chosen.named {
+                Some(named) => named.counts.contains(&step),
+                None => catalog.steps.get(&step).is_some_and(|step| !step.once()),
+            }
+    }
+
+    fn sketch(&self, catalog: &Catalog, key: &SketchKey) -> bool {
+        self.segments.holds(key.segment)
+            && match key.subject {
+                Subject::Scenario(id) => self
+                    .chosen
+                    .named
+                    .as_ref()
+                    .is_none_or(|named| named.scenarios.contains(&id)),
+                Subject::Step(id) => {
+                    self.chosen.tags.as_ref().is_none_or(|tags| tags.contains(&key.tag))
+                        && match &self.chosen.named {
+                            Some(named) => named.latencies.contains(&id),
+                            None => catalog.steps.get(&id).is_some_and(|step| !step.once() && !step.group()),
+                        }
+                }
+            }
+    }
+
+    /// Whether series that were folded into `other` can be told to belong to it.
+    fn takes_other(&self) -> bool {
+        self.chosen.named.is_none() && self.chosen.tags.is_none()
+    }
+}
+
+fn takes_group(outcomes: Outcomes, group: OutcomeGroup) -> bool {
+    outcomes == Outcomes::All || group == OutcomeGroup::Ok
+}
+
+impl Ledger {
+    /// Resolves names and phases.
+    pub(crate) fn filter(&self, select: &Selector, during: Option<&PhaseSelector>) -> Filter {
+        Filter {
+            chosen: self.catalog().resolve(select),
+            segments: Segments::of(self.marks(), during),
+        }
+    }
+
+    /// As [`Ledger::filter`], over given segments.
+    pub(crate) fn filter_in(&self, select: &Selector, segments: Segments) -> Filter {
+        Filter {
+            chosen: self.catalog().resolve(select),
+            segments,
+        }
+    }
+
+    /// Counts of a selection. `None` for `during` is the whole run without warm-up. Setup and teardown only count
+    /// where a step of theirs is named.
+    pub fn counts(&self, select: &Selector, during: Option<&PhaseSelector>, window: &Window) -> Counts {
+        self.counts_of(&self.filter(select, during), window)
+    }
+
+    /// Samples of a selection: of all outcomes and dropped arrivals, or of `ok` alone.
+    pub fn samples(
+        &self,
+        select: &Selector,
+        during: Option<&PhaseSelector>,
+        window: &Window,
+        measure: Measure,
+        outcomes: Outcomes,
+    ) -> Samples {
+        self.samples_of(&self.filter(select, during), window, measure, outcomes)
+    }
+
+    /// Run time that a selection covers, µs: what rates are over.
+    pub fn covered_us(&self, during: Option<&PhaseSelector>, window: &Window) -> u64 {
+        self.covered_by(&Segments::of(self.marks(), during), window)
+    }
+
+    pub(crate) fn covered_by(&self, segments: &Segments, window: &Window) -> u64 {
+        let second = |interval: u32| Moment::from_secs(interval.into());
+        let (from, to) = match window {
+            Window::Whole => (Moment::ZERO, self.end()),
+            Window::UpTo(to) => (Moment::ZERO, second(*to)),
+            Window::Intervals(range) => (second(range.start), second(range.end)),
+        };
+        segments.covered_us(self.marks(), from, to)
+    }
+
+    pub(crate) fn counts_of(&self, filter: &Filter, window: &Window) -> Counts {
+        let mut counts = Counts::default();
+        let (from, to) = match window {
+            Window::Intervals(range) => (range.start, range.end),
+            Window::Whole | Window::UpTo(_) => {
+                self.count_all(filter, &mut counts);
+                let Window::UpTo(to) = window else { return counts };
+                (*to, u32::MAX)
+            }
+        };
+        let mut within = Counts::default();
+        for detail in self.timeline.details(from, to) {
+            self.count_detail(filter, detail, &mut within);
+        }
+        if !matches!(window, Window::UpTo(_)) {
+            return within;
+        }
+        take_iterations(&mut counts.iterations, &within.iterations);
+        take_steps(&mut counts.steps, &within.steps);
+        counts.started_scheduled = counts.started_scheduled.saturating_sub(within.started_scheduled);
+        counts
+    }
+
+    fn count_all(&self, filter: &Filter, counts: &mut Counts) {
+        for ((load, scenario, segment), row) in self.iterations.iter() {
+            if filter.iteration(*scenario, *segment) {
+                self.count_iterations(*load, row, counts);
+            }
+        }
+        for (key, row) in self.steps.iter() {
+            if filter.step(self.catalog(), *key) {
+                counts.steps.add(row);
+            }
+        }
+        if filter.takes_other() {
+            for ((load, segment), row) in self.iterations.other() {
+                if filter.segments.holds(*segment) {
+                    self.count_iterations(*load, row, counts);
+                }
+            }
+            for ((once, segment), row) in self.steps.other() {
+                if !once && filter.segments.holds(*segment) {
+                    counts.steps.add(row);
+                }
+            }
+        }
+    }
+
+    fn count_detail(&self, filter: &Filter, detail: &Detail, counts: &mut Counts) {
+        for ((load, scenario, segment), row) in &detail.iterations {
+            if filter.iteration(*scenario, *segment) {
+                self.count_iterations(*load, row, counts);
+            }
+        }
+        for (key, row) in &detail.steps {
+            if filter.step(self.catalog(), *key) {
+                counts.steps.add(row);
+            }
+        }
+    }
+
+    fn count_iterations(&self, load: LoadId, row: &IterationCounts, counts: &mut Counts) {
+        counts.iterations.add(row);
+        if self
+            .catalog()
+            .scheduled
+            .get(usize::from(load.0))
+            .copied()
+            .unwrap_or(false)
+        {
+            counts.started_scheduled = counts.started_scheduled.saturating_add(row.started);
+        }
+    }
+
+    pub(crate) fn samples_of(&self, filter: &Filter, window: &Window, measure: Measure, outcomes: Outcomes) -> Samples {
+        let mut samples = Samples::new();
+        let takes = |key: &SketchKey| {
+            key.measure == measure && takes_group(outcomes, key.group) && filter.sketch(self.catalog(), key)
+        };
+        let censored = |group| group == OutcomeGroup::Censored;
+        let (from, to) = match window {
+            Window::Intervals(range) => (range.start, range.end),
+            Window::Whole | Window::UpTo(_) => {
+                let all = self.sketches.iter().filter(|(key, _)| takes(key));
+                all.for_each(|(key, sketch)| samples.add(sketch, censored(key.group)));
+                if filter.takes_other() {
+                    let other = self.sketches.other().filter(|(key, _)| {
+                        key.measure == measure
+                            && takes_group(outcomes, key.group)
+                            && filter.segments.holds(key.segment)
+                            && key.kind != FoldedKind::Aside
+                    });
+                    other.for_each(|(key, sketch)| samples.add(sketch, censored(key.group)));
+                }
+                let Window::UpTo(to) = window else { return samples };
+                (*to, u32::MAX)
+            }
+        };
+        let change: fn(&mut Samples, &Packed, bool) = if matches!(window, Window::UpTo(_)) {
+            Samples::remove
+        } else {
+            Samples::add
+        };
+        for detail in self.timeline.details(from, to) {
+            let rows = detail.sketches.iter().filter(|(key, _)| takes(key));
+            rows.for_each(|(key, sketch)| change(&mut samples, sketch, censored(key.group)));
+        }
+        samples
+    }
+
+    /// The samples of one interval, added to or taken from a sliding window.
+    pub(crate) fn slide(
+        &self,
+        filter: &Filter,
+        interval: u32,
+        (measure, outcomes): (Measure, Outcomes),
+        mut change: impl FnMut(&Packed, bool),
+    ) {
+        for detail in self.timeline.details(interval, interval.saturating_add(1)) {
+            for (key, sketch) in &detail.sketches {
+                if key.measure == measure && takes_group(outcomes, key.group) && filter.sketch(self.catalog(), key) {
+                    change(sketch, key.group == OutcomeGroup::Censored);
+                }
+            }
+        }
+    }
+}

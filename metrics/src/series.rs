@@ -1,0 +1,102 @@
+//! Sums by key, with a bound on the number of keys that does not depend on the order of arrival.
+
+use std::collections::BTreeMap;
+
+/// Most latency series, and most rows of each ledger, that a run keeps apart; what lies beyond is summed in `other`.
+pub const SERIES_MAX: usize = 10_000;
+
+/// Sums by key. The [`SERIES_MAX`] smallest keys are kept apart; larger ones are summed by their folded key.
+///
+/// Because the smallest keys win, and not the first ones, any order of the same additions gives the same state.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Series<K: Ord, F: Ord, V> {
+    kept: BTreeMap<K, V>,
+    other: BTreeMap<F, V>,
+    limit: usize,
+}
+
+/// A sum that takes more of its own kind.
+pub(crate) trait Sum: Clone {
+    /// Adds `more`.
+    fn add(&mut self, more: &Self);
+}
+
+impl<K: Ord + Copy, F: Ord, V: Sum> Series<K, F, V> {
+    pub(crate) fn new(limit: usize) -> Self {
+        Self {
+            kept: BTreeMap::new(),
+            other: BTreeMap::new(),
+            limit,
+        }
+    }
+
+    /// Adds to the sum of `key`.
+    pub(crate) fn add(&mut self, key: K, more: &V, fold: impl Fn(&K) -> F) {
+        if let Some(sum) = self.kept.get_mut(&key) {
+            return sum.add(more);
+        }
+        if self.kept.len() < self.limit {
+            self.kept.insert(key, more.clone());
+            return;
+        }
+        match self.kept.last_entry() {
+            Some(largest) if *largest.key() > key => {
+                let (evicted, sum) = largest.remove_entry();
+                self.fold(fold(&evicted), sum);
+                self.kept.insert(key, more.clone());
+            }
+            _ => self.fold(fold(&key), more.clone()),
+        }
+    }
+
+    fn fold(&mut self, key: F, more: V) {
+        match self.other.get_mut(&key) {
+            Some(sum) => sum.add(&more),
+            None => drop(self.other.insert(key, more)),
+        }
+    }
+
+    /// Every key that is kept apart.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&K, &V)> {
+        self.kept.iter()
+    }
+
+    /// What was folded.
+    pub(crate) fn other(&self) -> impl Iterator<Item = (&F, &V)> {
+        self.other.iter()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    impl Sum for u64 {
+        fn add(&mut self, more: &Self) {
+            *self += more;
+        }
+    }
+
+    fn filled(additions: &[(u8, u64)]) -> Series<u8, bool, u64> {
+        let mut series = Series::new(5);
+        for (key, more) in additions {
+            series.add(*key, more, |key| key % 2 == 0);
+        }
+        series
+    }
+
+    proptest! {
+        #[test]
+        fn order_changes_nothing_and_nothing_is_lost(mut additions in prop::collection::vec((0u8..20, 1u64..100), 0..60)) {
+            let one = filled(&additions);
+            let total: u64 = additions.iter().map(|(_, n)| n).sum();
+            prop_assert_eq!(one.iter().map(|(_, n)| n).chain(one.other().map(|(_, n)| n)).sum::<u64>(), total);
+            additions.reverse();
+            prop_assert_eq!(&filled(&additions), &one);
+            additions.sort_unstable();
+            prop_assert_eq!(&filled(&additions), &one);
+        }
+    }
+}

@@ -1,0 +1,194 @@
+//! One evaluation of one SLA.
+
+use barrage_model::expr::{Count, Expr, MetricKind, Observed, Operand, Outcomes, RateMetric, RatioMetric, Stat};
+use barrage_model::plan::Sla;
+
+use crate::ledger::Ledger;
+use crate::query::{Counts, Filter, Window};
+use crate::samples::Samples;
+
+/// Samples that must lie beyond a percentile for a verdict, unless the SLA says otherwise: n·(1−q) ≥ 10.
+pub const BEYOND_QUANTILE: u32 = 10;
+
+/// What one evaluation saw.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Judged {
+    /// `None` where there is nothing to observe: no samples, no time, or a loss that no selection can be told from.
+    pub(crate) observed: Option<Observed>,
+    /// Samples behind it.
+    pub(crate) samples: u64,
+    /// Samples needed for a verdict.
+    pub(crate) needed: u64,
+    /// `None` with too few samples or nothing to compare.
+    pub(crate) holds: Option<bool>,
+}
+
+/// The filters of an expression: one, or two of a quotient.
+#[derive(Clone, Debug)]
+pub(crate) struct Filters {
+    first: Filter,
+    second: Option<Filter>,
+    /// Nothing is narrowed, so that what lost workers left behind can be told.
+    unnarrowed: bool,
+}
+
+impl Filters {
+    pub(crate) fn of(ledger: &Ledger, sla: &Sla) -> Self {
+        let during = sla.during.as_ref();
+        match &sla.that.left {
+            Operand::Metric(metric) => Self {
+                first: ledger.filter(&metric.select, during),
+                second: None,
+                unnarrowed: metric.select.is_empty() && during.is_none(),
+            },
+            Operand::Quotient { part, whole } => Self {
+                first: ledger.filter(&part.select, during),
+                second: Some(ledger.filter(&whole.select, during)),
+                unnarrowed: part.select.is_empty() && whole.select.is_empty() && during.is_none(),
+            },
+        }
+    }
+
+    /// The filter of a metric, or of a quotient's part.
+    pub(crate) fn first(&self) -> &Filter {
+        &self.first
+    }
+}
+
+/// Whether the expression is about a latency.
+pub(crate) fn latency_of(expr: &Expr) -> Option<(Stat, barrage_model::delta::Measure, Outcomes)> {
+    match &expr.left {
+        Operand::Metric(metric) => match metric.kind {
+            MetricKind::Latency {
+                stat,
+                measure,
+                outcomes,
+            } => Some((stat, measure, outcomes)),
+            _ => None,
+        },
+        Operand::Quotient { .. } => None,
+    }
+}
+
+/// Whether the expression is about events or bytes over time.
+pub(crate) fn is_rate(expr: &Expr) -> bool {
+    let Operand::Metric(metric) = &expr.left else {
+        return false;
+    };
+    matches!(metric.kind, MetricKind::Rate(_) | MetricKind::ByteRate(_))
+}
+
+/// Evaluates an SLA over a window.
+pub(crate) fn judge(ledger: &Ledger, sla: &Sla, filters: &Filters, window: &Window) -> Judged {
+    if let Some((stat, measure, outcomes)) = latency_of(&sla.that) {
+        return judge_samples(sla, stat, &ledger.samples_of(&filters.first, window, measure, outcomes));
+    }
+    let counts = ledger.counts_of(&filters.first, window);
+    let (observed, samples, needed) = match &sla.that.left {
+        Operand::Quotient { part, whole } => {
+            let second = filters.second.as_ref().map(|filter| ledger.counts_of(filter, window));
+            let part = count(ledger, filters, part.count, &counts, window);
+            let whole = second.and_then(|counts| count(ledger, filters, whole.count, &counts, window));
+            let observed = part.zip(whole).map(|(part, whole)| Observed::Ratio { part, whole });
+            (observed, whole.unwrap_or(0), 1)
+        }
+        Operand::Metric(metric) => match metric.kind {
+            MetricKind::Latency { .. } => (None, 0, 1),
+            MetricKind::Ratio(ratio) => {
+                let (part, whole) = ratio_of(ratio, &counts);
+                (Some(Observed::Ratio { part, whole }), whole, 1)
+            }
+            MetricKind::Rate(rate) => {
+                let micros = ledger.covered_by(&filters.first.segments, window);
+                let count = rate.of(&counts.iterations, &counts.steps);
+                let samples = if rate == RateMetric::Offered {
+                    count
+                } else {
+                    counts.steps.judged()
+                };
+                (Some(Observed::PerSecond { count, micros }), samples, 0)
+            }
+            MetricKind::ByteRate(rate) => {
+                let micros = ledger.covered_by(&filters.first.segments, window);
+                (
+                    Some(Observed::BytesPerSecond {
+                        bytes: rate.of(&counts.steps),
+                        micros,
+                    }),
+                    counts.steps.judged(),
+                    0,
+                )
+            }
+            MetricKind::Count(which) => {
+                let observed = count(ledger, filters, which, &counts, window).map(Observed::Count);
+                (observed, counts.steps.judged(), 0)
+            }
+            MetricKind::Bytes(bytes) => (Some(Observed::Bytes(bytes.of(&counts.steps))), counts.steps.judged(), 0),
+        },
+    };
+    conclude(sla, observed, samples, needed)
+}
+
+/// Evaluates a latency SLA over given samples.
+pub(crate) fn judge_samples(sla: &Sla, stat: Stat, samples: &Samples) -> Judged {
+    let micros = |quantile: crate::summary::Quantile| {
+        if quantile.at_least {
+            Observed::AtLeastMicros(quantile.value_us)
+        } else {
+            Observed::Micros(quantile.value_us)
+        }
+    };
+    let count = samples.count();
+    let (observed, needed) = match stat {
+        Stat::Min => (samples.min().map(micros), 1),
+        Stat::Max => (samples.max().map(micros), 1),
+        Stat::Mean => {
+            let sum = samples.sum_us();
+            let mean = if samples.is_bounded_below_only() {
+                Observed::AtLeastMeanMicros { sum, count }
+            } else {
+                Observed::MeanMicros { sum, count }
+            };
+            ((count > 0).then_some(mean), 1)
+        }
+        Stat::Quantile(quantile) => (
+            samples.at_rank(quantile.rank(count)).map(micros),
+            quantile.samples_needed(BEYOND_QUANTILE),
+        ),
+    };
+    conclude(sla, observed, count, needed)
+}
+
+fn conclude(sla: &Sla, observed: Option<Observed>, samples: u64, needed: u64) -> Judged {
+    let needed = sla.min_samples.unwrap_or(needed);
+    let holds = observed
+        .filter(|_| samples >= needed)
+        .and_then(|observed| sla.that.holds(&observed));
+    Judged {
+        observed,
+        samples,
+        needed,
+        holds,
+    }
+}
+
+/// As the metric says; `started_rate` without closed models, which have no arrivals.
+fn ratio_of(ratio: RatioMetric, counts: &Counts) -> (u64, u64) {
+    match ratio {
+        RatioMetric::StartedRate => (counts.started_scheduled, counts.iterations.scheduled),
+        _ => ratio.of(&counts.iterations, &counts.steps),
+    }
+}
+
+/// A count; `unknown` and `unsent` only over the whole run, for they belong to no scenario, segment or interval.
+fn count(ledger: &Ledger, filters: &Filters, which: Count, counts: &Counts, window: &Window) -> Option<u64> {
+    let lost = |of: fn(&crate::ledger::Loss) -> u64| {
+        let told = filters.unnarrowed && !matches!(window, Window::Intervals(_));
+        told.then(|| ledger.losses().fold(0u64, |sum, loss| sum.saturating_add(of(loss))))
+    };
+    match which {
+        Count::Unknown => lost(|loss| loss.unknown),
+        Count::Unsent => lost(|loss| loss.unsent),
+        _ => which.of(&counts.iterations, &counts.steps),
+    }
+}

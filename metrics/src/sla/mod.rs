@@ -1,0 +1,405 @@
+//! SLAs: judged live at the watermark, and once more over everything at the end.
+
+mod implicit;
+mod judge;
+mod show;
+#[cfg(test)]
+mod tests;
+
+use barrage_model::expr::{Cmp, Observed};
+use barrage_model::plan::{Sla, SlaWindow};
+use barrage_model::time::{Moment, whole_micros};
+
+pub(crate) use implicit::{Implicit, min_started};
+pub use judge::BEYOND_QUANTILE;
+use judge::{Filters, Judged, judge, judge_samples, latency_of};
+
+use crate::ledger::Ledger;
+use crate::query::Window;
+use crate::samples::Samples;
+use crate::summary::{GeneratorVerdict, SlaResult, SlaVerdict};
+use crate::watermark::Closed;
+
+/// A breached SLA that stops the run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StopDecision {
+    /// Its place among the plan's SLAs.
+    pub sla: usize,
+    /// Run time up to which it was judged.
+    pub at: Moment,
+    /// One sentence with what it saw.
+    pub reason: String,
+}
+
+/// All SLAs of a plan while a run goes on.
+#[derive(Clone, Debug)]
+pub struct SlaEngine {
+    tracks: Vec<Track>,
+}
+
+#[derive(Clone, Debug)]
+struct Track {
+    sla: Sla,
+    /// Evaluations in a row that breached.
+    streak: u32,
+    /// The latest evaluation.
+    latest: Option<Judged>,
+    /// Whether any window gave a verdict.
+    any_judged: bool,
+    worst: Option<Judged>,
+    /// The evaluation that made the first breach.
+    breach: Option<Breach>,
+    /// The breach has stopped the run, whatever later data says.
+    stopped: Option<StopDecision>,
+}
+
+#[derive(Clone, Debug)]
+struct Breach {
+    /// First interval that was not part of the evaluation.
+    before: u32,
+    seen: Judged,
+    partial: bool,
+}
+
+impl SlaEngine {
+    /// Takes the plan's SLAs.
+    pub fn new(slas: &[Sla]) -> Self {
+        let track = |sla: &Sla| Track::new(sla.clone());
+        Self {
+            tracks: slas.iter().map(track).collect(),
+        }
+    }
+
+    /// Evaluates every SLA over the intervals up to one that has just been closed. Call it once for each, in order.
+    ///
+    /// Returns the first breached SLA that wants the run to stop. It says so once.
+    pub fn at_watermark(&mut self, ledger: &Ledger, closed: &Closed) -> Option<StopDecision> {
+        let before = closed.interval.saturating_add(1);
+        let mut decision = None;
+        for (place, track) in self.tracks.iter_mut().enumerate() {
+            track.evaluate(ledger, before, closed.is_partial());
+            if track.sla.stop && track.stopped.is_none() && track.breach.is_some() {
+                let made = StopDecision {
+                    sla: place,
+                    at: second(before),
+                    reason: track.breach_text(),
+                };
+                track.stopped = Some(made.clone());
+                decision.get_or_insert(made);
+            }
+        }
+        decision
+    }
+
+    /// Takes back a decision that the store has kept: what stopped the run stays breached.
+    pub fn restore_stop(&mut self, decision: StopDecision) {
+        if let Some(track) = self.tracks.get_mut(decision.sla) {
+            track.stopped = Some(decision);
+        }
+    }
+
+    /// The state of every SLA while the run goes on: breached, or holding so far.
+    pub fn live(&self) -> Vec<SlaResult> {
+        self.tracks.iter().map(Track::live).collect()
+    }
+
+    /// The final verdicts, from the complete ledger. What stopped the run stays breached.
+    ///
+    /// With an invalid generator latencies are not judged.
+    pub fn finish(&mut self, ledger: &Ledger, generator: GeneratorVerdict) -> Vec<SlaResult> {
+        self.tracks
+            .iter_mut()
+            .map(|track| track.finish(ledger, generator))
+            .collect()
+    }
+}
+
+fn second(interval: u32) -> Moment {
+    Moment::from_secs(interval.into())
+}
+
+impl Track {
+    fn new(sla: Sla) -> Self {
+        Self {
+            sla,
+            streak: 0,
+            latest: None,
+            any_judged: false,
+            worst: None,
+            breach: None,
+            stopped: None,
+        }
+    }
+
+    /// Length of the sliding window in whole intervals, at least 1; `None` for the whole run.
+    fn length(&self) -> Option<u32> {
+        match self.sla.window {
+            SlaWindow::Whole => None,
+            SlaWindow::Sliding(over) => Some(
+                u32::try_from(whole_micros(over).div_ceil(1_000_000))
+                    .unwrap_or(u32::MAX)
+                    .max(1),
+            ),
+        }
+    }
+
+    fn evaluate(&mut self, ledger: &Ledger, before: u32, partial: bool) {
+        let filters = Filters::of(ledger, &self.sla);
+        let Some(length) = self.length() else {
+            let seen = judge(ledger, &self.sla, &filters, &Window::UpTo(before));
+            if self.sla.stop && seen.holds == Some(false) && self.breach.is_none() {
+                self.breach = Some(Breach {
+                    before,
+                    seen: seen.clone(),
+                    partial,
+                });
+            }
+            self.latest = Some(seen);
+            return;
+        };
+        if let Some(window) = self.full_window(ledger, &filters, length, before) {
+            let seen = judge(ledger, &self.sla, &filters, &window);
+            self.take(seen, before, partial);
+        }
+    }
+
+    /// The window that ends here, if all of it belongs to the selected phases and, for rates, to the load's time.
+    fn full_window(&self, ledger: &Ledger, filters: &Filters, length: u32, before: u32) -> Option<Window> {
+        let window = Window::Intervals(before.checked_sub(length)?..before);
+        let covered = ledger.covered_by(&filters.first().segments, &window);
+        let in_load = !judge::is_rate(&self.sla.that) || second(before) <= ledger.load_end();
+        (in_load && covered >= u64::from(length) * 1_000_000).then_some(window)
+    }
+
+    /// Counts one window. One without a verdict ends a row of breaches.
+    fn take(&mut self, seen: Judged, before: u32, partial: bool) {
+        match seen.holds {
+            Some(false) => self.streak = self.streak.saturating_add(1),
+            Some(true) | None => self.streak = 0,
+        }
+        if seen.holds.is_some() {
+            self.any_judged = true;
+            if self
+                .worst
+                .as_ref()
+                .is_none_or(|worst| is_worse(self.sla.that.cmp, &seen, worst))
+            {
+                self.worst = Some(seen.clone());
+            }
+        }
+        if self.streak >= self.sla.in_a_row.max(1) && self.breach.is_none() {
+            self.breach = Some(Breach {
+                before,
+                seen: seen.clone(),
+                partial,
+            });
+        }
+        self.latest = Some(seen);
+    }
+
+    fn finish(&mut self, ledger: &Ledger, generator: GeneratorVerdict) -> SlaResult {
+        if latency_of(&self.sla.that).is_some() && generator == GeneratorVerdict::Invalid {
+            let seen = self.breach.as_ref().map(|breach| &breach.seen).or(self.latest.as_ref());
+            let reason = "the generator is invalid, so latencies are partly its own".to_owned();
+            return self.result(seen, SlaVerdict::NotJudged, reason, None);
+        }
+        if self.stopped.is_some() {
+            return self.breached();
+        }
+        let filters = Filters::of(ledger, &self.sla);
+        match self.length() {
+            None => {
+                let seen = judge(ledger, &self.sla, &filters, &Window::Whole);
+                self.breach = None;
+                self.whole(&seen)
+            }
+            Some(length) => {
+                self.scan(ledger, &filters, length);
+                self.windows(ledger, &filters)
+            }
+        }
+    }
+
+    fn whole(&self, seen: &Judged) -> SlaResult {
+        let (verdict, reason) = match seen.holds {
+            Some(true) => (SlaVerdict::Passed, format!("held over {} samples", seen.samples)),
+            Some(false) => (SlaVerdict::Failed, format!("breached over {} samples", seen.samples)),
+            None => (SlaVerdict::NotEnoughSamples, too_few(seen)),
+        };
+        self.result(Some(seen), verdict, reason, None)
+    }
+
+    /// Judges every window again whose intervals are all kept; what was seen live of older ones stands.
+    fn scan(&mut self, ledger: &Ledger, filters: &Filters, length: u32) {
+        let first = ledger.timeline.fine_from();
+        let kept_from = first.saturating_add(length);
+        self.breach = self
+            .breach
+            .take()
+            .filter(|breach| breach.before < kept_from && first > 0);
+        if first == 0 {
+            (self.worst, self.any_judged) = (None, false);
+        }
+        self.streak = 0;
+        let latency = latency_of(&self.sla.that);
+        let mut samples = Samples::new();
+        for before in first + 1..=ledger.next_interval() {
+            if let Some((_, measure, outcomes)) = latency {
+                let what = (measure, outcomes);
+                ledger.slide(filters.first(), before - 1, what, |packed, censored| {
+                    samples.add(packed, censored);
+                });
+                if let Some(gone) = before.checked_sub(length + 1).filter(|gone| *gone >= first) {
+                    ledger.slide(filters.first(), gone, what, |packed, censored| {
+                        samples.remove(packed, censored);
+                    });
+                }
+            }
+            if before < kept_from {
+                continue;
+            }
+            let Some(window) = self.full_window(ledger, filters, length, before) else {
+                continue;
+            };
+            let seen = match latency {
+                Some((stat, ..)) => judge_samples(&self.sla, stat, &samples),
+                None => judge(ledger, &self.sla, filters, &window),
+            };
+            self.take(seen, before, false);
+        }
+    }
+
+    /// The verdict over all windows. Without a single full one, what there is can fail but not pass.
+    fn windows(&mut self, ledger: &Ledger, filters: &Filters) -> SlaResult {
+        if self.breach.is_some() {
+            return self.breached();
+        }
+        if self.any_judged {
+            let reason = "held in every window; the worst is shown".to_owned();
+            return self.result(self.worst.as_ref(), SlaVerdict::Passed, reason, None);
+        }
+        let seen = judge(ledger, &self.sla, filters, &Window::Whole);
+        let (verdict, reason) = match seen.holds {
+            Some(false) if self.sla.in_a_row <= 1 => (
+                SlaVerdict::Failed,
+                format!("breached over {} samples, though no window was full", seen.samples),
+            ),
+            None if self.latest.is_none() => (SlaVerdict::NotEnoughSamples, too_few(&seen)),
+            _ => match &self.latest {
+                Some(latest) => (SlaVerdict::NotEnoughSamples, too_few(latest)),
+                None => (SlaVerdict::NotEnoughSamples, "no window was full".to_owned()),
+            },
+        };
+        self.result(Some(&seen), verdict, reason, None)
+    }
+
+    fn breached(&self) -> SlaResult {
+        let Some(breach) = &self.breach else {
+            let (reason, at) = self.stopped.as_ref().map(|stop| (stop.reason.clone(), stop.at)).unzip();
+            return self.result(None, SlaVerdict::Failed, reason.unwrap_or_default(), at);
+        };
+        self.result(
+            Some(&breach.seen),
+            SlaVerdict::Failed,
+            self.breach_text(),
+            Some(second(breach.before)),
+        )
+    }
+
+    fn breach_text(&self) -> String {
+        let Some(breach) = &self.breach else {
+            return String::new();
+        };
+        let row = match self.sla.in_a_row {
+            0 | 1 => String::new(),
+            n => format!(", breached {n} times in a row"),
+        };
+        let partial = if breach.partial {
+            ", counts of some workers still missing"
+        } else {
+            ""
+        };
+        let seen = self.observed(Some(&breach.seen));
+        format!(
+            "{seen} at {}s over {} samples{row}{partial}",
+            breach.before, breach.seen.samples
+        )
+    }
+
+    fn live(&self) -> SlaResult {
+        if self.breach.is_some() || self.stopped.is_some() {
+            return self.breached();
+        }
+        match &self.latest {
+            Some(seen) if seen.holds.is_some() => {
+                let state = if seen.holds == Some(true) {
+                    "holds so far"
+                } else {
+                    "does not hold so far"
+                };
+                self.result(
+                    Some(seen),
+                    SlaVerdict::Provisional,
+                    format!("{state}, {} samples", seen.samples),
+                    None,
+                )
+            }
+            Some(seen) => self.result(Some(seen), SlaVerdict::NotEnoughSamples, too_few(seen), None),
+            None => self.result(None, SlaVerdict::NotEnoughSamples, "not evaluated yet".to_owned(), None),
+        }
+    }
+
+    fn observed(&self, seen: Option<&Judged>) -> String {
+        match seen.and_then(|seen| seen.observed.as_ref()) {
+            Some(value) => format!("{} {}", self.sla.that.left, show::observed(value)),
+            None => format!("{} unknown", self.sla.that.left),
+        }
+    }
+
+    fn result(
+        &self,
+        seen: Option<&Judged>,
+        verdict: SlaVerdict,
+        reason: String,
+        breached_at: Option<Moment>,
+    ) -> SlaResult {
+        SlaResult {
+            that: self.sla.that.to_string(),
+            during: self.sla.during.as_ref().map(ToString::to_string),
+            over: match self.sla.window {
+                SlaWindow::Whole => None,
+                SlaWindow::Sliding(over) => Some(over),
+            },
+            in_a_row: self.sla.in_a_row,
+            stop: self.sla.stop,
+            implicit: false,
+            observed: self.observed(seen),
+            verdict,
+            reason,
+            at: self.sla.at,
+            breached_at,
+        }
+    }
+}
+
+fn too_few(seen: &Judged) -> String {
+    match seen.observed {
+        None | Some(Observed::PerSecond { micros: 0, .. } | Observed::BytesPerSecond { micros: 0, .. }) => {
+            "there is nothing to judge".to_owned()
+        }
+        Some(_) => format!("{} samples, at least {} needed", seen.samples, seen.needed.max(1)),
+    }
+}
+
+/// Whether `seen` is further from what the comparison wants; for showing only.
+fn is_worse(cmp: Cmp, seen: &Judged, than: &Judged) -> bool {
+    let (Some(seen), Some(than)) = (&seen.observed, &than.observed) else {
+        return false;
+    };
+    let (seen, than) = (show::magnitude(seen), show::magnitude(than));
+    match cmp {
+        Cmp::Lt | Cmp::Le => seen > than,
+        Cmp::Gt | Cmp::Ge => seen < than,
+        Cmp::Eq | Cmp::Ne => true,
+    }
+}

@@ -37,7 +37,11 @@ impl Socket {
     }
 
     fn poll_write(&mut self, cx: &mut Context<'_>, parts: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
-        let count = ready!(Pin::new(&mut self.stream).poll_write_vectored(cx, parts))?;
+        let stream = Pin::new(&mut self.stream);
+        let count = match parts {
+            [one] => ready!(stream.poll_write(cx, one))?,
+            several => ready!(stream.poll_write_vectored(cx, several))?,
+        };
         self.bytes_out += count as u64;
         Poll::Ready(Ok(count))
     }

@@ -239,9 +239,11 @@ async fn http2_is_spoken_with_prior_knowledge() {
             let (stream, _) = listener.accept().await.unwrap();
             count.fetch_add(1, Ordering::SeqCst);
             connections.spawn(async move {
-                let service = service_fn(async |request: http::Request<hyper::body::Incoming>| {
+                let service = service_fn(|request: http::Request<hyper::body::Incoming>| {
                     let said = format!("{:?} {}", request.version(), request.uri().path());
-                    Ok::<_, Infallible>(http::Response::new(Full::new(bytes::Bytes::from(said))))
+                    std::future::ready(Ok::<_, Infallible>(http::Response::new(Full::new(bytes::Bytes::from(
+                        said,
+                    )))))
                 });
                 let builder = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
                 let _ = builder.serve_connection(TokioIo::new(stream), service).await;

@@ -137,7 +137,7 @@ impl Http1 {
     pub(crate) async fn warm(&mut self, origin: &Origin, deadline: Stamp, answer: &mut Answer) -> Result<(), Failure> {
         answer.clear(self.shared.clock.now());
         if self.kept.iter().all(|kept| kept.origin != origin.index) {
-            let connection = self.connect(origin, deadline, answer).await;
+            let connection = Box::pin(self.connect(origin, deadline, answer)).await;
             answer.done_at = self.shared.clock.now();
             self.keep(connection?);
         }
@@ -162,13 +162,12 @@ impl Http1 {
                     "the server had closed the kept connection before the request",
                 ));
             }
-            Kept::ClosedWhileIdle | Kept::None => match self.connect(out.origin, out.terms.deadline, answer).await {
-                Ok(connection) => connection,
-                Err(failure) => {
-                    answer.done_at = self.shared.clock.now();
-                    return Err(failure);
-                }
-            },
+            Kept::ClosedWhileIdle | Kept::None => {
+                // In a box, so that the future of every exchange need not have room for a lookup and a handshake.
+                let connected = Box::pin(self.connect(out.origin, out.terms.deadline, answer)).await;
+                answer.done_at = self.shared.clock.now();
+                connected?
+            }
         };
         answer.reused = connection.requests > 0;
         let before = if answer.reused { connection.wire.bytes() } else { (0, 0) };

@@ -164,14 +164,6 @@ impl Failure {
         }
     }
 
-    /// Whether it was met before any connection could carry the request.
-    pub(crate) fn before_send(&self) -> bool {
-        matches!(
-            self.cause,
-            Cause::Failed(FailureClass::Dns | FailureClass::Connect | FailureClass::Tls)
-        )
-    }
-
     /// A failure described by an error and all its sources.
     pub(crate) fn from_error(cause: Cause, error: &(dyn Error + 'static)) -> Self {
         Self {

@@ -1,5 +1,6 @@
 //! The places where the full client asks us: names, cookies, redirects, connections.
 
+use std::pin::Pin;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::task::{Context, Poll};
@@ -58,6 +59,7 @@ pub(super) struct Counter {
     redirects_max: AtomicU32,
     hops: AtomicU32,
     connections: AtomicU32,
+    connected: AtomicU32,
 }
 
 impl Counter {
@@ -66,6 +68,7 @@ impl Counter {
         self.redirects_max.store(u32::from(redirects_max), Ordering::Relaxed);
         self.hops.store(0, Ordering::Relaxed);
         self.connections.store(0, Ordering::Relaxed);
+        self.connected.store(0, Ordering::Relaxed);
     }
 
     /// Redirects followed since the call began.
@@ -76,6 +79,11 @@ impl Counter {
     /// Connections begun since the call began.
     pub(super) fn connections(&self) -> u32 {
         self.connections.load(Ordering::Relaxed)
+    }
+
+    /// Whether the call is still waiting for its first connection, so that nothing can have been sent.
+    pub(super) fn connecting(&self) -> bool {
+        self.hops() == 0 && self.connections() > 0 && self.connected.load(Ordering::Relaxed) == 0
     }
 
     /// Follows as many redirects as the call allows; the answer after that is the answer.
@@ -113,10 +121,14 @@ impl<S> Layer<S> for CountLayer {
     }
 }
 
-impl<R, S: Service<R>> Service<R> for Counted<S> {
+impl<R, S> Service<R> for Counted<S>
+where
+    S: Service<R>,
+    S::Future: Send + 'static,
+{
     type Response = S::Response;
     type Error = S::Error;
-    type Future = S::Future;
+    type Future = Pin<Box<dyn Future<Output = Result<S::Response, S::Error>> + Send>>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
         self.inner.poll_ready(cx)
@@ -124,6 +136,12 @@ impl<R, S: Service<R>> Service<R> for Counted<S> {
 
     fn call(&mut self, request: R) -> Self::Future {
         self.counter.connections.fetch_add(1, Ordering::Relaxed);
-        self.inner.call(request)
+        let counter = Arc::clone(&self.counter);
+        let connecting = self.inner.call(request);
+        Box::pin(async move {
+            let connection = connecting.await?;
+            counter.connected.fetch_add(1, Ordering::Relaxed);
+            Ok(connection)
+        })
     }
 }

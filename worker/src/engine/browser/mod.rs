@@ -110,18 +110,18 @@ impl Browser {
         let limit = out.terms.deadline.since(now);
         let result = tokio::time::timeout(limit, talk).await;
         answer.wire_requests = 1 + self.counter.hops();
-        match result {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(failure)) => {
-                if answer.wire_requests == 1 && failure.before_send() {
-                    answer.sent_at = None;
-                    answer.wire_requests = 0;
-                }
-                Err(failure)
-            }
-            Err(_) if answer.status == 0 => Err(Failure::fixed(Cause::Timeout, "timed out waiting for the answer")),
-            Err(_) => Err(Failure::fixed(Cause::Timeout, "timed out while receiving the answer")),
+        let failure = match result {
+            Ok(Ok(())) => return Ok(()),
+            Ok(Err(failure)) => failure,
+            Err(_) if self.counter.connecting() => Failure::fixed(Cause::Timeout, "timed out while connecting"),
+            Err(_) if answer.status == 0 => Failure::fixed(Cause::Timeout, "timed out waiting for the answer"),
+            Err(_) => Failure::fixed(Cause::Timeout, "timed out while receiving the answer"),
+        };
+        if self.counter.connecting() {
+            answer.sent_at = None;
+            answer.wire_requests = 0;
         }
+        Err(failure)
     }
 
     async fn talk(

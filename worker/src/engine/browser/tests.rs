@@ -337,6 +337,7 @@ async fn failures_before_the_request_say_that_nothing_was_sent() {
         .unwrap();
     let plain = Server::start(vec![vec![Do::Cut]]).await;
     let garbage = Server::start(vec![vec![send("HTTP/1.1 400 Bad\r\n\r\n"), Do::Hang]]).await;
+    let silent = Server::start(vec![vec![Do::Hang]]).await;
     let (config, _) = certificate(&["127.0.0.1"]);
     let stranger = Server::tls(vec![vec![Do::Read, send(OK), Do::Hang]], config).await;
     let table = [
@@ -345,10 +346,20 @@ async fn failures_before_the_request_say_that_nothing_was_sent() {
         (stranger.url("/"), "failed tls"),
         (format!("https://{}/", plain.address), "failed tls"),
         (format!("https://{}/", garbage.address), "failed tls"),
+        (format!("https://{}/", silent.address), "timeout"),
     ];
     for (url, wanted) in table {
         let mut slot = Slot::new(EngineOptions::default());
-        let result = ask(&mut slot, &url, Kind::default()).await;
+        let timeout_ms = (wanted == "timeout").then_some(150);
+        let result = ask(
+            &mut slot,
+            &url,
+            Kind {
+                timeout_ms,
+                ..Kind::default()
+            },
+        )
+        .await;
         assert_eq!(slot.word(&result), wanted, "{url}: {result:?}");
         assert_eq!(
             (slot.answer.sent_at, slot.answer.wire_requests, slot.answer.reused),

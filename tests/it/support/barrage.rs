@@ -16,9 +16,16 @@ const START_LIMIT: Duration = Duration::from_secs(30);
 /// The binary: beside this test's own folder, where a build of the workspace puts it.
 pub fn binary() -> PathBuf {
     let own = std::env::current_exe().expect("a test knows its own file");
-    let folder = own.parent().and_then(|deps| deps.parent()).expect("tests lie in target/PROFILE/deps");
+    let folder = own
+        .parent()
+        .and_then(|deps| deps.parent())
+        .expect("tests lie in target/PROFILE/deps");
     let binary = folder.join("barrage");
-    assert!(binary.exists(), "{} is missing; build the workspace first", binary.display());
+    assert!(
+        binary.exists(),
+        "{} is missing; build the workspace first",
+        binary.display()
+    );
     binary
 }
 
@@ -41,7 +48,10 @@ pub fn command(home: &TempDir) -> Command {
 
 /// A fresh folder for one test.
 pub fn home() -> TempDir {
-    tempfile::Builder::new().prefix("barrage-test-").tempdir().expect("a temporary folder can be made")
+    tempfile::Builder::new()
+        .prefix("barrage-test-")
+        .tempdir()
+        .expect("a temporary folder can be made")
 }
 
 /// Runs a command to its end.
@@ -64,7 +74,11 @@ pub struct Ended {
 impl Ended {
     fn new(output: &Output) -> Self {
         use std::os::unix::process::ExitStatusExt as _;
-        let code = output.status.code().or_else(|| output.status.signal().map(|number| 128 + number)).unwrap_or(-1);
+        let code = output
+            .status
+            .code()
+            .or_else(|| output.status.signal().map(|number| 128 + number))
+            .unwrap_or(-1);
         Self {
             code,
             stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
@@ -75,8 +89,12 @@ impl Ended {
     /// The result as JSON.
     #[track_caller]
     pub fn json(&self) -> Value {
-        serde_json::from_str(&self.stdout)
-            .unwrap_or_else(|error| panic!("stdout is no JSON ({error}); exit {}\n{}\n{}", self.code, self.stdout, self.stderr))
+        serde_json::from_str(&self.stdout).unwrap_or_else(|error| {
+            panic!(
+                "stdout is no JSON ({error}); exit {}\n{}\n{}",
+                self.code, self.stdout, self.stderr
+            )
+        })
     }
 }
 
@@ -97,7 +115,10 @@ impl Process {
             .stderr(Stdio::piped())
             .spawn()
             .expect("the binary starts");
-        Self { child, url: String::new() }
+        Self {
+            child,
+            url: String::new(),
+        }
     }
 
     /// Starts a server and waits until it says where it listens.
@@ -112,14 +133,16 @@ impl Process {
             let _given_up = say.send(lines.next().and_then(Result::ok));
             lines.for_each(drop);
         });
-        let line = heard.recv_timeout(START_LIMIT).expect("the server says where it listens in time");
+        let line = heard
+            .recv_timeout(START_LIMIT)
+            .expect("the server says where it listens in time");
         let Some(url) = line.as_deref().and_then(|line| line.strip_prefix("listening on ")) else {
             let mut stderr = String::new();
             let mut err = process.child.stderr.take().expect("stderr is piped");
             let _unreadable = err.read_to_string(&mut stderr);
             panic!("the server did not start: {line:?} {stderr}");
         };
-        process.url = url.to_owned();
+        url.clone_into(&mut process.url);
         process
     }
 
@@ -163,7 +186,10 @@ impl Process {
             std::thread::sleep(Duration::from_millis(20));
         };
         Ended {
-            code: status.code().or_else(|| status.signal().map(|number| 128 + number)).unwrap_or(-1),
+            code: status
+                .code()
+                .or_else(|| status.signal().map(|number| 128 + number))
+                .unwrap_or(-1),
             stdout: stdout.join().expect("the reader ends"),
             stderr: stderr.join().expect("the reader ends"),
         }
@@ -196,10 +222,17 @@ impl Fleet {
         let coordinator = Process::server(home, ["coordinator", "--listen", "127.0.0.1:0", "--store", store]);
         let workers = (1..=count)
             .map(|n| {
-                let mut args: Vec<String> =
-                    ["worker", "--threads", "1", "--coordinator", &coordinator.url, "--name", &format!("w{n}")]
-                        .map(str::to_owned)
-                        .to_vec();
+                let mut args: Vec<String> = [
+                    "worker",
+                    "--threads",
+                    "1",
+                    "--coordinator",
+                    &coordinator.url,
+                    "--name",
+                    &format!("w{n}"),
+                ]
+                .map(str::to_owned)
+                .to_vec();
                 args.extend(more(n));
                 Process::start(home, args)
             })

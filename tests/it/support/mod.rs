@@ -1,5 +1,10 @@
 //! What the system tests share: processes that end with the test, free ports, waiting for states, visible skips.
 
 pub mod barrage;
+pub mod nginx;
+pub mod plan;
+pub mod quiet;
+pub mod report;
 pub mod skip;
+pub mod target;
 pub mod wait;

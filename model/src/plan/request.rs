@@ -24,7 +24,7 @@ pub struct Request {
     pub body: Body,
     /// Credentials; become an `authorization` header.
     pub auth: Option<Auth>,
-    /// From the send to the end of the answer.
+    /// For the whole exchange: connecting, where a connection has to be made, sending, and the answer to its end.
     pub timeout: Duration,
     /// What the answer must be. Without a status check, 200 to 399 is expected.
     pub expect: Vec<Check>,

@@ -115,16 +115,24 @@ fn merged_sketches_equal_all_samples() {
             histogram(&all),
             "{measure}: latency.hlog against one histogram of the samples"
         );
+        assert_eq!(
+            *merged,
+            curve(at(&report, &format!("curves.{measure}"))),
+            "{measure}: latency.hlog against report.json"
+        );
         assert_agrees(at(&report, &format!("latency.{measure}")), &all, measure);
     }
-    for (step, name) in ["fast", "failing", "slow"].into_iter().enumerate() {
-        let step = format!("step:{}", whole(named(&report, "steps", name), "id").max(step as u64));
+    for name in ["fast", "failing", "slow"] {
+        let step = named(&report, "steps", name);
+        let id = format!("step:{}", whole(step, "id"));
         for measure in ["response", "service"] {
-            let own = of(&samples, measure, |subject, _| subject == step);
-            assert_agrees(
-                at(named(&report, "steps", name), measure),
-                &own,
-                &format!("{measure} of {name}"),
+            let own = of(&samples, measure, |subject, _| subject == id);
+            assert_agrees(at(step, measure), &own, &format!("{measure} of {name}"));
+            let ok = of(&samples, measure, |subject, group| subject == id && group == "ok");
+            assert_eq!(
+                whole(step, &format!("{measure}_ok.count")),
+                ok.len() as u64,
+                "{measure} of {name}, ok only"
             );
         }
     }
@@ -197,6 +205,23 @@ fn histogram(samples: &[u64]) -> BTreeMap<u64, u64> {
         all.record(*value).expect("no sample is above an hour");
     }
     counts(&all)
+}
+
+/// A distribution of the report, which names the highest value of each bucket.
+fn curve(distribution: &Value) -> BTreeMap<u64, u64> {
+    let list = |name: &str| {
+        let numbers = at(distribution, name)
+            .as_array()
+            .expect("a distribution is made of lists");
+        numbers
+            .iter()
+            .map(|number| number.as_u64().expect("a whole number"))
+            .collect::<Vec<u64>>()
+    };
+    let (values, counts) = (list("values_us"), list("counts"));
+    assert_eq!(values.len(), counts.len(), "each bucket has a count");
+    assert_eq!(counts.iter().sum::<u64>(), whole(distribution, "count"));
+    values.into_iter().map(|value| bucket(value).0).zip(counts).collect()
 }
 
 /// The sums of a log by tag.

@@ -1,0 +1,3 @@
+//! Where the file system is touched.
+
+pub mod files;

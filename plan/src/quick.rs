@@ -1,0 +1,296 @@
+//! A plan from arguments: `barrage run -r 2000/s -d 30s -c 64 URL`.
+
+use std::time::Duration;
+
+use barrage_model::plan::{Method, Plan};
+use barrage_model::units::{Rate, format_duration};
+
+use crate::problem::Problem;
+use crate::read::key_of;
+use crate::show::tree::Tree;
+use crate::{Overrides, Source, read};
+
+/// How long a load lasts when neither its length nor its number is given.
+pub const DURATION_DEFAULT: Duration = Duration::from_secs(10);
+/// Users of a closed load when their number is not given.
+pub const CONNECTIONS_DEFAULT: u32 = 50;
+
+/// What the arguments say. With a rate the load is open and `connections` bounds the iterations in progress; with a
+/// count and no rate so many requests are sent as fast as `connections` users can; otherwise so many users work for
+/// `duration`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Quick {
+    /// Where to; `http://` is put before a URL without a scheme. May use `${…}` behind the host.
+    pub url: String,
+    /// `-r`: arrivals per second.
+    pub rate: Option<Rate>,
+    /// `-d`: how long.
+    pub duration: Option<Duration>,
+    /// `-n`: how many requests.
+    pub count: Option<u64>,
+    /// `-c`: users, or the most iterations in progress.
+    pub connections: Option<u32>,
+    /// `-m`, `-X`: GET, or POST with a body.
+    pub method: Option<Method>,
+    /// `-H`: `name: value`, each; a later one of the same name wins.
+    pub headers: Vec<String>,
+    /// `-b`: a text body.
+    pub body: Option<String>,
+    /// `-t`: of each request.
+    pub timeout: Option<Duration>,
+    /// Accept any certificate.
+    pub insecure: bool,
+    /// Speak HTTP/2.
+    pub http2: bool,
+    /// Redirects to follow.
+    pub redirects: Option<u8>,
+    /// `user:password`.
+    pub basic_auth: Option<String>,
+    /// A bearer token.
+    pub bearer: Option<String>,
+    /// A connection for each request.
+    pub no_reuse: bool,
+    /// Ask for and undo content encodings.
+    pub decompress: bool,
+    /// A proxy.
+    pub proxy: Option<String>,
+    /// Random gaps between arrivals.
+    pub poisson: bool,
+}
+
+/// An argument that cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{argument}: {problem}")]
+pub struct QuickError {
+    /// The argument, such as `-H`.
+    pub argument: &'static str,
+    /// What is wrong with it.
+    pub problem: Problem,
+}
+
+/// Where in the plan the value of an argument stands; the first prefix that fits decides.
+const ARGUMENTS: [(&str, &str); 14] = [
+    ("target", "URL"),
+    ("load.rate", "-r"),
+    ("load.for", "-d"),
+    ("load.max_active", "-c"),
+    ("users.count", "-c"),
+    ("users.for", "-d"),
+    ("iterations.count", "-n"),
+    ("iterations.users", "-c"),
+    ("iterations.at_most", "-d"),
+    ("network.proxy", "--proxy"),
+    ("defaults.headers", "-H"),
+    ("defaults.timeout", "-t"),
+    ("defaults.redirects", "--redirects"),
+    ("defaults.auth", "--basic-auth or --bearer"),
+];
+
+impl Quick {
+    /// The plan that the arguments describe, with the same defaults as a file.
+    ///
+    /// # Errors
+    /// The first argument that cannot be used, or arguments that contradict each other.
+    pub fn plan(&self, overrides: &Overrides) -> Result<Plan, QuickError> {
+        let (target, path) = split(&self.url);
+        let (target, path) = (
+            target.map_err(|problem| QuickError {
+                argument: "URL",
+                problem,
+            })?,
+            path,
+        );
+        let (host, headers) = self.header_map()?;
+        let (load_key, load) = self.load()?;
+        let request = Tree::map([
+            ("url", Some(Tree::quoted(path))),
+            ("body", self.body.as_ref().map(Tree::quoted)),
+        ]);
+        let method = self
+            .method
+            .unwrap_or(if self.body.is_some() { Method::Post } else { Method::Get });
+        let engine = self.http2.then(|| Tree::plain("http2"));
+        let defaults = Tree::map([
+            (
+                "timeout",
+                self.timeout.map(|timeout| Tree::plain(format_duration(timeout))),
+            ),
+            ("headers", headers.some()),
+            ("redirects", self.redirects.map(Tree::plain)),
+            ("decompress", self.decompress.then(|| Tree::plain(true))),
+            ("engine", engine),
+            ("auth", self.auth()?),
+        ]);
+        let network = Tree::map([
+            ("reuse", self.no_reuse.then(|| Tree::plain("never"))),
+            ("tls", self.insecure.then(|| Tree::only("insecure", Tree::plain(true)))),
+            ("proxy", self.proxy.as_ref().map(Tree::quoted)),
+        ]);
+        let target = Tree::map([("url", Some(Tree::quoted(target))), ("host", host.map(Tree::quoted))]);
+        let plan = Tree::map([
+            ("name", Some(Tree::text("quick"))),
+            ("target", Some(target)),
+            ("defaults", defaults.some()),
+            ("network", network.some()),
+            (load_key, Some(load)),
+            ("steps", Some(Tree::List(vec![Tree::only(key_of(method), request)]))),
+        ]);
+        let text = plan.document();
+        read(
+            Source {
+                file: "arguments",
+                text: &text,
+            },
+            overrides,
+        )
+        .map_err(|errors| {
+            let first = errors.first();
+            let argument = ARGUMENTS
+                .iter()
+                .find(|(path, _)| first.what.starts_with(path))
+                .map(|(_, name)| *name);
+            let argument = argument.unwrap_or(if first.what.ends_with(".body") { "-b" } else { "URL" });
+            let (found, expected) = (first.found.clone(), first.expected.clone());
+            let (nearest, help) = (first.nearest.clone(), first.help.clone());
+            QuickError {
+                argument,
+                problem: Problem {
+                    at: None,
+                    found,
+                    expected,
+                    nearest,
+                    help,
+                },
+            }
+        })
+    }
+
+    /// The load and the key it stands under.
+    fn load(&self) -> Result<(&'static str, Tree), QuickError> {
+        let shown = |duration: Duration| Some(Tree::plain(format_duration(duration)));
+        match (self.rate, self.count) {
+            (Some(rate), count) => {
+                let length = match (count, self.duration) {
+                    (Some(_), Some(_)) => {
+                        let problem = Problem::new("found `-n` beside `-r` and `-d`", "two of `-r`, `-d` and `-n`");
+                        return Err(QuickError {
+                            argument: "-n",
+                            problem,
+                        });
+                    }
+                    (Some(count), None) => length_of(count, rate)?,
+                    (None, duration) => duration.unwrap_or(DURATION_DEFAULT),
+                };
+                let map = Tree::map([
+                    ("arrivals", self.poisson.then(|| Tree::plain("poisson"))),
+                    ("rate", Some(Tree::plain(rate))),
+                    ("for", shown(length)),
+                    ("max_active", self.connections.map(Tree::plain)),
+                ]);
+                Ok(("load", map))
+            }
+            (None, Some(count)) => {
+                let users = self.connections.unwrap_or(CONNECTIONS_DEFAULT);
+                let map = Tree::map([
+                    ("count", Some(Tree::plain(count))),
+                    ("users", Some(Tree::plain(users))),
+                    ("at_most", self.duration.and_then(shown)),
+                ]);
+                Ok(("iterations", map))
+            }
+            (None, None) => {
+                let map = Tree::map([
+                    (
+                        "count",
+                        Some(Tree::plain(self.connections.unwrap_or(CONNECTIONS_DEFAULT))),
+                    ),
+                    ("for", shown(self.duration.unwrap_or(DURATION_DEFAULT))),
+                ]);
+                Ok(("users", map))
+            }
+        }
+    }
+
+    /// The `host` header, which belongs to the target, and all others.
+    fn header_map(&self) -> Result<(Option<String>, Tree), QuickError> {
+        let mut host = None;
+        let mut all: Vec<(String, Tree)> = Vec::new();
+        for header in &self.headers {
+            let Some((name, value)) = header.split_once(':') else {
+                let problem = Problem::value(header, "`name: value`");
+                return Err(QuickError {
+                    argument: "-H",
+                    problem,
+                });
+            };
+            let (name, value) = (name.trim(), value.trim());
+            if name.eq_ignore_ascii_case("host") {
+                host = Some(value.to_owned());
+                continue;
+            }
+            all.retain(|(known, _)| !known.eq_ignore_ascii_case(name));
+            all.push((name.to_owned(), Tree::quoted(value)));
+        }
+        Ok((host, Tree::Map(all)))
+    }
+
+    fn auth(&self) -> Result<Option<Tree>, QuickError> {
+        match (&self.basic_auth, &self.bearer) {
+            (Some(_), Some(_)) => {
+                let problem = Problem::new("found `--bearer` beside `--basic-auth`", "only one of them");
+                Err(QuickError {
+                    argument: "--bearer",
+                    problem,
+                })
+            }
+            (Some(pair), None) => {
+                let (user, password) = pair.split_once(':').unwrap_or((pair, ""));
+                let map = Tree::map([
+                    ("user", Some(Tree::quoted(user))),
+                    ("password", Some(Tree::quoted(password))),
+                ]);
+                Ok(Some(Tree::only("basic", map)))
+            }
+            (None, Some(token)) => Ok(Some(Tree::only("bearer", Tree::quoted(token)))),
+            (None, None) => Ok(None),
+        }
+    }
+}
+
+/// The length of a constant rate that makes so many arrivals.
+fn length_of(count: u64, rate: Rate) -> Result<Duration, QuickError> {
+    // Arrival n falls due at n / rate: the last one, count − 1, has to lie within, the next one must not.
+    let micros = (u128::from(count) * 1_000_000_000_000).checked_div(u128::from(rate.micro()));
+    let length = micros
+        .and_then(|micros| u64::try_from(micros).ok())
+        .map(Duration::from_micros);
+    length
+        .filter(|length| !length.is_zero() && *length <= barrage_model::units::DURATION_MAX)
+        .ok_or_else(|| {
+            let problem = Problem::new(format!("{count} requests at {rate}"), "a load of 1us to 7d");
+            QuickError {
+                argument: "-n",
+                problem,
+            }
+        })
+}
+
+/// A URL as its target and the rest; a fragment is left out, as it is never sent.
+fn split(url: &str) -> (Result<String, Problem>, String) {
+    let url = url.split('#').next().unwrap_or("");
+    let whole = if url.contains("://") {
+        url.to_owned()
+    } else {
+        format!("http://{url}")
+    };
+    let start = whole.find("://").map_or(0, |at| at + 3);
+    let end = whole[start..].find(['/', '?']).map_or(whole.len(), |at| start + at);
+    let (target, rest) = whole.split_at(end);
+    let path = if rest.starts_with('/') {
+        rest.to_owned()
+    } else {
+        format!("/{rest}")
+    };
+    let checked = crate::value::target("default", target).map(|_| target.to_owned());
+    (checked.map_err(|problem| Problem { at: None, ..problem }), path)
+}

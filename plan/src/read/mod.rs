@@ -1,0 +1,141 @@
+//! From a tree of values to a plan: typed decoders over the tables of [`crate::language`].
+
+mod checks;
+mod fields;
+mod json;
+mod load;
+mod network;
+mod plan;
+mod request;
+mod scalars;
+mod scope;
+mod sla;
+mod steps;
+
+use std::cell::RefCell;
+
+use barrage_model::plan::Plan;
+
+pub(crate) use fields::{Fields, Value};
+pub(crate) use json::escaped;
+use scope::Scope;
+pub(crate) use steps::key_of;
+
+use crate::diagnostic::{Diagnostic, Diagnostics};
+use crate::problem::Problem;
+use crate::yaml::{self, Lines, Misplaced, Node, Span};
+use crate::{Overrides, Source};
+
+/// The most errors that are collected from one plan.
+const ERRORS_MAX: usize = 100;
+
+/// Proof that an error has been recorded.
+#[derive(Debug)]
+pub(crate) struct Reported(());
+
+/// A decoded value, or the knowledge that an error has been recorded.
+pub(crate) type Got<T> = Result<T, Reported>;
+
+/// What decoders share.
+pub(crate) struct Reader<'a> {
+    text: &'a str,
+    file: &'a str,
+    overrides: &'a Overrides,
+    errors: RefCell<Vec<Misplaced>>,
+    scope: RefCell<Scope>,
+}
+
+/// Reads a plan.
+pub(crate) fn read(source: Source<'_>, overrides: &Overrides) -> Result<Plan, Diagnostics> {
+    let root = yaml::compose(source.text).map_err(|error| {
+        let lines = Lines::new(source.text);
+        Diagnostics::new(diagnostic(source, &lines, None, error), [])
+    })?;
+    let reader = Reader {
+        text: source.text,
+        file: source.file,
+        overrides,
+        errors: RefCell::default(),
+        scope: RefCell::new(Scope::new(&root)),
+    };
+    let plan = reader.plan(&root);
+    let mut errors = reader.errors.into_inner().into_iter();
+    match (plan, errors.next()) {
+        (Ok(plan), None) => Ok(plan),
+        (_, Some(first)) => {
+            let lines = Lines::new(source.text);
+            let shown = |error| diagnostic(source, &lines, Some(&root), error);
+            Err(Diagnostics::new(shown(first), errors.map(shown)))
+        }
+        (Err(Reported(())), None) => {
+            // `Reported` is only made where an error is recorded.
+            let problem = Problem::new("this plan was refused without a reason", "a plan");
+            let error = Misplaced {
+                span: Span::default(),
+                problem,
+            };
+            Err(Diagnostics::new(
+                diagnostic(source, &Lines::new(source.text), None, error),
+                [],
+            ))
+        }
+    }
+}
+
+/// A problem with its place in words.
+fn diagnostic(source: Source<'_>, lines: &Lines<'_>, root: Option<&Node>, error: Misplaced) -> Diagnostic {
+    let (line, column) = lines.place(error.span.start);
+    let Problem {
+        found,
+        expected,
+        nearest,
+        help,
+        ..
+    } = error.problem;
+    Diagnostic {
+        file: source.file.to_owned(),
+        line,
+        column,
+        width: lines.width(error.span),
+        what: root.map_or_else(String::new, |root| yaml::path_at(root, error.span.start)),
+        found,
+        expected,
+        nearest,
+        help,
+    }
+}
+
+impl Reader<'_> {
+    /// Records an error about a stretch of the text.
+    pub(crate) fn fail(&self, span: Span, problem: Problem) -> Reported {
+        let mut errors = self.errors.borrow_mut();
+        let error = Misplaced { span, problem };
+        if errors.len() < ERRORS_MAX && !errors.contains(&error) {
+            errors.push(error);
+        }
+        Reported(())
+    }
+
+    /// Records an error about a scalar, at the place inside it where that is known.
+    pub(crate) fn fail_in(&self, node: &Node, value: &str, problem: Problem) -> Reported {
+        let mut span = node.span;
+        if let Some(at) = &problem.at {
+            let source = &self.text[span.start..span.end];
+            let start = yaml::offset_in_source(source, value, at.start);
+            let end = yaml::offset_in_source(source, value, at.end);
+            span = Span {
+                start: span.start + start,
+                end: span.start + end.max(start),
+            };
+            if start == 0 && end == 0 {
+                span.end = node.span.end;
+            }
+        }
+        self.fail(span, problem)
+    }
+
+    /// Line and column of a value, from 1.
+    pub(crate) fn place(&self, node: &Node) -> (u32, u32) {
+        Lines::new(self.text).place(node.span.start)
+    }
+}

@@ -1,0 +1,130 @@
+//! What a plan may do that its author may not expect.
+
+use std::collections::BTreeSet;
+
+use barrage_model::plan::{Action, LoadModel, Plan, Request, Step};
+use barrage_model::units::Bytes;
+
+/// A slot with its connection and buffers.
+const SLOT_BYTES: u64 = 24 * 1024;
+/// A slot of the full client.
+const FULL_SLOT_BYTES: u64 = 64 * 1024;
+/// A sketch of one series with the pages that a usual spread of latencies touches.
+const SKETCH_BYTES: u64 = 16 * 1024;
+/// Above this a plan is warned about.
+const MEMORY_MAX: u64 = 2 << 30;
+
+/// An estimate of the memory that the whole fleet needs for slots and series, in bytes.
+///
+/// Every load at its peak: `max_active` slots or all users; five sketches for each step, tag value and live segment.
+pub fn memory_estimate_bytes(plan: &Plan) -> u64 {
+    let requests = requests(plan);
+    let full = plan.network.cookies
+        || plan.network.proxy.is_some()
+        || requests
+            .iter()
+            .any(|request| request.redirects > 0 || request.decompress);
+    let slot = if full { FULL_SLOT_BYTES } else { SLOT_BYTES };
+    let slots: u64 = plan.loads.iter().map(|load| peak_slots(&load.model)).sum();
+    let tags = plan
+        .tags
+        .iter()
+        .fold(1_u64, |product, rule| product.saturating_mul(rule.digits() as u64));
+    let series = (plan.named_steps().len() as u64 + plan.scenarios.len() as u64).saturating_mul(tags);
+    // Two segments are live at a stage's end.
+    slots
+        .saturating_mul(slot)
+        .saturating_add(series.saturating_mul(2 * 5 * SKETCH_BYTES))
+}
+
+/// What is worth a second look before the run; the plan is valid all the same.
+pub fn warnings(plan: &Plan) -> Vec<String> {
+    let mut found = Vec::new();
+    let memory = memory_estimate_bytes(plan);
+    if memory > MEMORY_MAX {
+        let shown = Bytes((memory >> 20) << 20);
+        found.push(format!(
+            "the fleet may need about {shown} of memory; lower max_active, users or the number of tag values"
+        ));
+    }
+    let length = plan.loads.iter().map(length).max().unwrap_or_default();
+    if plan.warm_up >= length && !plan.warm_up.is_zero() {
+        found.push("warm_up covers the whole load, so SLAs that do not name it have nothing to judge".to_owned());
+    }
+    if plan.sla.is_empty() {
+        found.push("no sla: the run can only fail through min_started".to_owned());
+    }
+    let absolute = requests(plan)
+        .iter()
+        .any(|request| request.url.to_string().starts_with("http"));
+    if absolute && plan.targets.len() == 1 {
+        found.push("some requests use absolute URLs, which --target does not replace".to_owned());
+    }
+    if plan.network.tls.insecure {
+        found.push("network.tls.insecure accepts any certificate".to_owned());
+    }
+    let used = used_data(plan);
+    for source in &plan.data {
+        if !used.contains(source.name.as_str()) {
+            found.push(format!("data {} is not used", crate::problem::quoted(&source.name)));
+        }
+    }
+    found
+}
+
+fn peak_slots(model: &LoadModel) -> u64 {
+    match model {
+        LoadModel::Open(open) => u64::from(open.max_active),
+        LoadModel::Users(users) => {
+            let pieces = users.stages.iter().flat_map(|stage| stage.shape.pieces());
+            pieces
+                .map(|piece| u64::from(piece.from.max(piece.to)))
+                .max()
+                .unwrap_or(0)
+        }
+        LoadModel::Iterations(iterations) => u64::from(iterations.users).min(iterations.count),
+    }
+}
+
+/// The run time at which a load ends at the latest.
+fn length(load: &barrage_model::plan::Load) -> std::time::Duration {
+    let own = match &load.model {
+        LoadModel::Open(open) => open.stages.iter().map(|stage| stage.shape.length()).sum(),
+        LoadModel::Users(users) => users.stages.iter().map(|stage| stage.shape.length()).sum(),
+        LoadModel::Iterations(iterations) => iterations.at_most,
+    };
+    load.start_at + own
+}
+
+fn requests(plan: &Plan) -> Vec<&Request> {
+    let mut found = Vec::new();
+    for steps in plan.step_lists() {
+        visit(steps, &mut |step| {
+            if let Action::Request(request) = &step.action {
+                found.push(request.as_ref());
+            }
+        });
+    }
+    found
+}
+
+/// Goes through steps and the steps inside.
+pub(crate) fn visit<'p>(steps: &'p [Step], see: &mut impl FnMut(&'p Step)) {
+    for step in steps {
+        see(step);
+        for inner in step.action.inner() {
+            visit(inner, see);
+        }
+    }
+}
+
+/// The data sources that templates and conditions use. The canonical text names them as `name.`.
+fn used_data(plan: &Plan) -> BTreeSet<&str> {
+    let shown = crate::show::show(plan);
+    let used = |name: &str| shown.contains(&format!("${{{name}."));
+    plan.data
+        .iter()
+        .map(|source| source.name.as_str())
+        .filter(|name| used(name))
+        .collect()
+}

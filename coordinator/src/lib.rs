@@ -1,1 +1,8 @@
-//! Placeholder.
+//! The coordinator.
+
+pub mod clock;
+pub mod compile;
+pub mod entropy;
+pub mod machine;
+#[cfg(test)]
+mod sample;

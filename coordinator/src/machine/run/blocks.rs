@@ -1,0 +1,154 @@
+//! Indices of counted loads, handed out in blocks.
+//!
+//! No index is ever handed out twice. A worker gets as many as it is likely to need until the next but one renewal; what
+//! a lost worker still holds is unknown (or, when it comes back to flush, unsent), and not repeated.
+
+use std::collections::BTreeMap;
+
+use barrage_model::ids::{LoadId, WorkerId};
+use barrage_model::plan::{LoadModel, Plan};
+
+use super::Seat;
+use crate::compile::Compiled;
+
+/// A worker holds iterations for so many seconds at the speed it had in its last interval.
+const SECONDS_AHEAD: u64 = 3;
+/// Before anything is known of its speed: so many iterations per shard.
+const FIRST_PER_SHARD: u64 = 60_000;
+
+/// Indices `[first, first + count)` of a load.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Block {
+    /// The load.
+    pub load: LoadId,
+    /// First index.
+    pub first: u64,
+    /// How many.
+    pub count: u64,
+}
+
+#[derive(Debug)]
+struct Pool {
+    load: LoadId,
+    next: u64,
+    count: u64,
+    /// For each worker: its positions on the wheel, all positions, its shards on the wheel.
+    shares: Vec<(u64, u64, u64)>,
+    handed: BTreeMap<WorkerId, u64>,
+}
+
+/// The counted loads of a run.
+#[derive(Debug)]
+pub(super) struct Blocks(Vec<Pool>);
+
+impl Blocks {
+    pub(super) fn new(plan: &Plan, compiled: &Compiled) -> Self {
+        let pool = |(load, (id, epoch)): (&barrage_model::plan::Load, &(LoadId, barrage_model::schedule::Epoch))| {
+            let LoadModel::Iterations(counted) = &load.model else {
+                return None;
+            };
+            let share = |place: &(barrage_model::ids::ShardId, u32)| {
+                let own = place.0.0..place.0.0 + place.1;
+                let shards = epoch.wheel.shards().filter(|shard| own.contains(&shard.0));
+                let (positions, shards) = shards.fold((0, 0), |(sum, n), shard| {
+                    (sum + u64::from(epoch.wheel.share(shard).0), n + 1)
+                });
+                (positions, epoch.wheel.len() as u64, shards)
+            };
+            let shares = compiled.shards.iter().map(share).collect();
+            Some(Pool {
+                load: *id,
+                next: 0,
+                count: counted.count,
+                shares,
+                handed: BTreeMap::new(),
+            })
+        };
+        Self(plan.loads.iter().zip(&compiled.epochs).filter_map(pool).collect())
+    }
+
+    /// More for one worker.
+    pub(super) fn hand_out(&mut self, worker: WorkerId, seats: &[Seat]) -> Vec<Block> {
+        let Some(seat) = seats.get(worker.0 as usize) else {
+            return Vec::new();
+        };
+        let block = |pool: &mut Pool| {
+            let handed = pool.handed.get(&worker).copied().unwrap_or(0);
+            let held = handed.saturating_sub(seat.accounted.get(&pool.load).copied().unwrap_or(0));
+            let count = pool.wanted(worker, seat, handed, held).min(pool.count - pool.next);
+            if count == 0 {
+                return None;
+            }
+            let first = pool.next;
+            pool.next += count;
+            *pool.handed.entry(worker).or_default() += count;
+            Some(Block {
+                load: pool.load,
+                first,
+                count,
+            })
+        };
+        self.0.iter_mut().filter_map(block).collect()
+    }
+
+    /// First index not handed out yet, by load.
+    pub(super) fn handed_out(&self) -> Vec<(LoadId, u64)> {
+        self.0.iter().map(|pool| (pool.load, pool.next)).collect()
+    }
+
+    /// What a worker was given of a load; `None` for loads that are not counted.
+    pub(super) fn handed_to(&self, load: LoadId, worker: WorkerId) -> Option<u64> {
+        let pool = self.0.iter().find(|pool| pool.load == load)?;
+        Some(pool.handed.get(&worker).copied().unwrap_or(0))
+    }
+
+    /// Whether every index has been handed out and begun (or dropped, or lost).
+    pub(super) fn is_used_up(&self, seats: &[Seat]) -> bool {
+        self.0.iter().all(|pool| {
+            let begun = |(worker, handed): (&WorkerId, &u64)| {
+                let seat = &seats[worker.0 as usize];
+                seat.is_lost() || seat.is_done() || seat.accounted.get(&pool.load).is_some_and(|begun| begun >= handed)
+            };
+            pool.next == pool.count && pool.handed.iter().all(begun)
+        })
+    }
+
+    pub(super) fn check(&self) -> Result<(), String> {
+        for pool in &self.0 {
+            let sum: u64 = pool.handed.values().sum();
+            if sum != pool.next || pool.next > pool.count {
+                return Err(format!(
+                    "load {}: {sum} handed out, next {} of {}",
+                    pool.load, pool.next, pool.count
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Pool {
+    fn wanted(&self, worker: WorkerId, seat: &Seat, handed: u64, held: u64) -> u64 {
+        let Some((positions, all, shards)) = self.shares.get(worker.0 as usize).copied() else {
+            return 0;
+        };
+        if positions == 0 {
+            return 0;
+        }
+        let left = self.count - self.next;
+        // The last worker to ask would otherwise wait for crumbs of ever smaller shares.
+        let fair = (u128::from(left) * u128::from(positions)).div_ceil(u128::from(all)) as u64;
+        if handed == 0 {
+            let alone = positions == all;
+            let first = if alone { left } else { fair.div_ceil(2) };
+            return first.min(FIRST_PER_SHARD.saturating_mul(shards)).max(1);
+        }
+        let recent = seat.recent.get(&self.load).copied().unwrap_or(0);
+        let mut target = recent.max(1).saturating_mul(SECONDS_AHEAD);
+        if held == 0 {
+            // It ran dry, so it is faster than it could show.
+            target = target.saturating_mul(2);
+        }
+        target.saturating_sub(held).min(fair.max(1))
+    }
+}

@@ -1,0 +1,339 @@
+//! From the start to the end: renewals, evaluations, losses, stops, draining, teardown.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use barrage_model::ids::WorkerId;
+use barrage_model::plan::{LoadModel, OnLoss};
+use barrage_model::time::Moment;
+
+use super::effects::Effect;
+use super::{
+    Book, CANCEL_LIMIT, Cause, Command, DRAIN_SLACK, GRANT, How, Life, ONCE_LIMIT, Outcome, Output, RENEWAL, Record,
+    Run, SETTLE_LIMIT, State, Stopped,
+};
+
+impl<B: Book> Run<B> {
+    pub(super) fn tick(&mut self, now: Moment) {
+        self.ticked = now;
+        self.store_patience(now);
+        loop {
+            let before = self.state.clone();
+            self.step(now);
+            if self.state == before {
+                return;
+            }
+        }
+    }
+
+    fn step(&mut self, now: Moment) {
+        match self.state {
+            State::Preparing { deadline } if deadline <= now => {
+                let late = self
+                    .seats
+                    .iter()
+                    .filter(|seat| !seat.prepared)
+                    .map(|seat| seat.name.as_str());
+                let reason = format!("not prepared in time: {}", late.collect::<Vec<_>>().join(", "));
+                self.fail(now, reason);
+            }
+            State::SettingUp { deadline, .. } if deadline <= now => {
+                self.failed = Some(Outcome::CouldNotStart(format!(
+                    "setup did not end within {ONCE_LIMIT:?}"
+                )));
+                self.tear_down(now);
+            }
+            State::TearingDown { worker, deadline } if deadline <= now => {
+                let text = format!("teardown did not end within {ONCE_LIMIT:?}");
+                self.note(now, "teardown-failed", Some(worker), text);
+                self.settle(now);
+            }
+            State::Running => self.running(now),
+            State::Draining { deadline, how } => self.draining(now, deadline, how),
+            _ => {}
+        }
+        if let State::Settling { deadline } = self.state
+            && (deadline <= now || self.effects.is_empty())
+        {
+            self.finish();
+        }
+    }
+
+    fn running(&mut self, now: Moment) {
+        self.renew(now);
+        self.evaluate(now);
+        if !matches!(self.state, State::Running) {
+            return;
+        }
+        if self.seats.iter().all(|seat| seat.is_over(now)) {
+            return self.tear_down(now);
+        }
+        let run_now = self.run_now(now);
+        if self.has_begun(now) && self.seats.iter().all(|seat| seat.is_done() || seat.is_lost()) {
+            let left = self.spec.compiled.end > run_now;
+            let note = left && self.stopped.is_none() && self.seats.iter().any(super::Seat::is_lost);
+            self.drain(now, How::Graceful);
+            if note {
+                self.note(now, "stop", None, "every worker that was left has halted".to_owned());
+            }
+        } else if run_now >= self.spec.compiled.end && self.has_begun(now) {
+            self.drain(now, How::Graceful);
+        } else if self.counted_loads_are_all() && self.blocks.is_used_up(&self.seats) {
+            self.tell_all(|_| Command::Stop(How::Graceful, "every iteration has been started".to_owned()));
+            self.drain(now, How::Graceful);
+        }
+    }
+
+    fn draining(&mut self, now: Moment, deadline: Moment, how: How) {
+        // A drain at the plan's end still starts what is due; one after a stop does not.
+        if self.stopped.is_none() && how == How::Graceful {
+            self.renew(now);
+        }
+        self.evaluate(now);
+        if self.seats.iter().all(|seat| seat.is_over(now)) {
+            return self.tear_down(now);
+        }
+        if deadline > now {
+            return;
+        }
+        match how {
+            How::Graceful => {
+                self.note(
+                    now,
+                    "stop",
+                    None,
+                    "draining took too long: what is in flight is cancelled".to_owned(),
+                );
+                self.cancel(now, "draining took too long");
+            }
+            How::Now => {
+                let late: Vec<WorkerId> = self.ids().filter(|worker| self.is_open(*worker)).collect();
+                for worker in late {
+                    self.lost(now, worker, format!("did not halt within {CANCEL_LIMIT:?} of the stop"));
+                }
+                self.state = State::Draining {
+                    deadline: now + GRANT + CANCEL_LIMIT,
+                    how,
+                };
+            }
+        }
+    }
+
+    fn is_open(&self, worker: WorkerId) -> bool {
+        let seat = &self.seats[worker.0 as usize];
+        !seat.is_lost() && !seat.is_done()
+    }
+
+    fn has_begun(&self, now: Moment) -> bool {
+        self.start.is_some_and(|start| start <= now)
+    }
+
+    /// Whether nothing but counted loads is left to do: they end when they are used up, not by time.
+    fn counted_loads_are_all(&self) -> bool {
+        let mut counted = false;
+        for load in &self.spec.plan.loads {
+            match load.model {
+                LoadModel::Iterations(_) => counted = true,
+                LoadModel::Open(_) | LoadModel::Users(_) => return false,
+            }
+        }
+        counted
+    }
+
+    /// A renewal each second: stored first, then sent.
+    fn renew(&mut self, now: Moment) {
+        let Some(due) = self.next_renewal.filter(|due| *due <= now) else {
+            return;
+        };
+        self.renewals += 1;
+        let last = self.spec.compiled.end + self.spec.plan.graceful_stop + GRANT;
+        let until = (self.run_now(now) + GRANT).min(last);
+        // Renewals that were missed, in a stall, are not made up.
+        self.next_renewal = Some((due + RENEWAL).max(now + RENEWAL / 2));
+        let record = Record::Granted(until, self.blocks.handed_out());
+        self.store(now, record, Effect::Grant(self.renewals, until));
+    }
+
+    fn evaluate(&mut self, now: Moment) {
+        let Some(due) = self.next_evaluation.filter(|due| *due <= now) else {
+            return;
+        };
+        self.next_evaluation = Some((due + RENEWAL).max(now + RENEWAL / 2));
+        let run_now = self.run_now(now);
+        if let Some(reason) = self.book.evaluate(run_now).filter(|_| self.stopped.is_none()) {
+            self.stop(now, How::Graceful, Cause::Sla, reason);
+        }
+    }
+
+    pub(super) fn halted(&mut self, now: Moment, worker: WorkerId, last_seq: u64, reason: String) {
+        let running = matches!(self.state, State::Running) && self.run_now(now) < self.spec.compiled.end;
+        let Some(seat) = self.seats.get_mut(worker.0 as usize) else {
+            return;
+        };
+        let known = seat.last_seq.is_some_and(|last| last >= last_seq);
+        seat.last_seq = Some(seat.last_seq.map_or(last_seq, |last| last.max(last_seq)));
+        if !known && seat.applied < last_seq {
+            let from = seat.applied + 1;
+            self.outputs
+                .push_back(Output::Reply(worker, super::Answer::ResendFrom(from)));
+        }
+        if running && !known && !reason.is_empty() {
+            let text = format!("{} has halted: {reason}", self.name(worker));
+            self.note(now, "worker-halted", Some(worker), text);
+        }
+    }
+
+    pub(super) fn lost(&mut self, now: Moment, worker: WorkerId, reason: String) {
+        let at = self.run_now(now);
+        let start = self.start;
+        let Some(seat) = self.seats.get_mut(worker.0 as usize) else {
+            return;
+        };
+        seat.present = false;
+        if seat.is_lost() || matches!(self.state, State::Finished) {
+            return;
+        }
+        if seat.is_done() {
+            // Its part is complete; only teardown may have been in its hands.
+            if matches!(self.state, State::TearingDown { worker: busy, .. } if busy == worker) {
+                self.tear_down(now);
+            }
+            return;
+        }
+        let grant_end = start.map_or(now, |start| start + seat.granted.since(Moment::ZERO));
+        let released = grant_end.max(now) + seat.slack(GRANT);
+        seat.life = Life::Lost {
+            at,
+            released,
+            reason: reason.clone(),
+        };
+        let text = format!("worker {} is lost: {reason}", seat.name);
+        if start.is_some() {
+            self.book.lost(worker, at);
+        }
+        self.note(now, "worker-lost", Some(worker), text.clone());
+        match self.state {
+            State::Preparing { .. } => self.fail(now, text),
+            State::SettingUp { .. } => self.stop_before_start(now, Cause::Loss, text),
+            State::Running if self.spec.plan.workers.on_loss == OnLoss::Abort => {
+                self.stop(now, How::Graceful, Cause::Loss, text);
+            }
+            State::TearingDown { worker: busy, .. } if busy == worker => self.tear_down(now),
+            _ => {}
+        }
+    }
+
+    /// Stops the run. A second stop is `Now`, whatever it says.
+    pub(super) fn stop(&mut self, now: Moment, how: How, cause: Cause, reason: String) {
+        match self.state {
+            State::Preparing { .. } | State::SettingUp { .. } => self.stop_before_start(now, cause, reason),
+            State::Running => {
+                let at = self.run_now(now);
+                self.stopped = Some(Stopped {
+                    at,
+                    cause,
+                    reason: reason.clone(),
+                });
+                self.note(now, "stop", None, reason.clone());
+                if how == How::Now {
+                    return self.cancel(now, &reason);
+                }
+                self.drain(now, How::Graceful);
+                self.tell_all(|_| Command::Stop(How::Graceful, reason.clone()));
+            }
+            State::Draining { how: How::Graceful, .. } => {
+                let again = self.stopped.is_some();
+                if !again {
+                    let at = self.run_now(now);
+                    self.stopped = Some(Stopped {
+                        at,
+                        cause,
+                        reason: reason.clone(),
+                    });
+                }
+                self.note(now, "stop", None, reason.clone());
+                if again || how == How::Now {
+                    return self.cancel(now, &reason);
+                }
+                self.drain(now, How::Graceful);
+                self.tell_all(|_| Command::Stop(How::Graceful, reason.clone()));
+            }
+            State::TearingDown { .. } if how == How::Now => {
+                self.note(now, "stop", None, format!("teardown was cut short: {reason}"));
+                self.settle(now);
+            }
+            State::Draining { .. } | State::TearingDown { .. } | State::Settling { .. } | State::Finished => {}
+        }
+    }
+
+    fn cancel(&mut self, now: Moment, reason: &str) {
+        self.state = State::Draining {
+            deadline: now + CANCEL_LIMIT,
+            how: How::Now,
+        };
+        self.tell_all(|_| Command::Stop(How::Now, reason.to_owned()));
+    }
+
+    fn drain(&mut self, now: Moment, how: How) {
+        let limit = self.spec.plan.graceful_stop.saturating_add(DRAIN_SLACK);
+        self.state = State::Draining {
+            deadline: now + limit,
+            how,
+        };
+    }
+
+    /// Teardown on the worker that did setup, else on any that is there; also after a stop.
+    pub(super) fn tear_down(&mut self, now: Moment) {
+        let never_set_up = self.setup_begun.is_none() && self.start.is_none();
+        if self.spec.plan.teardown.is_empty() || never_set_up {
+            return self.settle(now);
+        }
+        let able = |worker: &WorkerId| {
+            let seat = &self.seats[worker.0 as usize];
+            seat.present && !seat.is_lost()
+        };
+        let chosen = self
+            .setup_begun
+            .filter(|worker| able(worker))
+            .or_else(|| self.ids().find(able));
+        let Some(worker) = chosen else {
+            self.note(
+                now,
+                "teardown-failed",
+                None,
+                "no worker is left to do teardown".to_owned(),
+            );
+            return self.settle(now);
+        };
+        self.state = State::TearingDown {
+            worker,
+            deadline: now + ONCE_LIMIT,
+        };
+        let values = Arc::clone(&self.values);
+        self.outputs
+            .push_back(Output::Send(worker, Command::DoTeardown(values)));
+    }
+
+    /// Everything is merged: the run ends once the store has it, too.
+    pub(super) fn settle(&mut self, now: Moment) {
+        self.state = State::Settling {
+            deadline: now + SETTLE_LIMIT,
+        };
+    }
+
+    fn finish(&mut self) {
+        self.state = State::Finished;
+        let outcome = self.failed.clone().unwrap_or(Outcome::Ended);
+        for worker in self.ids() {
+            if self.seats[worker.0 as usize].present {
+                self.outputs.push_back(Output::Send(worker, Command::Release));
+            }
+        }
+        self.outputs.push_back(Output::Finished(outcome));
+    }
+
+    /// Length of the run: from the start to now, or zero before it.
+    pub fn length(&self, now: Moment) -> Duration {
+        self.run_now(now).since(Moment::ZERO)
+    }
+}

@@ -1,0 +1,135 @@
+//! What a lost worker leaves behind: exact ranges of arrivals that are unknown or were not sent.
+
+use std::time::Duration;
+
+use barrage_model::ids::{LoadId, WorkerId};
+use barrage_model::plan::LoadModel;
+use barrage_model::schedule::Hole;
+use barrage_model::time::Moment;
+
+use super::{Book, Life, Run};
+
+/// What one lost worker leaves of one load.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LoadHole {
+    /// The load.
+    pub load: LoadId,
+    /// Due after its last merged delta and up to its grant's end: sent or not, nobody knows; never sent again.
+    pub unknown: Hole,
+    /// Due later, up to the end of the run: not sent.
+    pub unsent: Hole,
+}
+
+/// What one lost worker leaves behind.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WorkerHoles {
+    /// The worker.
+    pub worker: WorkerId,
+    /// Run time of the loss.
+    pub lost_at: Moment,
+    /// By load; loads that it left nothing of are left out.
+    pub loads: Vec<LoadHole>,
+}
+
+impl<B: Book> Run<B> {
+    /// What lost workers leave behind of the arrivals that are due before `until`; at the end of a run that is
+    /// [`Moment::MAX`], or the instant of its early stop.
+    ///
+    /// Takes time in proportion to the number of arrivals of Poisson loads.
+    pub fn holes(&self, until: Moment) -> Vec<WorkerHoles> {
+        let mut holes = Vec::new();
+        for worker in self.ids() {
+            let Life::Lost { at, .. } = self.seats[worker.0 as usize].life else {
+                continue;
+            };
+            let loads: Vec<LoadHole> = (self.spec.plan.loads.iter().zip(&self.spec.compiled.epochs))
+                .filter_map(|(load, (id, _))| match load.model {
+                    LoadModel::Open(_) => Some(self.open_hole(worker, *id, until)),
+                    LoadModel::Iterations(_) => Some(self.counted_hole(worker, *id)),
+                    LoadModel::Users(_) => None,
+                })
+                .filter(|hole| hole.unknown.count + hole.unsent.count > 0)
+                .collect();
+            holes.push(WorkerHoles {
+                worker,
+                lost_at: at,
+                loads,
+            });
+        }
+        holes
+    }
+
+    /// The same at the end of the run.
+    pub fn final_holes(&self) -> Vec<WorkerHoles> {
+        // An arrival due at the very instant of a stop was still due.
+        let until = self
+            .stopped
+            .as_ref()
+            .map_or(Moment::MAX, |stopped| stopped.at + Duration::from_micros(1));
+        self.holes(until)
+    }
+
+    fn open_hole(&self, worker: WorkerId, load: LoadId, until: Moment) -> LoadHole {
+        let seat = &self.seats[worker.0 as usize];
+        let epoch = &self.spec.compiled.epochs[usize::from(load.0)].1;
+        let mut hole = LoadHole {
+            load,
+            unknown: Hole::default(),
+            unsent: Hole::default(),
+        };
+        // A worker that came back and flushed says itself where it stopped; else it may have sent up to its grant's end,
+        // that instant included.
+        let border = if seat.is_done() {
+            Moment::ZERO
+        } else {
+            seat.granted + Duration::from_micros(1)
+        };
+        for shard in self.shards_of(worker) {
+            let from = seat
+                .next_index
+                .get(&(load, shard))
+                .copied()
+                .unwrap_or(epoch.first_index);
+            if seat.granted > Moment::ZERO {
+                add(
+                    &mut hole.unknown,
+                    epoch.owned_between(&[shard], from, Moment::ZERO, border),
+                );
+            }
+            let begin = if seat.granted > Moment::ZERO {
+                border
+            } else {
+                Moment::ZERO
+            };
+            add(
+                &mut hole.unsent,
+                epoch.owned_between(&[shard], from, begin, until.max(begin)),
+            );
+        }
+        hole
+    }
+
+    fn counted_hole(&self, worker: WorkerId, load: LoadId) -> LoadHole {
+        let seat = &self.seats[worker.0 as usize];
+        let handed = self.blocks.handed_to(load, worker).unwrap_or(0);
+        let held = handed.saturating_sub(seat.accounted.get(&load).copied().unwrap_or(0));
+        // Shards take from a block in no fixed order, so how many is all that can be said.
+        let held = Hole {
+            count: held,
+            first: None,
+            last: None,
+        };
+        let none = Hole::default();
+        let (unknown, unsent) = if seat.is_done() { (none, held) } else { (held, none) };
+        LoadHole { load, unknown, unsent }
+    }
+}
+
+fn add(sum: &mut Hole, more: Hole) {
+    sum.count += more.count;
+    sum.first = match (sum.first, more.first) {
+        (Some(a), Some(b)) => Some(a.min(b)),
+        (a, b) => a.or(b),
+    };
+    sum.last = sum.last.max(more.last);
+}

@@ -1,0 +1,546 @@
+//! One run, from the moment its workers are its own to its end.
+//!
+//! ```text
+//! preparing → setting up → running → draining → tearing down → finished
+//! ```
+//!
+//! # What it expects of workers
+//!
+//! - Every command is about one run, and a command that comes twice has the effect of one: after a broken stream the
+//!   command of the moment is sent again.
+//! - A worker sends no load before `Start`, none without a grant, and none after `Stop`.
+//! - Its deltas are numbered 1, 2, 3, …; the counts of setup and teardown travel in them like all others. `SetupDone`
+//!   after a teardown is sent once the deltas with its counts are.
+
+mod blocks;
+mod effects;
+mod going;
+mod holes;
+mod seat;
+mod start;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use barrage_model::delta::Delta;
+use barrage_model::ids::{Incarnation, LoadId, RunId, ShardId, WorkerId};
+use barrage_model::plan::Plan;
+use barrage_model::time::Moment;
+
+use super::offset::Offset;
+use crate::compile::Compiled;
+
+pub use blocks::Block;
+use blocks::Blocks;
+use effects::Effects;
+pub use holes::{LoadHole, WorkerHoles};
+pub use seat::{Life, Seat};
+
+/// Length of a grant.
+pub const GRANT: Duration = Duration::from_secs(10);
+/// Grants are renewed this often.
+pub const RENEWAL: Duration = Duration::from_secs(1);
+/// A renewal that has waited this long for the store is sent without it.
+pub const STORE_PATIENCE: Duration = Duration::from_secs(2);
+/// Workers have this long to prepare: to fetch files, compile and warm up connections.
+pub const PREPARE_LIMIT: Duration = Duration::from_secs(120);
+/// Setup and teardown have this long each.
+pub const ONCE_LIMIT: Duration = Duration::from_secs(600);
+/// The start lies at least this far ahead.
+pub const START_AHEAD: Duration = Duration::from_secs(1);
+/// Workers have this long beyond the plan's `graceful_stop` to drain and flush; then they are told to cancel.
+pub const DRAIN_SLACK: Duration = Duration::from_secs(10);
+/// Workers that were told to cancel have this long; then they count as lost.
+pub const CANCEL_LIMIT: Duration = Duration::from_secs(10);
+/// The store has this long to take what is merged; then the run ends without it.
+pub const SETTLE_LIMIT: Duration = Duration::from_secs(30);
+
+/// What the run's numbers are merged into and judged by.
+pub trait Book {
+    /// Takes a delta, exactly once each and in order of its numbers for each worker.
+    ///
+    /// # Errors
+    /// Why it cannot be right; nothing of it counts then.
+    fn apply(&mut self, worker: WorkerId, incarnation: Incarnation, delta: &Delta) -> Result<(), String>;
+
+    /// Moves the watermark and judges the SLAs; gives the sentence of an SLA that stops the run.
+    fn evaluate(&mut self, run_now: Moment) -> Option<String>;
+
+    /// A worker counts as lost from `at` on.
+    fn lost(&mut self, worker: WorkerId, at: Moment);
+
+    /// A lost worker is back, to flush what it has.
+    fn returned(&mut self, worker: WorkerId);
+
+    /// Something happened that the report should tell.
+    fn note(&mut self, event: &Note);
+}
+
+/// Something that happened in a run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Note {
+    /// Run time; zero before the start.
+    pub at: Moment,
+    /// A short word: `worker-lost`, `stop`, …
+    pub kind: String,
+    /// The worker it is about.
+    pub worker: Option<WorkerId>,
+    /// One sentence.
+    pub text: String,
+}
+
+/// A name with a value that setup extracted.
+pub type Value = (String, String);
+
+/// What a run is made of.
+#[derive(Clone, Debug)]
+pub struct Spec {
+    /// The run.
+    pub run: RunId,
+    /// Its plan.
+    pub plan: Arc<Plan>,
+    /// The plan for these workers.
+    pub compiled: Arc<Compiled>,
+    /// The workers in order of their numbers.
+    pub members: Vec<(Incarnation, String)>,
+}
+
+/// How a run is stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum How {
+    /// No new arrivals; what is in flight may end.
+    Graceful,
+    /// What is in flight is cancelled.
+    Now,
+}
+
+/// Who stopped a run before its plan ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// An SLA with `stop: true`.
+    Sla,
+    /// An operator or a signal.
+    Operator,
+    /// A worker was lost and the plan says `on_loss: abort`.
+    Loss,
+    /// A worker asked for it: its data ran out (`on_end: stop`).
+    Data,
+}
+
+/// A stop before the plan's end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stopped {
+    /// Run time of the decision; zero before the start.
+    pub at: Moment,
+    /// Who.
+    pub cause: Cause,
+    /// One sentence.
+    pub reason: String,
+}
+
+/// How a run ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It ran; early or not, its numbers say what it is worth.
+    Ended,
+    /// Not one arrival was made, with the reason.
+    CouldNotStart(String),
+    /// It was stopped before the start.
+    StoppedBeforeStart(String),
+}
+
+/// What happens to a run. Workers go by their number.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Input {
+    /// A worker has prepared, or could not.
+    Prepared(WorkerId, Option<String>),
+    /// A worker has done setup (or teardown, where `teardown` is set), or failed at it.
+    OnceDone {
+        /// Who.
+        worker: WorkerId,
+        /// Teardown instead of setup.
+        teardown: bool,
+        /// What it extracted, or what failed.
+        result: Result<Vec<Value>, String>,
+    },
+    /// A delta came in, its form already checked.
+    Delta(WorkerId, Box<Delta>),
+    /// What came in place of a delta is not one.
+    BadDelta(WorkerId, String),
+    /// Everything up to this ticket is stored.
+    Stored(u64),
+    /// A worker's shards offer no load any more; its last delta has this number.
+    Halted {
+        /// Who.
+        worker: WorkerId,
+        /// Number of its last delta.
+        last_seq: u64,
+        /// Why, when it was not told to.
+        reason: String,
+    },
+    /// A worker's control stream is there (again); its clock's offset.
+    Present(WorkerId, Option<Offset>),
+    /// A worker's control stream is gone for now.
+    Away(WorkerId),
+    /// A worker is lost, with the reason.
+    Lost(WorkerId, String),
+    /// Stop.
+    Stop(How, Cause, String),
+    /// A worker tells of something.
+    Told(WorkerId, String, String),
+    /// Time has passed.
+    Tick,
+}
+
+/// A command to a worker.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Command {
+    /// Get ready.
+    Prepare,
+    /// Do setup.
+    DoSetup,
+    /// Begin at this instant of the coordinator's clock, with what setup extracted.
+    Start(Moment, Arc<[Value]>),
+    /// Load may be offered up to this run time.
+    Grant {
+        /// Number of the renewal.
+        number: u64,
+        /// Run time.
+        until: Moment,
+        /// More indices of counted loads.
+        blocks: Vec<Block>,
+    },
+    /// Stop.
+    Stop(How, String),
+    /// Do teardown with what setup extracted.
+    DoTeardown(Arc<[Value]>),
+    /// The run is over: forget it.
+    Release,
+}
+
+/// An answer on a worker's upload stream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// Every delta up to this number is committed.
+    Committed(u64),
+    /// Send again from this number on.
+    ResendFrom(u64),
+    /// Refused for good.
+    Refused(String),
+}
+
+/// What goes into the store.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Record {
+    /// A delta that has been merged.
+    Delta(WorkerId, Incarnation, Arc<Delta>),
+    /// Workers may be told that load is granted up to this run time, and blocks up to these indices.
+    Granted(Moment, Vec<(LoadId, u64)>),
+    /// Something happened.
+    Note(Note),
+    /// The run starts at this instant of the coordinator's clock.
+    Started(Moment),
+}
+
+/// What a run wants done.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Output {
+    /// Send a command.
+    Send(WorkerId, Command),
+    /// Send an answer on the upload stream.
+    Reply(WorkerId, Answer),
+    /// Put into the store, in order; then [`Input::Stored`] with the ticket.
+    Store(u64, Record),
+    /// The worker broke the protocol: throw it out, with the reason.
+    Quarantine(WorkerId, String),
+    /// Over: judge what there is, then release the workers.
+    Finished(Outcome),
+}
+
+#[derive(Clone, Debug, PartialEq)]
+enum State {
+    Preparing {
+        deadline: Moment,
+    },
+    SettingUp {
+        worker: WorkerId,
+        deadline: Moment,
+    },
+    Running,
+    Draining {
+        deadline: Moment,
+        how: How,
+    },
+    TearingDown {
+        worker: WorkerId,
+        deadline: Moment,
+    },
+    /// Everything is merged; the store has to catch up.
+    Settling {
+        deadline: Moment,
+    },
+    Finished,
+}
+
+/// A run and everything it has been told.
+#[derive(Debug)]
+pub struct Run<B> {
+    spec: Spec,
+    seats: Vec<Seat>,
+    state: State,
+    book: B,
+    blocks: Blocks,
+    effects: Effects,
+    outputs: VecDeque<Output>,
+    /// Coordinator clock.
+    start: Option<Moment>,
+    values: Arc<[Value]>,
+    setup_begun: Option<WorkerId>,
+    next_renewal: Option<Moment>,
+    renewals: u64,
+    next_evaluation: Option<Moment>,
+    stopped: Option<Stopped>,
+    failed: Option<Outcome>,
+    ticked: Moment,
+}
+
+impl<B: Book> Run<B> {
+    /// Begins: every worker is told to prepare.
+    pub fn new(now: Moment, spec: Spec, book: B) -> Self {
+        let places = spec.members.iter().zip(&spec.compiled.shards);
+        let seats: Vec<Seat> = places
+            .map(|((incarnation, name), place)| Seat::new(*incarnation, name, *place))
+            .collect();
+        let blocks = Blocks::new(&spec.plan, &spec.compiled);
+        let state = State::Preparing {
+            deadline: now + PREPARE_LIMIT,
+        };
+        let mut run = Self {
+            spec,
+            seats,
+            state,
+            book,
+            blocks,
+            effects: Effects::default(),
+            outputs: VecDeque::new(),
+            start: None,
+            values: Arc::from([]),
+            setup_begun: None,
+            next_renewal: None,
+            renewals: 0,
+            next_evaluation: None,
+            stopped: None,
+            failed: None,
+            ticked: now,
+        };
+        run.tell_all(|_| Command::Prepare);
+        run
+    }
+
+    /// Takes one input.
+    pub fn handle(&mut self, now: Moment, input: Input) {
+        match input {
+            Input::Prepared(worker, error) => self.prepared(now, worker, error),
+            Input::OnceDone {
+                worker,
+                teardown,
+                result,
+            } => self.once_done(now, worker, teardown, result),
+            Input::Delta(worker, delta) => self.delta(now, worker, *delta),
+            Input::BadDelta(worker, reason) => self.refuse(worker, reason),
+            Input::Stored(ticket) => self.stored(ticket),
+            Input::Halted {
+                worker,
+                last_seq,
+                reason,
+            } => self.halted(now, worker, last_seq, reason),
+            Input::Present(worker, offset) => self.present(now, worker, offset),
+            Input::Away(worker) => {
+                if let Some(seat) = self.seat(worker) {
+                    seat.present = false;
+                }
+            }
+            Input::Lost(worker, reason) => self.lost(now, worker, reason),
+            Input::Stop(how, cause, reason) => self.stop(now, how, cause, reason),
+            Input::Told(worker, kind, text) => self.note(now, &kind, Some(worker), text),
+            Input::Tick => {}
+        }
+        self.tick(now);
+    }
+
+    /// The next thing to be done.
+    pub fn poll(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// When the next [`Input::Tick`] is due at the latest.
+    pub fn deadline(&self) -> Option<Moment> {
+        let limit = match self.state {
+            State::Preparing { deadline }
+            | State::SettingUp { deadline, .. }
+            | State::Draining { deadline, .. }
+            | State::TearingDown { deadline, .. }
+            | State::Settling { deadline } => Some(deadline),
+            State::Running => self
+                .start
+                .map(|start| start + self.spec.compiled.end.since(Moment::ZERO)),
+            State::Finished => return None,
+        };
+        let lost = self
+            .seats
+            .iter()
+            .filter_map(Seat::released_at)
+            .filter(|at| *at > self.ticked)
+            .min();
+        let all = [
+            limit,
+            self.next_renewal,
+            self.next_evaluation,
+            self.effects.deadline(),
+            lost,
+        ];
+        // What lies before the last tick has been seen to, or does not matter in this state.
+        all.into_iter()
+            .flatten()
+            .filter(|deadline| *deadline > self.ticked)
+            .min()
+    }
+
+    /// Checks what must always hold.
+    ///
+    /// # Errors
+    /// Says what does not.
+    pub fn check(&self) -> Result<(), String> {
+        for (number, seat) in self.seats.iter().enumerate() {
+            if seat.committed > seat.applied {
+                return Err(format!(
+                    "worker {number}: acknowledged {} of {} deltas",
+                    seat.committed, seat.applied
+                ));
+            }
+            let open = matches!(self.state, State::Running | State::Draining { .. });
+            if seat.granted > Moment::ZERO && self.start.is_none() {
+                return Err(format!("worker {number} has a grant before the start"));
+            }
+            if seat.prepared && !open && self.start.is_none() && seat.applied > 0 && self.setup_begun.is_none() {
+                return Err(format!("worker {number} counted something before the start"));
+            }
+        }
+        self.blocks.check()
+    }
+
+    /// What the run is made of.
+    pub fn spec(&self) -> &Spec {
+        &self.spec
+    }
+
+    /// The workers.
+    pub fn seats(&self) -> &[Seat] {
+        &self.seats
+    }
+
+    /// The merged numbers.
+    pub fn book(&self) -> &B {
+        &self.book
+    }
+
+    /// The merged numbers.
+    pub fn book_mut(&mut self) -> &mut B {
+        &mut self.book
+    }
+
+    /// The number of the worker that this process has in the run.
+    pub fn worker(&self, incarnation: Incarnation) -> Option<WorkerId> {
+        let place = self.seats.iter().position(|seat| seat.incarnation == incarnation)?;
+        Some(WorkerId(place as u32))
+    }
+
+    /// Coordinator clock at run time zero.
+    pub fn start(&self) -> Option<Moment> {
+        self.start
+    }
+
+    /// Run time; zero before the start.
+    pub fn run_now(&self, now: Moment) -> Moment {
+        self.start.map_or(Moment::ZERO, |start| Moment::ZERO + now.since(start))
+    }
+
+    /// Set when the run ended before its plan did.
+    pub fn stopped(&self) -> Option<&Stopped> {
+        self.stopped.as_ref()
+    }
+
+    /// `preparing`, `running`, `draining` or `finished`, and one phrase for the screen.
+    pub fn progress(&self, now: Moment) -> (&'static str, String) {
+        match &self.state {
+            State::Preparing { .. } => {
+                let ready = self.seats.iter().filter(|seat| seat.prepared).count();
+                (
+                    "preparing",
+                    format!("{ready} of {} workers are ready", self.seats.len()),
+                )
+            }
+            State::SettingUp { worker, .. } => ("preparing", format!("setup on {}", self.name(*worker))),
+            State::Running => match self.start.and_then(|start| start.checked_since(now)) {
+                Some(left) if !left.is_zero() => ("preparing", format!("starts in {:.1} s", left.as_secs_f64())),
+                _ => ("running", String::new()),
+            },
+            State::Draining { .. } => {
+                let open = self
+                    .seats
+                    .iter()
+                    .filter(|seat| !seat.is_done() && !seat.is_lost())
+                    .count();
+                (
+                    "draining",
+                    format!("waiting for {open} of {} workers", self.seats.len()),
+                )
+            }
+            State::TearingDown { worker, .. } => ("draining", format!("teardown on {}", self.name(*worker))),
+            State::Settling { .. } => ("draining", "waiting for the store".to_owned()),
+            State::Finished => ("finished", String::new()),
+        }
+    }
+
+    fn name(&self, worker: WorkerId) -> &str {
+        self.seats.get(worker.0 as usize).map_or("", |seat| seat.name.as_str())
+    }
+
+    fn seat(&mut self, worker: WorkerId) -> Option<&mut Seat> {
+        self.seats.get_mut(worker.0 as usize)
+    }
+
+    fn ids(&self) -> impl Iterator<Item = WorkerId> + use<B> {
+        (0..self.seats.len() as u32).map(WorkerId)
+    }
+
+    fn tell_all(&mut self, command: impl Fn(WorkerId) -> Command) {
+        for worker in self.ids() {
+            let seat = &self.seats[worker.0 as usize];
+            if seat.present && !seat.is_done() {
+                self.outputs.push_back(Output::Send(worker, command(worker)));
+            }
+        }
+    }
+
+    fn note(&mut self, now: Moment, kind: &str, worker: Option<WorkerId>, text: String) {
+        let note = Note {
+            at: self.run_now(now),
+            kind: kind.to_owned(),
+            worker,
+            text,
+        };
+        self.book.note(&note);
+        self.store(now, Record::Note(note), effects::Effect::Nothing);
+    }
+
+    /// The shards of a worker.
+    fn shards_of(&self, worker: WorkerId) -> Vec<ShardId> {
+        let (first, count) = self.spec.compiled.shards[worker.0 as usize];
+        (first.0..first.0 + count).map(ShardId).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests;

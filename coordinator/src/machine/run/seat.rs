@@ -1,0 +1,128 @@
+//! One worker's place in a run.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use barrage_model::delta::Delta;
+use barrage_model::ids::{Incarnation, LoadId, ShardId};
+use barrage_model::time::Moment;
+
+use crate::machine::offset::Offset;
+
+/// Whether a worker of a run lives.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Life {
+    /// It does, or may come back any moment.
+    Alive,
+    /// It does not.
+    Lost {
+        /// Run time of the loss.
+        at: Moment,
+        /// Coordinator clock from which on none of its grants can hold any more.
+        released: Moment,
+        /// Why it counts as lost.
+        reason: String,
+    },
+}
+
+/// What the run knows of one of its workers.
+#[derive(Clone, Debug)]
+pub struct Seat {
+    /// Its process.
+    pub incarnation: Incarnation,
+    /// Its name.
+    pub name: String,
+    /// Whether it has prepared.
+    pub prepared: bool,
+    /// Whether its control stream is there.
+    pub present: bool,
+    /// Whether it lives.
+    pub life: Life,
+    /// Its clock's offset when it was last needed.
+    pub offset: Option<Offset>,
+    /// Number of the last delta that was merged.
+    pub applied: u64,
+    /// Number of the last delta that is stored and acknowledged.
+    pub committed: u64,
+    /// Number of its last delta of all, once it has halted.
+    pub last_seq: Option<u64>,
+    /// Run time up to which it may offer load.
+    pub granted: Moment,
+    /// For each load and shard the first index that is neither started nor dropped, as of the last merged delta.
+    pub next_index: BTreeMap<(LoadId, ShardId), u64>,
+    /// Iterations of each load that it has begun or dropped.
+    pub accounted: BTreeMap<LoadId, u64>,
+    /// Iterations of each load that it began or dropped in its last interval.
+    pub recent: BTreeMap<LoadId, u64>,
+}
+
+impl Seat {
+    pub(super) fn new(incarnation: Incarnation, name: &str, (first, count): (ShardId, u32)) -> Self {
+        debug_assert!(
+            first.0.checked_add(count).is_some(),
+            "shards are numbered within a wheel"
+        );
+        Self {
+            incarnation,
+            name: name.to_owned(),
+            prepared: false,
+            present: true,
+            life: Life::Alive,
+            offset: None,
+            applied: 0,
+            committed: 0,
+            last_seq: None,
+            granted: Moment::ZERO,
+            next_index: BTreeMap::new(),
+            accounted: BTreeMap::new(),
+            recent: BTreeMap::new(),
+        }
+    }
+
+    /// Whether it counts as lost.
+    pub fn is_lost(&self) -> bool {
+        matches!(self.life, Life::Lost { .. })
+    }
+
+    /// Whether it has halted and everything it counted is merged.
+    pub fn is_done(&self) -> bool {
+        self.last_seq.is_some_and(|last| self.applied >= last)
+    }
+
+    /// Coordinator clock from which on a lost worker's grants hold no more.
+    pub(super) fn released_at(&self) -> Option<Moment> {
+        match self.life {
+            Life::Lost { released, .. } if !self.is_done() => Some(released),
+            _ => None,
+        }
+    }
+
+    /// Whether the run needs to wait for it no longer.
+    pub(super) fn is_over(&self, now: Moment) -> bool {
+        self.is_done() || self.released_at().is_some_and(|released| released <= now)
+    }
+
+    /// Time beyond a grant's end in which the worker's clock may still say that it holds.
+    pub(super) fn slack(&self, grant: Duration) -> Duration {
+        crate::machine::offset::OffsetFilter::slack(self.offset, grant)
+    }
+
+    /// Keeps what a merged delta says of the worker's place.
+    pub(super) fn follow(&mut self, delta: &Delta) {
+        self.applied = delta.seq;
+        if delta.last {
+            self.last_seq = Some(self.last_seq.map_or(delta.seq, |last| last.max(delta.seq)));
+        }
+        for place in &delta.progress {
+            self.next_index.insert((place.load, place.shard), place.next_index);
+        }
+        self.recent.clear();
+        for row in &delta.iterations {
+            let begun = row.counts.started.saturating_add(row.counts.dropped_total());
+            for sum in [self.accounted.entry(row.load), self.recent.entry(row.load)] {
+                let sum = sum.or_default();
+                *sum = sum.saturating_add(begun);
+            }
+        }
+    }
+}

@@ -1,0 +1,755 @@
+use std::fmt::Write as _;
+
+use barrage_model::delta::{Health, INTERVAL, IterationRow, Progress};
+use barrage_model::ids::{ScenarioId, SegmentId};
+use barrage_model::ledger::{IterationCounts, Open};
+use barrage_model::plan::{Load, OnLoss};
+use expect_test::{Expect, expect};
+
+use super::*;
+use crate::compile::{Member, compile};
+use crate::sample;
+
+/// A book that sums up what has been started, and stops the run at a run time of its own.
+#[derive(Debug, Default)]
+struct Sums {
+    started: u64,
+    stop_at: Option<Moment>,
+    notes: Vec<String>,
+}
+
+impl Book for Sums {
+    fn apply(&mut self, _: WorkerId, _: Incarnation, delta: &Delta) -> Result<(), String> {
+        if delta.interval > 1_000 {
+            return Err("interval 1001 is not between 0 and 1000".to_owned());
+        }
+        self.started += delta.iterations.iter().map(|row| row.counts.started).sum::<u64>();
+        Ok(())
+    }
+
+    fn evaluate(&mut self, run_now: Moment) -> Option<String> {
+        self.stop_at
+            .is_some_and(|at| run_now >= at)
+            .then(|| "error_rate < 50% is breached".to_owned())
+    }
+
+    fn lost(&mut self, worker: WorkerId, at: Moment) {
+        self.notes.push(format!("lost {worker} at {at}"));
+    }
+
+    fn returned(&mut self, worker: WorkerId) {
+        self.notes.push(format!("returned {worker}"));
+    }
+
+    fn note(&mut self, note: &Note) {
+        self.notes.push(format!("{} {}: {}", note.at, note.kind, note.text));
+    }
+}
+
+/// A run on two workers of one shard each, with a store that answers at once unless told otherwise.
+struct Bench {
+    run: Run<Sums>,
+    now: Moment,
+    trace: String,
+    store_answers: bool,
+    ticket: u64,
+}
+
+const A: WorkerId = WorkerId(0);
+const B: WorkerId = WorkerId(1);
+
+impl Bench {
+    fn new(change: impl FnOnce(&mut Plan)) -> Self {
+        Self::with(vec![sample::load("load", 0, sample::holds(&[(10, 20)]))], change)
+    }
+
+    fn with(loads: Vec<Load>, change: impl FnOnce(&mut Plan)) -> Self {
+        let mut plan = sample::plan(loads);
+        change(&mut plan);
+        let member = |name: &str| Member {
+            name: name.to_owned(),
+            shards: 1,
+            max_rate: None,
+        };
+        let compiled = compile(&plan, &[member("a"), member("b")], 1).unwrap();
+        let members = vec![(Incarnation(10), "a".to_owned()), (Incarnation(11), "b".to_owned())];
+        let spec = Spec {
+            run: RunId(1),
+            plan: Arc::new(plan),
+            compiled: Arc::new(compiled),
+            members,
+        };
+        let now = Moment::from_secs(100);
+        let run = Run::new(now, spec, Sums::default());
+        let mut bench = Self {
+            run,
+            now,
+            trace: String::new(),
+            store_answers: true,
+            ticket: 0,
+        };
+        bench.drain();
+        bench
+    }
+
+    /// Prepared, and at run time zero.
+    fn started(change: impl FnOnce(&mut Plan)) -> Self {
+        Self::new(change).start()
+    }
+
+    fn start(mut self) -> Self {
+        self.input(Input::Prepared(A, None)).input(Input::Prepared(B, None));
+        self.to(Moment::ZERO);
+        self.trace.clear();
+        self
+    }
+
+    fn input(&mut self, input: Input) -> &mut Self {
+        self.run.handle(self.now, input);
+        self.drain();
+        self
+    }
+
+    fn drain(&mut self) {
+        loop {
+            while let Some(output) = self.run.poll() {
+                self.show(output);
+            }
+            self.run.check().unwrap();
+            if !self.store_answers || !self.answer_store() {
+                return;
+            }
+        }
+    }
+
+    fn answer_store(&mut self) -> bool {
+        let due = self.run.effects.next_ticket();
+        let news = due > self.ticket;
+        self.ticket = due;
+        if news {
+            self.run.handle(self.now, Input::Stored(due));
+        }
+        news
+    }
+
+    fn show(&mut self, output: Output) {
+        let line = match output {
+            Output::Send(_, Command::Grant { .. }) | Output::Store(..) => return,
+            Output::Send(to, Command::Start(at, values)) => format!("{to} start at {at} with {values:?}"),
+            Output::Send(to, command) => format!("{to} {command:?}"),
+            Output::Reply(to, answer) => format!("{to} {answer:?}"),
+            Output::Quarantine(who, reason) => format!("quarantine {who}: {reason}"),
+            Output::Finished(outcome) => format!("{outcome:?}"),
+        };
+        let at = self
+            .run
+            .start
+            .map_or_else(|| "-".to_owned(), |_| self.run.run_now(self.now).to_string());
+        writeln!(self.trace, "{at} {line}").unwrap();
+    }
+
+    /// Lets time pass up to a run time, tick by tick as the machine asks for.
+    fn to(&mut self, run_time: Moment) -> &mut Self {
+        let target = self.run.start.expect("the run has started") + run_time.since(Moment::ZERO);
+        while let Some(next) = self.run.deadline().filter(|next| *next <= target) {
+            self.now = self.now.max(next);
+            self.input(Input::Tick);
+        }
+        self.now = target;
+        self.input(Input::Tick)
+    }
+
+    fn secs(&mut self, secs: u64) -> &mut Self {
+        self.to(Moment::from_secs(secs))
+    }
+
+    /// Lets the run end by itself.
+    fn to_the_end(&mut self) -> &mut Self {
+        while let Some(next) = self.run.deadline() {
+            self.now = self.now.max(next);
+            self.input(Input::Tick);
+        }
+        self
+    }
+
+    #[track_caller]
+    fn expect(&mut self, want: &Expect) -> &mut Self {
+        want.assert_eq(&self.trace);
+        self.trace.clear();
+        self
+    }
+}
+
+fn delta(seq: u64, shard: u32, started: u64, next_index: u64) -> Delta {
+    Delta {
+        seq,
+        interval: seq as u32 - 1,
+        last: false,
+        iterations: vec![IterationRow {
+            load: LoadId(0),
+            scenario: ScenarioId(0),
+            segment: SegmentId(0),
+            counts: IterationCounts {
+                started,
+                scheduled: started,
+                completed: started,
+                ..IterationCounts::default()
+            },
+        }],
+        steps: Vec::new(),
+        sketches: Vec::new(),
+        open: Open::default(),
+        progress: vec![Progress {
+            load: LoadId(0),
+            shard: ShardId(shard),
+            next_index,
+        }],
+        errors: Vec::new(),
+        health: Health::default(),
+    }
+}
+
+fn sent(worker: WorkerId, seq: u64, started: u64, next_index: u64) -> Input {
+    Input::Delta(worker, Box::new(delta(seq, worker.0, started, next_index)))
+}
+
+fn last(worker: WorkerId, seq: u64) -> Input {
+    Input::Delta(
+        worker,
+        Box::new(Delta {
+            last: true,
+            ..delta(seq, worker.0, 0, u64::MAX)
+        }),
+    )
+}
+
+fn halted(worker: WorkerId, last_seq: u64) -> Input {
+    Input::Halted {
+        worker,
+        last_seq,
+        reason: String::new(),
+    }
+}
+
+fn lost(worker: WorkerId) -> Input {
+    Input::Lost(worker, "5 heartbeats missed".to_owned())
+}
+
+fn stop(how: How) -> Input {
+    Input::Stop(how, Cause::Operator, "stopped by ann".to_owned())
+}
+
+#[test]
+fn a_run_from_begin_to_end() {
+    let mut bench = Bench::new(|_| {});
+    bench.input(Input::Prepared(A, None)).input(Input::Prepared(B, None));
+    bench.expect(&expect![[r"
+        - 0 Prepare
+        - 1 Prepare
+        0.000s 0 start at 101.000s with []
+        0.000s 1 start at 101.000s with []
+    "]]);
+    bench
+        .secs(19)
+        .input(sent(A, 1, 100, u64::MAX))
+        .input(sent(B, 1, 100, u64::MAX));
+    bench.secs(21).input(last(A, 2)).input(halted(A, 2)).input(last(B, 2));
+    bench.expect(&expect![[r#"
+        19.000s 0 Committed(1)
+        19.000s 1 Committed(1)
+        21.000s 0 Committed(2)
+        21.000s 1 Committed(2)
+        21.000s 0 Release
+        21.000s 1 Release
+        21.000s Ended
+    "#]]);
+    assert_eq!(bench.run.book().started, 200);
+    assert_eq!(bench.run.final_holes(), []);
+}
+
+#[test]
+fn setup_on_one_worker_and_its_values_for_all() {
+    let mut bench = Bench::new(|plan| {
+        plan.setup = vec![sample::request(1, "login")];
+        plan.teardown = vec![sample::request(2, "logout")];
+    });
+    bench.input(Input::Prepared(A, None)).input(Input::Prepared(B, None));
+    let values = vec![("token".to_owned(), "t".to_owned())];
+    bench.input(Input::OnceDone {
+        worker: A,
+        teardown: false,
+        result: Ok(values),
+    });
+    bench.secs(21).input(last(A, 1)).input(last(B, 1));
+    bench.input(Input::OnceDone {
+        worker: A,
+        teardown: true,
+        result: Ok(Vec::new()),
+    });
+    bench.expect(&expect![[r#"
+        - 0 Prepare
+        - 1 Prepare
+        - 0 DoSetup
+        0.000s 0 start at 101.000s with [("token", "t")]
+        0.000s 1 start at 101.000s with [("token", "t")]
+        21.000s 0 Committed(1)
+        21.000s 0 DoTeardown([("token", "t")])
+        21.000s 1 Committed(1)
+        21.000s 0 Release
+        21.000s 1 Release
+        21.000s Ended
+    "#]]);
+}
+
+#[test]
+fn a_failed_setup_is_torn_down_and_nothing_starts() {
+    let mut bench = Bench::new(|plan| {
+        plan.setup = vec![sample::request(1, "login")];
+        plan.teardown = vec![sample::request(2, "logout")];
+    });
+    bench.input(Input::Prepared(A, None)).input(Input::Prepared(B, None));
+    bench.input(Input::OnceDone {
+        worker: A,
+        teardown: false,
+        result: Err("login: status 500".to_owned()),
+    });
+    bench.input(Input::OnceDone {
+        worker: A,
+        teardown: true,
+        result: Err("logout: reset".to_owned()),
+    });
+    bench.expect(&expect![[r#"
+        - 0 Prepare
+        - 1 Prepare
+        - 0 DoSetup
+        - 0 DoTeardown([])
+        - 0 Release
+        - 1 Release
+        - CouldNotStart("setup failed: login: status 500")
+    "#]]);
+    assert_eq!(
+        bench.run.book().notes,
+        ["0.000s teardown-failed: teardown failed: logout: reset"]
+    );
+}
+
+#[test]
+fn a_run_that_cannot_start_says_why() {
+    for (input, want) in [
+        (
+            Input::Prepared(B, Some("no file".to_owned())),
+            "worker b could not prepare: no file",
+        ),
+        (lost(B), "worker b is lost: 5 heartbeats missed"),
+    ] {
+        let mut bench = Bench::new(|_| {});
+        bench.input(Input::Prepared(A, None)).input(input);
+        assert!(
+            bench.trace.contains(&format!("CouldNotStart({want:?})")),
+            "{}",
+            bench.trace
+        );
+    }
+    let mut bench = Bench::new(|_| {});
+    bench.input(Input::Prepared(A, None)).to_the_end();
+    assert!(
+        bench.trace.contains("CouldNotStart(\"not prepared in time: b\")"),
+        "{}",
+        bench.trace
+    );
+    let mut bench = Bench::new(|_| {});
+    bench.input(stop(How::Graceful));
+    assert!(
+        bench.trace.contains("StoppedBeforeStart(\"stopped by ann\")"),
+        "{}",
+        bench.trace
+    );
+}
+
+#[test]
+fn deltas_count_once_and_in_order() {
+    let mut bench = Bench::started(|_| {});
+    bench.secs(3);
+    bench
+        .input(sent(A, 1, 5, 10))
+        .input(sent(A, 1, 5, 10))
+        .input(sent(A, 3, 7, 30))
+        .input(sent(A, 2, 6, 20));
+    bench.input(sent(A, 3, 7, 30)).input(sent(A, 2, 6, 20));
+    bench.expect(&expect![[r"
+        3.000s 0 Committed(1)
+        3.000s 0 Committed(1)
+        3.000s 0 ResendFrom(2)
+        3.000s 0 Committed(2)
+        3.000s 0 Committed(3)
+        3.000s 0 Committed(3)
+    "]]);
+    assert_eq!(bench.run.book().started, 18);
+}
+
+#[test]
+fn nothing_is_acknowledged_before_it_is_stored() {
+    let mut bench = Bench::started(|_| {});
+    bench.store_answers = false;
+    bench
+        .secs(2)
+        .input(sent(A, 1, 5, 10))
+        .input(sent(A, 1, 5, 10))
+        .input(sent(A, 2, 6, 20));
+    bench.expect(&expect![""]);
+    bench.store_answers = true;
+    bench.input(Input::Tick);
+    bench.expect(&expect![[r"
+        2.000s 0 Committed(1)
+        2.000s 0 Committed(2)
+    "]]);
+}
+
+#[test]
+fn a_delta_that_cannot_be_right_is_refused() {
+    let mut bench = Bench::started(|_| {});
+    let wrong = Delta {
+        interval: 1_001,
+        ..delta(1, 0, 5, 10)
+    };
+    bench
+        .input(Input::Delta(A, Box::new(wrong)))
+        .input(Input::BadDelta(B, "delta.open: is missing".to_owned()));
+    bench.expect(&expect![[r#"
+        0.000s 0 Refused("interval 1001 is not between 0 and 1000")
+        0.000s quarantine 0: interval 1001 is not between 0 and 1000
+        0.000s 1 Refused("delta.open: is missing")
+        0.000s quarantine 1: delta.open: is missing
+    "#]]);
+    assert_eq!(bench.run.book().started, 0);
+}
+
+#[test]
+fn grants_are_renewed_each_second_and_stored_first() {
+    let mut bench = Bench::new(|_| {});
+    bench.input(Input::Prepared(A, None)).input(Input::Prepared(B, None));
+    assert_eq!(
+        bench.run.seats()[0].granted,
+        Moment::from_secs(10),
+        "the first one goes out before the start"
+    );
+    bench.secs(3);
+    assert_eq!(bench.run.seats()[0].granted, Moment::from_secs(13));
+    bench.store_answers = false;
+    bench.to(Moment::from_millis(5_500));
+    assert_eq!(
+        bench.run.seats()[0].granted,
+        Moment::from_secs(13),
+        "nothing is granted that is not stored"
+    );
+    bench.secs(6);
+    assert_eq!(
+        bench.run.seats()[0].granted,
+        Moment::from_secs(14),
+        "but a dead store does not end the load"
+    );
+    assert!(
+        bench.run.book().notes[0].contains("store-slow"),
+        "{:?}",
+        bench.run.book().notes
+    );
+}
+
+#[test]
+fn a_lost_worker_leaves_an_exact_hole() {
+    let mut bench = Bench::started(|_| {});
+    // 10/s on two shards: b owns the odd indices. It was at 41 when last heard of, and is granted up to 15 s.
+    bench.secs(5).input(sent(B, 1, 20, 41)).input(lost(B));
+    let hole = &bench.run.final_holes()[0];
+    assert_eq!((hole.worker, hole.lost_at), (B, Moment::from_secs(5)));
+    let LoadHole { unknown, unsent, .. } = hole.loads[0];
+    // Index n is due at n/10 s; an arrival due at 15 s sharp (index 150) may have been sent, but is a's.
+    assert_eq!((unknown.first, unknown.last, unknown.count), (Some(41), Some(149), 55));
+    assert_eq!((unsent.first, unsent.last, unsent.count), (Some(151), Some(199), 25));
+    bench.secs(20).input(sent(A, 1, 100, u64::MAX)).input(last(A, 2));
+    bench.to_the_end();
+    assert_eq!(bench.run.book().started + unknown.count + unsent.count, 200);
+    bench.expect(&expect![[r"
+        5.000s 1 Committed(1)
+        20.000s 0 Committed(1)
+        20.000s 0 Committed(2)
+        20.000s 0 Release
+        20.000s Ended
+    "]]);
+}
+
+#[test]
+fn the_end_waits_until_no_grant_of_a_lost_worker_can_hold() {
+    let mut bench = Bench::started(|_| {});
+    bench
+        .secs(15)
+        .input(lost(B))
+        .input(sent(A, 1, 100, u64::MAX))
+        .input(last(A, 2))
+        .to_the_end();
+    // Granted up to 25 s; 500 ppm of 10 s and 100 ms on top.
+    let end = bench.run.run_now(bench.now);
+    assert_eq!(end, Moment::from_millis(25_105));
+    assert_eq!(bench.run.final_holes()[0].loads[0].unsent.count, 0);
+}
+
+#[test]
+fn late_deltas_of_a_lost_worker_shrink_its_hole() {
+    let mut bench = Bench::started(|_| {});
+    bench
+        .secs(5)
+        .input(lost(B))
+        .secs(8)
+        .input(sent(B, 1, 30, 61))
+        .input(Input::Present(B, None));
+    bench.expect(&expect![[r#"
+        8.000s 1 Committed(1)
+        8.000s 1 Stop(Graceful, "this worker counted as lost")
+    "#]]);
+    let unknown = bench.run.final_holes()[0].loads[0].unknown;
+    assert_eq!((unknown.first, unknown.last), (Some(61), Some(149)));
+    // With its last delta nothing is unknown any more.
+    bench.input(Input::Delta(
+        B,
+        Box::new(Delta {
+            last: true,
+            ..delta(2, 1, 5, 81)
+        }),
+    ));
+    let hole = bench.run.final_holes()[0].loads[0];
+    assert_eq!(
+        (hole.unknown.count, hole.unsent.count, hole.unsent.first),
+        (0, 60, Some(81))
+    );
+    assert_eq!(
+        bench.run.seats()[1].granted,
+        Moment::from_secs(15),
+        "it is granted nothing any more"
+    );
+    bench.secs(20).input(last(A, 1)).to_the_end();
+    assert!(bench.trace.ends_with("Ended\n"), "{}", bench.trace);
+}
+
+#[test]
+fn on_loss_abort_stops_the_others() {
+    let mut bench = Bench::started(|plan| plan.workers.on_loss = OnLoss::Abort);
+    bench.secs(5).input(lost(B));
+    bench.expect(&expect![[r#"
+        5.000s 0 Stop(Graceful, "worker b is lost: 5 heartbeats missed")
+    "#]]);
+    let stopped = bench.run.stopped().unwrap();
+    assert_eq!((stopped.at, stopped.cause), (Moment::from_secs(5), Cause::Loss));
+    // What b owned after the stop was nobody's to send, but it may have gone on up to its grant's end.
+    let hole = bench.run.final_holes()[0].loads[0];
+    assert_eq!((hole.unknown.count, hole.unsent.count), (75, 0));
+    bench.input(last(A, 1)).to_the_end();
+    assert_eq!(bench.run.run_now(bench.now), Moment::from_millis(15_105));
+}
+
+#[test]
+fn a_stop_drains_and_a_second_one_cancels() {
+    let mut bench = Bench::started(|_| {});
+    bench
+        .secs(5)
+        .input(stop(How::Graceful))
+        .secs(6)
+        .input(stop(How::Graceful));
+    bench.input(last(A, 1)).input(halted(B, 1)).input(last(B, 1));
+    bench.expect(&expect![[r#"
+        5.000s 0 Stop(Graceful, "stopped by ann")
+        5.000s 1 Stop(Graceful, "stopped by ann")
+        6.000s 0 Stop(Now, "stopped by ann")
+        6.000s 1 Stop(Now, "stopped by ann")
+        6.000s 0 Committed(1)
+        6.000s 1 ResendFrom(1)
+        6.000s 1 Committed(1)
+        6.000s 0 Release
+        6.000s 1 Release
+        6.000s Ended
+    "#]]);
+    assert_eq!(
+        bench.run.stopped().map(|stopped| stopped.at),
+        Some(Moment::from_secs(5))
+    );
+    assert_eq!(
+        bench.run.seats()[0].granted,
+        Moment::from_secs(15),
+        "a stopped run is granted nothing more"
+    );
+}
+
+#[test]
+fn a_worker_that_does_not_halt_is_cancelled_and_then_lost() {
+    let mut bench = Bench::started(|_| {});
+    bench.secs(20).input(last(A, 1)).to_the_end();
+    bench.expect(&expect![[r#"
+        20.000s 0 Committed(1)
+        60.000s 1 Stop(Now, "draining took too long")
+        70.105s 0 Release
+        70.105s Ended
+    "#]]);
+    assert!(bench.run.seats()[1].is_lost());
+}
+
+#[test]
+fn a_breached_sla_stops_the_run() {
+    let mut bench = Bench::started(|_| {});
+    bench.run.book_mut().stop_at = Some(Moment::from_secs(7));
+    bench.secs(9);
+    bench.expect(&expect![[r#"
+        7.000s 0 Stop(Graceful, "error_rate < 50% is breached")
+        7.000s 1 Stop(Graceful, "error_rate < 50% is breached")
+    "#]]);
+    assert_eq!(bench.run.stopped().map(|stopped| stopped.cause), Some(Cause::Sla));
+}
+
+#[test]
+fn a_broken_stream_is_told_again() {
+    let mut bench = Bench::new(|_| {});
+    bench
+        .input(Input::Away(B))
+        .input(Input::Prepared(A, None))
+        .input(Input::Present(B, None));
+    bench.input(Input::Prepared(B, None));
+    bench.input(Input::Away(B)).input(Input::Present(B, None)).secs(5);
+    bench
+        .input(Input::Away(B))
+        .input(stop(How::Graceful))
+        .input(Input::Present(B, None));
+    bench.expect(&expect![[r#"
+        - 0 Prepare
+        - 1 Prepare
+        - 1 Prepare
+        0.000s 0 start at 101.000s with []
+        0.000s 1 start at 101.000s with []
+        0.000s 1 start at 101.000s with []
+        5.000s 0 Stop(Graceful, "stopped by ann")
+        5.000s 1 Stop(Graceful, "the run is draining")
+    "#]]);
+}
+
+#[test]
+fn the_start_lies_further_ahead_when_clocks_are_uncertain() {
+    let mut bench = Bench::new(|_| {});
+    let far = Offset {
+        offset_us: 5,
+        uncertainty_us: 300_000,
+    };
+    bench.input(Input::Present(A, Some(far)));
+    bench.input(Input::Prepared(A, None)).input(Input::Prepared(B, None));
+    assert_eq!(bench.run.start(), Some(Moment::from_millis(101_700)));
+}
+
+fn blocks_of(bench: &mut Bench) -> Vec<(WorkerId, Block)> {
+    let mut found = Vec::new();
+    bench.run.handle(bench.now, Input::Tick);
+    bench.ticket = bench.run.effects.next_ticket();
+    bench.run.handle(bench.now, Input::Stored(bench.ticket));
+    while let Some(output) = bench.run.poll() {
+        match output {
+            Output::Send(worker, Command::Grant { blocks, .. }) => {
+                found.extend(blocks.into_iter().map(|block| (worker, block)));
+            }
+            other => bench.show(other),
+        }
+    }
+    found
+}
+
+#[test]
+fn counted_loads_are_handed_out_once_and_to_the_last() {
+    let mut bench = Bench::with(vec![sample::load("load", 0, sample::counted(100_000, 8, 600))], |_| {});
+    bench.store_answers = false;
+    bench.input(Input::Prepared(A, None)).input(Input::Prepared(B, None));
+    let mut seen = std::collections::BTreeSet::new();
+    let mut begun = [0; 2];
+    for second in 0..60 {
+        for (worker, block) in blocks_of(&mut bench) {
+            for index in block.first..block.first + block.count {
+                assert!(seen.insert(index), "{index} was handed out twice");
+            }
+            begun[worker.0 as usize] += block.count;
+        }
+        bench.now = bench.run.start().unwrap() + INTERVAL * second;
+        for worker in [A, B] {
+            let started = std::mem::take(&mut begun[worker.0 as usize]);
+            let seq = bench.run.seats()[worker.0 as usize].applied + 1;
+            bench.run.handle(bench.now, sent(worker, seq, started, u64::MAX));
+        }
+    }
+    assert_eq!(seen.len(), 100_000);
+    bench.drain();
+    assert!(
+        bench.trace.contains("every iteration has been started"),
+        "{}",
+        bench.trace
+    );
+    assert!(
+        bench.run.stopped().is_none(),
+        "that is the plan's end, not an early one"
+    );
+}
+
+#[test]
+fn a_lost_workers_block_is_unknown_and_not_repeated() {
+    let mut bench = Bench::with(vec![sample::load("load", 0, sample::counted(1_000, 8, 600))], |_| {});
+    bench.store_answers = false;
+    bench.input(Input::Prepared(A, None)).input(Input::Prepared(B, None));
+    let handed: u64 = blocks_of(&mut bench)
+        .iter()
+        .filter(|(to, _)| *to == B)
+        .map(|(_, block)| block.count)
+        .sum();
+    bench.store_answers = true;
+    bench.secs(2).input(sent(B, 1, 100, 0)).input(lost(B));
+    let hole = bench.run.final_holes()[0].loads[0];
+    assert_eq!((hole.unknown.count, hole.unsent.count), (handed - 100, 0));
+    bench.input(Input::Delta(
+        B,
+        Box::new(Delta {
+            last: true,
+            ..delta(2, 1, 7, 0)
+        }),
+    ));
+    let hole = bench.run.final_holes()[0].loads[0];
+    assert_eq!((hole.unknown.count, hole.unsent.count), (0, handed - 107));
+}
+
+#[test]
+fn teardown_moves_on_when_its_worker_dies() {
+    let mut bench = Bench::started(|plan| plan.teardown = vec![sample::request(2, "logout")]);
+    bench
+        .secs(21)
+        .input(last(A, 1))
+        .input(last(B, 1))
+        .input(lost(A))
+        .input(lost(B))
+        .to_the_end();
+    bench.expect(&expect![[r"
+        21.000s 0 Committed(1)
+        21.000s 0 DoTeardown([])
+        21.000s 1 Committed(1)
+        21.000s 1 DoTeardown([])
+        21.000s Ended
+    "]]);
+    assert!(
+        bench.run.book().notes[0].contains("no worker is left"),
+        "{:?}",
+        bench.run.book().notes
+    );
+}
+
+#[test]
+fn losing_everybody_ends_the_run() {
+    let mut bench = Bench::started(|_| {});
+    bench.secs(5).input(lost(A)).input(lost(B)).to_the_end();
+    assert!(bench.trace.ends_with("Ended\n"), "{}", bench.trace);
+    assert_eq!(bench.run.run_now(bench.now), Moment::from_millis(15_105));
+    let unsent: u64 = bench
+        .run
+        .final_holes()
+        .iter()
+        .map(|hole| hole.loads[0].unsent.count)
+        .sum();
+    assert_eq!(unsent, 49, "after 15 s sharp, up to 20 s");
+}

@@ -19,6 +19,8 @@ mod samples;
 mod series;
 pub mod sla;
 pub mod summary;
+#[cfg(test)]
+mod testing;
 mod watermark;
 
 pub use build::{ClockOffset, RunFacts};

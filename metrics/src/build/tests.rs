@@ -1,1 +1,287 @@
+use barrage_model::ids::{LoadId, RunId};
+use barrage_model::outcome::{DropReason, FailureClass, Outcome};
 
+use super::*;
+use crate::exit::{ExitCode, Verdict};
+use crate::ledger::{Loss, Rejected};
+use crate::summary::{GeneratorVerdict, SlaVerdict, WorkerState};
+use crate::testing::*;
+
+fn facts(ended: bool) -> RunFacts {
+    RunFacts {
+        run: RunInfo {
+            id: RunId(1),
+            name: "sample".to_owned(),
+            seed: 42,
+            plan_hash: "00".to_owned(),
+            labels: Vec::new(),
+            started_at: "2026-01-01T00:00:00Z".to_owned(),
+            duration_us: 3_000_000,
+            version: "0.1.0".to_owned(),
+            targets: vec!["http://127.0.0.1:9".to_owned()],
+        },
+        ended,
+        stop: None,
+        offsets: BTreeMap::from([(
+            WorkerId(0),
+            ClockOffset {
+                offset_us: -5,
+                uncertainty_us: 80,
+            },
+        )]),
+        faults: Vec::new(),
+        aftermath: Vec::new(),
+        accept_untrusted: false,
+    }
+}
+
+fn apply(ledger: &mut Ledger, worker: u32, interval: u32, last: bool, events: Vec<Event>) -> Result<(), Rejected> {
+    let mut delta = delta_of(interval, events);
+    delta.last = last;
+    ledger.apply(WorkerId(worker), FIRST, &delta).map(drop)
+}
+
+fn many(event: Event, count: usize) -> Vec<Event> {
+    vec![event; count]
+}
+
+/// Two workers over three seconds: 300 arrivals, of which one fails.
+fn run() -> Ledger {
+    let mut ledger = ledger(2, 3, 0);
+    for interval in 0..3 {
+        apply(&mut ledger, 0, interval, interval == 2, many(ok(1_000), 50)).expect("in order");
+        let mut events = many(ok(3_000), 49);
+        events.push(if interval == 1 {
+            ended(Outcome::Failed(FailureClass::Status), 9_000)
+        } else {
+            ok(3_000)
+        });
+        apply(&mut ledger, 1, interval, interval == 2, events).expect("in order");
+    }
+    ledger.set_scheduled(OPEN, 300);
+    ledger.set_end(Moment::from_secs(3));
+    ledger
+}
+
+#[test]
+fn a_good_run() {
+    let ledger = run();
+    let summary = Summary::build(&ledger, &SlaEngine::new(&[]), facts(true));
+    assert_eq!(
+        (summary.verdict, summary.exit_code),
+        (Verdict::Passed, ExitCode::Passed),
+        "{:?}",
+        summary.reasons
+    );
+    assert_eq!(summary.conservation.mismatches, [""; 0]);
+    let totals = summary.iterations;
+    assert_eq!(
+        (totals.scheduled, totals.started, totals.completed, totals.broken_off),
+        (300, 300, 299, 1)
+    );
+    let counts = summary.steps_total.counts;
+    assert_eq!(
+        (counts.attempted, counts.sent, counts.ok, counts.failed_total()),
+        (300, 300, 299, 1)
+    );
+    assert_eq!(summary.rates.rate_per_s, Some(100.0));
+    assert_eq!(summary.rates.error_rate, Some(1.0 / 300.0));
+    assert_eq!(summary.rates.drop_rate, Some(0.0));
+    let response = summary.latency.response;
+    assert_eq!((response.count, response.censored), (300, 0));
+    assert_eq!(response.p50.map(|p| (p.value_us, p.at_least)), Some((1_000, false)));
+    assert_eq!(response.min.map(|p| p.value_us), Some(1_000));
+    assert_eq!(summary.latency_ok.response.count, 299);
+    assert_eq!(summary.latency.iteration.count, 300);
+    assert_eq!(
+        summary.failures.by_class.iter().filter(|(_, count)| *count > 0).count(),
+        1
+    );
+    assert_eq!(summary.errors.len(), 1);
+    assert_eq!(
+        (summary.errors[0].step.as_str(), summary.errors[0].worker),
+        ("list tools", WorkerId(1))
+    );
+    let timeline: Vec<_> = summary
+        .timeline
+        .iter()
+        .map(|point| (point.t_s, point.offered, point.ok, point.hole))
+        .collect();
+    assert_eq!(
+        timeline,
+        [(0, 100, 100, false), (1, 100, 99, false), (2, 100, 100, false)]
+    );
+    assert!(
+        summary
+            .timeline
+            .iter()
+            .all(|point| (point.reported, point.expected) == (2, 2))
+    );
+    assert_eq!(summary.timeline[0].stage.as_deref(), Some("peak"));
+    let states: Vec<_> = summary
+        .workers
+        .iter()
+        .map(|worker| (worker.state, worker.steps.counts.sent))
+        .collect();
+    assert_eq!(states, [(WorkerState::Finished, 150), (WorkerState::Finished, 150)]);
+    assert_eq!(summary.workers[0].offset_us, Some(-5));
+    let stages: Vec<_> = summary
+        .stages
+        .iter()
+        .map(|s| (s.name.as_str(), s.scheduled, s.started))
+        .collect();
+    assert_eq!(stages, [("peak", Some(300), 300)]);
+    assert_eq!(summary.phases.len(), 2);
+    assert_eq!(summary.phases[0].rates.goodput_per_s, Some(299.0 / 3.0));
+    assert_eq!(summary.curves.response.count, 300);
+    assert_eq!(
+        summary
+            .curves
+            .intervals
+            .iter()
+            .map(|curve| curve.response.count)
+            .sum::<u64>(),
+        300
+    );
+    let implicit: Vec<_> = summary.sla.iter().map(|sla| (sla.verdict, sla.that.as_str())).collect();
+    assert_eq!(
+        implicit,
+        [(SlaVerdict::Passed, "started >= 99% of scheduled of load \"arrivals\"")]
+    );
+    let list = summary
+        .steps
+        .iter()
+        .find(|step| step.name == "list tools")
+        .expect("it is a step");
+    assert_eq!(
+        (list.scenario.as_str(), list.totals.counts.ok, list.response.count),
+        ("tools", 299, 300)
+    );
+    assert!(summary.steps.iter().any(|step| step.group && step.name == "checkout"));
+}
+
+#[test]
+fn a_schedule_that_does_not_add_up_is_inconsistent() {
+    let mut ledger = run();
+    ledger.set_scheduled(OPEN, 301);
+    let summary = Summary::build(&ledger, &SlaEngine::new(&[]), facts(true));
+    assert_eq!(
+        (summary.verdict, summary.exit_code.number()),
+        (Verdict::Inconsistent, 94)
+    );
+    let want = "load \"arrivals\": 301 arrivals scheduled, but 300 accounted for (300 started, 0 dropped, 0 unsent, 0 \
+                unknown)";
+    assert_eq!(summary.conservation.mismatches, [want]);
+}
+
+#[test]
+fn a_lost_worker_leaves_an_exact_hole() {
+    for (unknown, code) in [(2, 0), (40, 95)] {
+        let mut ledger = ledger(2, 3, 0);
+        for interval in 0..3 {
+            apply(&mut ledger, 0, interval, interval == 2, many(ok(1_000), 150)).expect("in order");
+        }
+        let mut delta = delta_of(0, many(ok(1_000), 50));
+        // It was about to start one, and had one under way.
+        delta.iterations[0].counts.scheduled += 2;
+        delta.iterations[0].counts.started += 1;
+        delta.open.waiting = 1;
+        delta.open.in_progress = 1;
+        ledger.apply(WorkerId(1), FIRST, &delta).expect("in order");
+        let before = Summary::build(&ledger, &SlaEngine::new(&[]), facts(false));
+        assert_eq!((before.iterations.scheduled, before.iterations.waiting), (502, 1));
+        assert_eq!(before.conservation.mismatches, [""; 0]);
+
+        ledger.record_loss(Loss {
+            worker: WorkerId(1),
+            incarnation: FIRST,
+            load: LoadId(0),
+            unknown,
+            unsent: 1,
+        });
+        ledger.set_scheduled(OPEN, 501 + unknown + 1);
+        ledger.set_end(Moment::from_secs(3));
+        let summary = Summary::build(&ledger, &SlaEngine::new(&[]), facts(true));
+        assert_eq!(summary.conservation.mismatches, [""; 0]);
+        assert_eq!(summary.exit_code.number(), code, "{:?}", summary.reasons);
+        let totals = summary.iterations;
+        assert_eq!(
+            (totals.unknown, totals.unsent, totals.in_progress, totals.waiting),
+            (unknown, 1, 1, 0)
+        );
+        assert_eq!(summary.workers[1].state, WorkerState::Lost);
+        assert_eq!(summary.workers[1].holes, [(1, 3)]);
+        let holes: Vec<bool> = summary.timeline.iter().map(|point| point.hole).collect();
+        assert_eq!(holes, [false, true, true]);
+        assert_eq!((summary.timeline[1].reported, summary.timeline[1].expected), (1, 2));
+    }
+}
+
+#[test]
+fn a_worker_that_says_nothing_more_is_not_passed_over() {
+    let mut ledger = ledger(1, 3, 0);
+    apply(&mut ledger, 0, 0, false, many(ok(1_000), 100)).expect("in order");
+    let summary = Summary::build(&ledger, &SlaEngine::new(&[]), facts(true));
+    assert_eq!(
+        summary.conservation.mismatches,
+        ["worker 0 has neither sent its last interval nor been lost"]
+    );
+    assert_eq!(summary.exit_code, ExitCode::Inconsistent);
+}
+
+#[test]
+fn drops_are_censored_and_blamed() {
+    let slow = |reason| {
+        let mut ledger = ledger(1, 1, 0);
+        let mut events = many(ok(1_000), 95);
+        events.extend(many(dropped(reason, 10_000_000), 5));
+        apply(&mut ledger, 0, 0, true, events).expect("in order");
+        ledger.set_scheduled(OPEN, 100);
+        Summary::build(&ledger, &SlaEngine::new(&[]), facts(true))
+    };
+    let summary = slow(DropReason::NoSlot);
+    assert_eq!((summary.verdict, summary.exit_code.number()), (Verdict::Failed, 99));
+    assert_eq!(summary.generator.verdict, GeneratorVerdict::Valid);
+    let response = summary.latency.response;
+    assert_eq!((response.count, response.censored), (100, 5));
+    assert_eq!(response.p95.map(|p| p.at_least), Some(false));
+    assert_eq!(response.p99.map(|p| p.at_least), Some(true));
+    assert_eq!(summary.timeline[0].response_p99, response.p99);
+    assert_eq!(summary.rates.drop_rate, Some(0.05));
+
+    let summary = slow(DropReason::Late);
+    assert_eq!((summary.verdict, summary.exit_code.number()), (Verdict::Invalid, 95));
+    let kinds: Vec<&str> = summary.generator.reasons.iter().map(|reason| reason.kind).collect();
+    assert_eq!(kinds, ["dropped_late", "min_started"]);
+
+    let mut ledger = ledger(1, 1, 0);
+    let mut events = many(ok(1_000), 50);
+    events.extend(many(dropped(DropReason::Stopped, 1_000), 5));
+    apply(&mut ledger, 0, 0, true, events).expect("in order");
+    let stop = Some((
+        StopCause::Operator,
+        Moment::from_millis(500),
+        "stopped by an operator".to_owned(),
+    ));
+    let summary = Summary::build(&ledger, &SlaEngine::new(&[]), RunFacts { stop, ..facts(true) });
+    assert_eq!(
+        (summary.verdict, summary.exit_code.number()),
+        (Verdict::Aborted, 96),
+        "{:?}",
+        summary.reasons
+    );
+    assert_eq!(summary.sla[0].verdict, SlaVerdict::Passed);
+    assert_eq!(
+        summary.stopped_early.map(|stop| stop.at),
+        Some(Moment::from_millis(500))
+    );
+}
+
+#[test]
+fn a_run_without_any_delta() {
+    let summary = Summary::build(&ledger(1, 3, 0), &SlaEngine::new(&[]), facts(false));
+    assert_eq!(summary.timeline, []);
+    assert_eq!(summary.latency.response.p50, None);
+    assert_eq!((summary.rates.rate_per_s, summary.rates.error_rate), (None, None));
+    assert_eq!(summary.workers[0].state, WorkerState::Running);
+}

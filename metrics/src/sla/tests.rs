@@ -1,1 +1,392 @@
+use std::time::Duration;
 
+use barrage_model::expr::{Expr, PhaseSelector};
+use barrage_model::ids::WorkerId;
+use barrage_model::outcome::{DropReason, FailureClass, Outcome};
+use barrage_model::plan::{Sla, SlaWindow};
+
+use super::*;
+use crate::ledger::Ledger;
+use crate::testing::*;
+
+/// Reads `that; during: x; over: 3s; for: 2; stop; min: 5`.
+fn sla(text: &str) -> Sla {
+    let mut parts = text.split(';').map(str::trim);
+    let that = Expr::parse(parts.next().unwrap_or_default()).expect("a good expression");
+    let window = SlaWindow::Whole;
+    let mut sla = Sla {
+        that,
+        during: None,
+        window,
+        in_a_row: 1,
+        stop: false,
+        min_samples: None,
+        at: Some((3, 5)),
+    };
+    for part in parts {
+        let (key, value) = part
+            .split_once(':')
+            .map_or((part, ""), |(key, value)| (key, value.trim()));
+        match key {
+            "during" => sla.during = Some(PhaseSelector::parse(value).expect("a good phase")),
+            "over" => sla.window = SlaWindow::Sliding(Duration::from_secs(value.parse().expect("seconds"))),
+            "for" => sla.in_a_row = value.parse().expect("a number"),
+            "min" => sla.min_samples = Some(value.parse().expect("a number")),
+            "stop" => sla.stop = true,
+            other => panic!("what is {other}?"),
+        }
+    }
+    sla
+}
+
+/// One interval for each word: `10k` = ten iterations of 1 ms that end ok, `f` failed by status, `t` timed out after
+/// 5 s, `s` ok after 1 s, `l` dropped late after 2 s, `-` = nothing.
+fn events(word: &str) -> Vec<Event> {
+    let mut events = Vec::new();
+    let mut count = 0;
+    for letter in word.chars() {
+        let event = match letter {
+            digit if digit.is_ascii_digit() => {
+                count = count * 10 + digit.to_digit(10).unwrap_or(0) as usize;
+                continue;
+            }
+            'k' => ok(1_000),
+            's' => ok(1_000_000),
+            'f' => ended(Outcome::Failed(FailureClass::Status), 1_000),
+            't' => ended(Outcome::Timeout, 5_000_000),
+            'l' => dropped(DropReason::NoSlot, 2_000_000),
+            _ => {
+                count = 0;
+                continue;
+            }
+        };
+        events.extend(std::iter::repeat_n(event, count.max(1)));
+        count = 0;
+    }
+    events
+}
+
+struct Run {
+    ledger: Ledger,
+    engine: SlaEngine,
+    stop: Option<StopDecision>,
+}
+
+/// Follows a run of as many seconds as there are words, judged after each.
+fn follow(text: &str, words: &str) -> Run {
+    let words: Vec<&str> = words.split_whitespace().collect();
+    let mut ledger = ledger(1, words.len() as u64, 0);
+    let mut engine = SlaEngine::new(&[sla(text)]);
+    let mut stop = None;
+    for (interval, word) in words.iter().enumerate() {
+        let interval = interval as u32;
+        ledger
+            .apply(WorkerId(0), FIRST, &delta_of(interval, events(word)))
+            .expect("in order");
+        let decision = engine.at_watermark(
+            &ledger,
+            &Closed {
+                interval,
+                reported: 1,
+                expected: 1,
+            },
+        );
+        stop = stop.or(decision);
+    }
+    ledger.set_end(Moment::from_secs(words.len() as u64));
+    Run { ledger, engine, stop }
+}
+
+/// Compares the final verdict and what was observed.
+#[track_caller]
+fn check(text: &str, words: &str, want: SlaVerdict, observed: &str) {
+    let Run { ledger, mut engine, .. } = follow(text, words);
+    let result = engine.finish(&ledger, GeneratorVerdict::Valid).remove(0);
+    assert_eq!(
+        (result.verdict, result.observed.as_str()),
+        (want, observed),
+        "{text} over {words}: {}",
+        result.reason
+    );
+    // A stored run that nobody has followed gets the same verdict.
+    let mut fresh = SlaEngine::new(&[sla(text)]);
+    let again = fresh.finish(&ledger, GeneratorVerdict::Valid).remove(0);
+    assert_eq!(
+        (again.verdict, again.observed, again.reason),
+        (result.verdict, result.observed, result.reason)
+    );
+}
+
+use SlaVerdict::{Failed, NotEnoughSamples, NotJudged, Passed, Provisional};
+
+#[test]
+fn whole_run() {
+    check("error_rate < 10%", "9k1f 10k", Passed, "error_rate = 5% (1 of 20)");
+    check("error_rate < 5%", "9k1f 10k", Failed, "error_rate = 5% (1 of 20)");
+    check("error_rate <= 5%", "9k1f 10k", Passed, "error_rate = 5% (1 of 20)");
+    check("error_rate < 5%", "- -", NotEnoughSamples, "error_rate = 0 of 0");
+    check(
+        "error_rate < 5%; min: 30",
+        "10k 10k",
+        NotEnoughSamples,
+        "error_rate = 0% (0 of 20)",
+    );
+    check("throughput > 9/s", "10k 9k1f", Passed, "throughput = 10/s");
+    check("throughput > 10/s", "10k 9k1t", Failed, "throughput = 9.5/s");
+    check("goodput > 9.5/s", "10k 9k1f", Failed, "goodput = 9.5/s");
+    check("throughput > 1/s", "- -", Failed, "throughput = 0/s");
+    check("failed.status == 2", "2f -", Passed, "failed.status = 2");
+    check("failed / sent < 50%", "2f2k -", Failed, "failed / sent = 50% (2 of 4)");
+    check("drop_rate < 25%", "3k1l", Failed, "drop_rate = 25% (1 of 4)");
+    check("started_rate >= 75%", "3k1l", Passed, "started_rate = 75% (3 of 4)");
+    check("unknown == 0", "3k", Passed, "unknown = 0");
+    check(
+        "unknown == 0; during: steady",
+        "3k",
+        NotEnoughSamples,
+        "unknown unknown",
+    );
+    check("body_bytes_in >= 1MiB", "1k", Failed, "body_bytes_in = 0.000954 MiB");
+}
+
+#[test]
+fn percentiles() {
+    check("p50 < 2ms", "20k", Passed, "p50 = 1ms");
+    check("p50 < 2ms", "19k", NotEnoughSamples, "p50 = 1ms");
+    check("p50 < 2ms; min: 1", "3k", Passed, "p50 = 1ms");
+    check("p95 < 2ms", "190k10s", Passed, "p95 = 1ms");
+    check("p95 < 2ms", "189k11s", Failed, "p95 = 1.000447s");
+    check("p99 < 2ms", "999k", NotEnoughSamples, "p99 = 1ms");
+    check("max < 2ms", "9k", Passed, "max = 1ms");
+    check("mean < 2ms", "9k", Passed, "mean = 1ms");
+    check("p50(service) < 1ms", "20k", Passed, "p50(service) = 500us");
+    // Timeouts are samples like any other; dropped arrivals only say "at least".
+    check("p95 < 10s", "189k11t", Passed, "p95 = 5.001215s");
+    check("p95 < 10s", "189k11l", Failed, "p95 ≥ 2.000895s");
+    check("p95 < 10s", "190k10l", Passed, "p95 = 1ms");
+    check("p95 > 1s", "189k11l", Passed, "p95 ≥ 2.000895s");
+    check("p95 > 3s", "189k11l", Failed, "p95 ≥ 2.000895s");
+    check("max < 10s", "190k1l", Failed, "max ≥ 2.000895s");
+    check("mean < 10s", "190k1l", Failed, "mean ≥ 11.467ms");
+    check("p95(ok) < 10s", "189k11l", NotEnoughSamples, "p95(ok) = 1ms");
+    check("p95(ok) < 10s", "200k11l", Passed, "p95(ok) = 1ms");
+}
+
+#[test]
+fn sliding_windows() {
+    let rate = "error_rate < 50%; over: 2";
+    check(rate, "4k 4k 2f2k 4k", Passed, "error_rate = 25% (2 of 8)");
+    check(rate, "4k 4f 2f2k 4k", Failed, "error_rate = 50% (4 of 8)");
+    check(
+        "error_rate < 50%; over: 2; for: 2",
+        "4k 4f 4k 4k",
+        Failed,
+        "error_rate = 50% (4 of 8)",
+    );
+    check(
+        "error_rate < 50%; over: 2; for: 3",
+        "4k 4f 4k 4k",
+        Passed,
+        "error_rate = 50% (4 of 8)",
+    );
+    // A window without samples has no verdict, and ends a row of breaches.
+    check(
+        "error_rate < 50%; over: 1; for: 2",
+        "4f - 4f 4k",
+        Passed,
+        "error_rate = 100% (4 of 4)",
+    );
+    // One window too long for the run can fail but not pass.
+    check(
+        "error_rate < 50%; over: 9",
+        "4k 4k",
+        NotEnoughSamples,
+        "error_rate = 0% (0 of 8)",
+    );
+    check(
+        "error_rate < 50%; over: 9",
+        "4f 4k",
+        Failed,
+        "error_rate = 50% (4 of 8)",
+    );
+    check(
+        "p50 < 2ms; over: 2",
+        "20k 20k 20k 20s 20s 20k",
+        Failed,
+        "p50 = 1.000447s",
+    );
+    check("p50 < 2ms; over: 2", "20k 20k 19s 20k", Passed, "p50 = 1ms");
+    check("p50 < 2ms; over: 2", "5k 5k 5s 4k", NotEnoughSamples, "p50 = 1ms");
+    check(
+        "throughput >= 4/s; over: 2",
+        "4k 4k 4k 3k",
+        Failed,
+        "throughput = 3.5/s",
+    );
+}
+
+#[test]
+fn rates_are_not_judged_over_the_drain() {
+    let text = "throughput >= 4/s; over: 2";
+    let mut ledger = ledger(1, 3, 0);
+    for (interval, word) in ["4k", "4k", "4k", "1k", "-"].iter().enumerate() {
+        ledger
+            .apply(WorkerId(0), FIRST, &delta_of(interval as u32, events(word)))
+            .expect("in order");
+    }
+    let result = SlaEngine::new(&[sla(text)])
+        .finish(&ledger, GeneratorVerdict::Valid)
+        .remove(0);
+    assert_eq!(result.verdict, Passed, "{}", result.observed);
+}
+
+#[test]
+fn a_stop_says_what_it_saw() {
+    let run = follow("error_rate < 50%; over: 2; for: 2; stop", "4k 4k 4f 4f 4k 4k");
+    let stop = run.stop.expect("it stops");
+    assert_eq!((stop.sla, stop.at), (0, Moment::from_secs(4)));
+    assert_eq!(
+        stop.reason,
+        "error_rate = 100% (8 of 8) at 4s over 8 samples, breached 2 times in a row"
+    );
+    let mut engine = run.engine;
+    let result = engine.finish(&run.ledger, GeneratorVerdict::Valid).remove(0);
+    assert_eq!(
+        (result.verdict, result.breached_at),
+        (Failed, Some(Moment::from_secs(4)))
+    );
+
+    // Over the whole run: what stopped it stays breached although the rest was well.
+    let run = follow("error_rate < 50%; stop; min: 4", "2k 2f1k 20k");
+    assert_eq!(run.stop.as_ref().map(|stop| stop.reason.as_str()), None);
+    let run = follow("error_rate < 50%; stop; min: 4", "2k 3f 20k");
+    let stop = run.stop.expect("it stops");
+    assert_eq!(stop.reason, "error_rate = 60% (3 of 5) at 2s over 5 samples");
+    let mut engine = run.engine;
+    let followed = engine.finish(&run.ledger, GeneratorVerdict::Valid).remove(0);
+    assert_eq!(followed.verdict, Failed);
+    let mut restored = SlaEngine::new(&[sla("error_rate < 50%; stop; min: 4")]);
+    restored.restore_stop(stop);
+    let again = restored.finish(&run.ledger, GeneratorVerdict::Valid).remove(0);
+    assert_eq!(
+        (again.verdict, again.reason, again.breached_at),
+        (Failed, followed.reason, followed.breached_at)
+    );
+}
+
+#[test]
+fn live_verdicts_are_provisional() {
+    let run = follow("error_rate < 50%", "4k 3k1f");
+    let live = run.engine.live().remove(0);
+    assert_eq!(
+        (live.verdict, live.observed.as_str()),
+        (Provisional, "error_rate = 12.5% (1 of 8)")
+    );
+    let run = follow("error_rate < 50%; over: 1", "4k 4f 4k");
+    assert_eq!(run.engine.live().remove(0).verdict, Failed);
+    let run = follow("p99 < 1s", "4k");
+    assert_eq!(run.engine.live().remove(0).verdict, NotEnoughSamples);
+    let fresh = SlaEngine::new(&[sla("p99 < 1s; during: stage(peak)")]).live().remove(0);
+    assert_eq!(
+        (fresh.verdict, fresh.observed.as_str()),
+        (NotEnoughSamples, "p99 unknown")
+    );
+    assert_eq!((fresh.during.as_deref(), fresh.at), (Some("stage(peak)"), Some((3, 5))));
+}
+
+#[test]
+fn a_late_delta_takes_a_live_breach_back() {
+    let mut ledger = ledger(2, 2, 0);
+    let mut engine = SlaEngine::new(&[sla("error_rate < 50%; over: 1")]);
+    let [bad, good] = ["2f", "8k"].map(events);
+    ledger.apply(WorkerId(0), FIRST, &delta_of(0, bad)).expect("in order");
+    let stop = engine.at_watermark(
+        &ledger,
+        &Closed {
+            interval: 0,
+            reported: 1,
+            expected: 2,
+        },
+    );
+    assert_eq!(stop, None);
+    let live = engine.live().remove(0);
+    assert_eq!(live.verdict, Failed);
+    assert!(
+        live.reason.ends_with("counts of some workers still missing"),
+        "{}",
+        live.reason
+    );
+    ledger.apply(WorkerId(1), FIRST, &delta_of(0, good)).expect("in order");
+    let result = engine.finish(&ledger, GeneratorVerdict::Valid).remove(0);
+    assert_eq!(
+        (result.verdict, result.observed.as_str()),
+        (Passed, "error_rate = 20% (2 of 10)")
+    );
+}
+
+#[test]
+fn an_invalid_generator_leaves_latencies_unjudged() {
+    for (text, want) in [
+        ("p50 < 2ms", NotJudged),
+        ("p50(service) < 1us", NotJudged),
+        ("p50 < 2ms; over: 1", NotJudged),
+        ("error_rate < 1%", Passed),
+        ("error_rate > 1%", Failed),
+    ] {
+        let Run { ledger, mut engine, .. } = follow(text, "20k 20k");
+        let result = engine.finish(&ledger, GeneratorVerdict::Invalid).remove(0);
+        assert_eq!(result.verdict, want, "{text}");
+    }
+}
+
+#[test]
+fn warm_up_is_left_out_unless_named() {
+    let mut ledger = ledger(1, 4, 2);
+    let warm = |outcome| Event::Done {
+        load: OPEN,
+        scenario: TOOLS,
+        step: LIST,
+        tag: 0,
+        segment: 0,
+        outcome,
+        us: 1_000,
+    };
+    let steady = |outcome| Event::Done {
+        load: OPEN,
+        scenario: TOOLS,
+        step: LIST,
+        tag: 0,
+        segment: 1,
+        outcome,
+        us: 1_000,
+    };
+    for interval in 0..2 {
+        ledger
+            .apply(WorkerId(0), FIRST, &delta_of(interval, [warm(Outcome::Timeout)]))
+            .expect("in order");
+    }
+    for interval in 2..4 {
+        ledger
+            .apply(WorkerId(0), FIRST, &delta_of(interval, [steady(Outcome::Ok)]))
+            .expect("in order");
+    }
+    for (text, want, observed) in [
+        ("error_rate < 1%", Passed, "error_rate = 0% (0 of 2)"),
+        ("error_rate < 1%; during: steady", Passed, "error_rate = 0% (0 of 2)"),
+        ("error_rate < 1%; during: warm_up", Failed, "error_rate = 100% (2 of 2)"),
+        ("error_rate < 1%; during: whole", Failed, "error_rate = 50% (2 of 4)"),
+        ("error_rate < 1%; over: 1", Passed, "error_rate = 0% (0 of 1)"),
+        (
+            "error_rate < 1%; over: 1; during: whole",
+            Failed,
+            "error_rate = 100% (1 of 1)",
+        ),
+        ("goodput >= 1/s", Passed, "goodput = 1/s"),
+        ("goodput >= 1/s; during: whole", Failed, "goodput = 0.5/s"),
+    ] {
+        let result = SlaEngine::new(&[sla(text)])
+            .finish(&ledger, GeneratorVerdict::Valid)
+            .remove(0);
+        assert_eq!((result.verdict, result.observed.as_str()), (want, observed), "{text}");
+    }
+}

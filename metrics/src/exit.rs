@@ -242,19 +242,25 @@ fn findings(evidence: &Evidence<'_>) -> Vec<Finding> {
             );
         }
     }
-    let Some((cause, reason)) = evidence.stop else {
-        return found;
-    };
-    let reason = reason.to_owned();
-    match cause {
-        StopCause::SlaBreached if failed.is_empty() => add(ExitCode::SlaFailed, Verdict::Failed, reason),
-        StopCause::SlaBreached | StopCause::DataEnded => {}
-        StopCause::Operator | StopCause::Guard => add(ExitCode::Aborted, Verdict::Aborted, reason),
-        StopCause::WorkerLost => add(ExitCode::Untrusted, Verdict::Inconclusive, reason),
-        StopCause::Interrupted => add(ExitCode::Interrupted, Verdict::Aborted, reason),
-        StopCause::Terminated => add(ExitCode::Terminated, Verdict::Aborted, reason),
-    }
+    found.extend(
+        evidence
+            .stop
+            .and_then(|(cause, reason)| stop_finding(cause, reason, failed.is_empty())),
+    );
     found
+}
+
+/// What an early stop adds to the reasons; a breached SLA speaks for itself.
+fn stop_finding(cause: StopCause, reason: &str, nothing_failed: bool) -> Option<Finding> {
+    let (code, verdict) = match cause {
+        StopCause::SlaBreached if nothing_failed => (ExitCode::SlaFailed, Verdict::Failed),
+        StopCause::SlaBreached | StopCause::DataEnded => return None,
+        StopCause::Operator | StopCause::Guard => (ExitCode::Aborted, Verdict::Aborted),
+        StopCause::WorkerLost => (ExitCode::Untrusted, Verdict::Inconclusive),
+        StopCause::Interrupted => (ExitCode::Interrupted, Verdict::Aborted),
+        StopCause::Terminated => (ExitCode::Terminated, Verdict::Aborted),
+    };
+    Some((code, verdict, reason.to_owned()))
 }
 
 #[cfg(test)]

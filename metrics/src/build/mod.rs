@@ -12,8 +12,10 @@ use barrage_model::delta::Measure;
 use barrage_model::expr::{Outcomes, Selector};
 use barrage_model::ids::WorkerId;
 use barrage_model::outcome::FailureClass;
-use barrage_model::plan::Plan;
+use barrage_model::plan::{LoadModel, OnLoss};
+
 use barrage_model::time::Moment;
+use barrage_model::units::Ratio;
 
 use crate::conservation::conservation;
 use crate::exit::{Aftermath, Evidence, ExitCode, StopCause, Verdict, decide};
@@ -144,7 +146,7 @@ impl Judgement {
             sla: &sla,
             generator: generator.verdict,
             mismatches: &conservation.mismatches,
-            loss: loss_beyond(ledger.plan(), &conservation),
+            loss: loss_beyond(ledger, &conservation),
             stop: facts.stop.as_ref().map(|(cause, _, reason)| (*cause, reason.as_str())),
             aftermath: &facts.aftermath,
             accept_untrusted: facts.accept_untrusted,
@@ -169,16 +171,36 @@ fn generator(ledger: &Ledger, conservation: &Conservation, mut reasons: Vec<Gene
     conclude(reasons)
 }
 
-/// Says so when lost workers left more behind than the plan tolerates.
-fn loss_beyond(plan: &Plan, conservation: &Conservation) -> Option<String> {
+/// Says so when lost workers left more behind than the plan tolerates: arrivals, or of closed models user time.
+fn loss_beyond(ledger: &Ledger, conservation: &Conservation) -> Option<String> {
     let iterations = &conservation.iterations;
+    let tolerated = ledger.plan().workers.loss_tolerance;
+    let exceeds =
+        |part: u128, whole: u128| part > 0 && part * u128::from(Ratio::ONE.ppb()) > whole * u128::from(tolerated.ppb());
     let lost = iterations.unknown.saturating_add(iterations.unsent);
-    let tolerated = plan.workers.loss_tolerance;
-    let share = u128::from(lost) * u128::from(barrage_model::units::Ratio::ONE.ppb());
-    (lost > 0 && share > u128::from(iterations.scheduled) * u128::from(tolerated.ppb())).then(|| {
-        format!(
+    if exceeds(lost.into(), iterations.scheduled.into()) {
+        return Some(format!(
             "lost workers leave {} arrivals unknown and {} unsent of {}, more than the tolerated {tolerated}",
             iterations.unknown, iterations.unsent, iterations.scheduled
-        )
+        ));
+    }
+    let closed = ledger
+        .plan()
+        .loads
+        .iter()
+        .any(|load| matches!(load.model, LoadModel::Users(_)));
+    let (mut missing, mut all) = (0u128, 0u128);
+    for worker in ledger.workers() {
+        let shards = u128::from(worker.shards.end.saturating_sub(worker.shards.start));
+        let silent: u32 = people::holes(ledger, worker.id)
+            .iter()
+            .map(|(from, to)| to - from)
+            .sum();
+        missing += shards * u128::from(silent);
+        all += shards * u128::from(ledger.next_interval());
+    }
+    let moved = ledger.plan().workers.on_loss == OnLoss::Redistribute;
+    (closed && !moved && exceeds(missing, all)).then(|| {
+        format!("lost workers leave their users idle for {missing} of {all} shard seconds, more than the tolerated {tolerated}")
     })
 }

@@ -1,9 +1,11 @@
+use std::sync::Arc;
+
 use barrage_model::ids::{LoadId, RunId};
 use barrage_model::outcome::{DropReason, FailureClass, Outcome};
 
 use super::*;
 use crate::exit::{ExitCode, Verdict};
-use crate::ledger::{Loss, Rejected};
+use crate::ledger::{LedgerConfig, Loss, Rejected};
 use crate::summary::{GeneratorVerdict, SlaVerdict, WorkerState};
 use crate::testing::*;
 
@@ -102,6 +104,11 @@ fn a_good_run() {
         (summary.errors[0].step.as_str(), summary.errors[0].worker),
         ("list tools", WorkerId(1))
     );
+}
+
+#[test]
+fn a_good_run_over_time_and_by_part() {
+    let summary = Summary::build(&run(), &SlaEngine::new(&[]), facts(true));
     let timeline: Vec<_> = summary
         .timeline
         .iter()
@@ -118,12 +125,12 @@ fn a_good_run() {
             .all(|point| (point.reported, point.expected) == (2, 2))
     );
     assert_eq!(summary.timeline[0].stage.as_deref(), Some("peak"));
-    let states: Vec<_> = summary
+    let workers: Vec<_> = summary
         .workers
         .iter()
         .map(|worker| (worker.state, worker.steps.counts.sent))
         .collect();
-    assert_eq!(states, [(WorkerState::Finished, 150), (WorkerState::Finished, 150)]);
+    assert_eq!(workers, [(WorkerState::Finished, 150), (WorkerState::Finished, 150)]);
     assert_eq!(summary.workers[0].offset_us, Some(-5));
     let stages: Vec<_> = summary
         .stages
@@ -174,10 +181,38 @@ fn a_schedule_that_does_not_add_up_is_inconsistent() {
     assert_eq!(summary.conservation.mismatches, [want]);
 }
 
+/// Two workers and no closed load.
+fn open_alone() -> Ledger {
+    let mut plan = plan(3, 0);
+    plan.loads.truncate(1);
+    Ledger::new(LedgerConfig {
+        plan: Arc::new(plan),
+        ..config(2, 3, 0)
+    })
+}
+
+#[test]
+fn users_of_a_lost_worker_are_missed() {
+    let mut ledger = run();
+    ledger.set_lost(WorkerId(1), FIRST);
+    let code = |ledger: &Ledger| {
+        Summary::build(ledger, &SlaEngine::new(&[]), facts(true))
+            .exit_code
+            .number()
+    };
+    assert_eq!(code(&ledger), 0, "it was lost after its last interval");
+    for interval in 3..5 {
+        let mut delta = delta_of(interval, Vec::new());
+        delta.last = interval == 4;
+        ledger.apply(WorkerId(0), FIRST, &delta).expect("in order");
+    }
+    assert_eq!(code(&ledger), 95);
+}
+
 #[test]
 fn a_lost_worker_leaves_an_exact_hole() {
     for (unknown, code) in [(2, 0), (40, 95)] {
-        let mut ledger = ledger(2, 3, 0);
+        let mut ledger = open_alone();
         for interval in 0..3 {
             apply(&mut ledger, 0, interval, interval == 2, many(ok(1_000), 150)).expect("in order");
         }

@@ -105,7 +105,9 @@ proptest! {
         while !rest.is_empty() {
             let (now, later) = rest.split_at((*sizes.next().unwrap_or(&1)).min(rest.len()));
             let mut batch = Batch::new();
-            now.iter().for_each(|(worker, delta)| batch.add(*worker, FIRST, delta.clone()));
+            for (worker, delta) in now {
+                batch.add(*worker, FIRST, delta.clone());
+            }
             records.extend(batch.into_records());
             rest = later;
         }
@@ -215,7 +217,6 @@ fn a_delta_counts_once() {
 #[test]
 fn what_the_run_does_not_have_is_refused() {
     let mut ledger = ledger(2, 10, 0);
-    let good = delta_of(4, [ok(1_000)]);
     let unknown = |kind, id| Rejected::Unknown { kind, id };
     let edited = |edit: fn(&mut Delta)| {
         let mut delta = delta_of(4, [ok(1_000)]);
@@ -277,6 +278,12 @@ fn what_the_run_does_not_have_is_refused() {
         assert_eq!(ledger.apply(WorkerId(0), FIRST, &delta), Err(want));
         assert_eq!(ledger, before, "a refused delta changes nothing");
     }
+}
+
+#[test]
+fn intervals_never_go_back_and_strangers_are_refused() {
+    let mut ledger = ledger(2, 10, 0);
+    let good = delta_of(4, [ok(1_000)]);
     assert_eq!(
         ledger.apply(WorkerId(2), FIRST, &good),
         Err(Rejected::Worker(WorkerId(2)))
@@ -327,8 +334,8 @@ fn an_equation_that_does_not_hold_is_noted() {
     );
 }
 
-#[test]
-fn selectors() {
+/// Four iterations in two segments, a login of the setup, and a sample of the group.
+fn mixed() -> Ledger {
     let event = |load, scenario, step, tag, segment, outcome, us| Event::Done {
         load,
         scenario,
@@ -373,7 +380,12 @@ fn selectors() {
     };
     delta.sketches.push(SketchRow { key, sketch: group });
     ledger.apply(WorkerId(0), FIRST, &delta).expect("rows are fine");
+    ledger
+}
 
+#[test]
+fn selectors() {
+    let ledger = mixed();
     let any = |name: &str| Selector {
         name: Some(Named::Any(name.to_owned())),
         tags: Vec::new(),

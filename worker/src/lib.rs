@@ -16,4 +16,5 @@ pub mod clock;
 pub mod engine;
 pub mod net;
 pub mod recorder;
+pub mod scenario;
 pub mod shard;

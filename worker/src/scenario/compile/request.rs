@@ -1,0 +1,248 @@
+//! Requests as bytes with gaps.
+
+use std::time::Duration;
+
+use barrage_model::ids::StepId;
+use barrage_model::plan::{Auth, Body as PlanBody, Method, OnFailure, Request as PlanRequest};
+use http::HeaderName;
+
+use super::super::checks::Checks;
+use super::super::encode::Encoding;
+use super::super::error::StepProblem;
+use super::super::extracts::Extract;
+use super::super::text::{Layout, Piece, Text};
+use super::body::{Body, body};
+use super::engine::{Engine, checked};
+use super::link::Linker;
+use super::origins::Origins;
+use super::url::{Destination, locate};
+
+/// The value of `user-agent` unless the plan says another.
+const USER_AGENT: &str = concat!("barrage/", env!("CARGO_PKG_VERSION"));
+
+/// A request that is ready to be rendered.
+#[derive(Debug)]
+pub(in crate::scenario) struct Request {
+    pub(in crate::scenario) id: StepId,
+    pub(in crate::scenario) name: String,
+    pub(in crate::scenario) method: Method,
+    pub(in crate::scenario) engine: Engine,
+    pub(in crate::scenario) destination: Destination,
+    pub(in crate::scenario) wire: Wire,
+    pub(in crate::scenario) body: Body,
+    pub(in crate::scenario) timeout: Duration,
+    pub(in crate::scenario) checks: Checks,
+    pub(in crate::scenario) extracts: Vec<Extract>,
+    pub(in crate::scenario) ends_iteration: bool,
+    pub(in crate::scenario) redirects: u16,
+    pub(in crate::scenario) decompress: bool,
+    pub(in crate::scenario) keep_body: bool,
+    pub(in crate::scenario) want_headers: bool,
+}
+
+/// A request in the form that its engine takes.
+#[derive(Debug)]
+pub(in crate::scenario) enum Wire {
+    /// The whole head.
+    Http1(Text),
+    /// Path and query, and the header fields.
+    Full {
+        target: Text,
+        fields: Vec<(HeaderName, Text)>,
+    },
+}
+
+/// A header field.
+struct Field {
+    name: String,
+    value: Text,
+}
+
+impl Request {
+    pub(super) fn compile(
+        linker: &mut Linker<'_>,
+        origins: &mut Origins,
+        id: StepId,
+        plan: &PlanRequest,
+    ) -> Result<Self, StepProblem> {
+        linker.target = plan.target;
+        let engine = checked(linker.plan, plan)?;
+        let located = locate(linker, origins, plan)?;
+        let (body, content_type) = body(linker, id.0, &plan.body)?;
+        let mut fields = own_fields(linker, plan)?;
+        if let Some(content_type) = content_type.filter(|_| !has(&fields, "content-type")) {
+            fields.push(fixed("content-type", &content_type));
+        }
+        let wire = if engine == Engine::Http1 {
+            Wire::Http1(head(plan, origins, &located.destination, &located.path, fields, &body))
+        } else {
+            let host = host_override(origins, &located.destination);
+            full(located.path, fields, host)?
+        };
+        let checks = Checks::compile(linker, &plan.expect)?;
+        let extracts = plan.extract.iter().map(|extract| Extract::compile(linker, extract));
+        let extracts: Vec<Extract> = extracts.collect::<Result<_, _>>()?;
+        Ok(Self {
+            id,
+            name: plan.name.clone(),
+            method: plan.method,
+            engine,
+            destination: located.destination,
+            wire,
+            body,
+            timeout: plan.timeout,
+            keep_body: checks.needs_body() || extracts.iter().any(Extract::needs_body),
+            want_headers: checks.needs_headers()
+                || extracts.iter().any(Extract::needs_headers)
+                || !linker.plan.tags.is_empty(),
+            checks,
+            extracts,
+            ends_iteration: plan.on_failure == OnFailure::End,
+            redirects: u16::from(plan.redirects),
+            decompress: plan.decompress,
+        })
+    }
+}
+
+/// The plan's own fields, with the credentials.
+fn own_fields(linker: &mut Linker<'_>, plan: &PlanRequest) -> Result<Vec<Field>, StepProblem> {
+    let mut fields = Vec::with_capacity(plan.headers.len() + 2);
+    for (name, value) in &plan.headers {
+        let refused = |problem| StepProblem::Header {
+            name: name.clone(),
+            problem,
+        };
+        HeaderName::from_bytes(name.as_bytes()).map_err(|_| refused("is not a valid field name"))?;
+        if ["content-length", "transfer-encoding"]
+            .iter()
+            .any(|own| name.eq_ignore_ascii_case(own))
+        {
+            return Err(refused("is set by the engine, so that it fits the body"));
+        }
+        let value = linker.encoded(value, Encoding::Header)?;
+        fields.push(Field {
+            name: name.clone(),
+            value,
+        });
+    }
+    if let Some(auth) = plan.auth.as_ref().filter(|_| !has(&fields, "authorization")) {
+        fields.push(Field {
+            name: "authorization".to_owned(),
+            value: authorization(linker, auth)?,
+        });
+    }
+    Ok(fields)
+}
+
+fn authorization(linker: &mut Linker<'_>, auth: &Auth) -> Result<Text, StepProblem> {
+    let mut layout = Layout::new();
+    match auth {
+        Auth::Bearer(token) => {
+            let token = linker.encoded(token, Encoding::Header)?;
+            layout.bytes("Bearer ").text(&token);
+        }
+        Auth::Basic { user, password } => {
+            let mut inner = Layout::new();
+            let (user, password) = (
+                linker.text(user, Encoding::Plain)?,
+                linker.text(password, Encoding::Plain)?,
+            );
+            inner.text(&user).bytes(":").text(&password);
+            let inner = inner.finish();
+            layout.bytes("Basic ");
+            match inner.as_static() {
+                Some(bytes) => {
+                    let encoded = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, bytes);
+                    layout.bytes(encoded);
+                }
+                None => {
+                    layout.piece(Piece::Base64(inner));
+                }
+            }
+        }
+    }
+    Ok(layout.finish())
+}
+
+fn has(fields: &[Field], name: &str) -> bool {
+    fields.iter().any(|field| field.name.eq_ignore_ascii_case(name))
+}
+
+fn fixed(name: &str, value: &str) -> Field {
+    let mut layout = Layout::new();
+    layout.bytes(value);
+    Field {
+        name: name.to_owned(),
+        value: layout.finish(),
+    }
+}
+
+/// Lays out a whole HTTP/1.1 head: one stretch of bytes when nothing in it changes.
+fn head(
+    plan: &PlanRequest,
+    origins: &Origins,
+    destination: &Destination,
+    path: &Text,
+    fields: Vec<Field>,
+    body: &Body,
+) -> Text {
+    let mut layout = Layout::new();
+    layout
+        .bytes(plan.method.word())
+        .bytes(" ")
+        .text(path)
+        .bytes(" HTTP/1.1\r\n");
+    if !has(&fields, "host") {
+        layout.bytes("host: ");
+        match destination {
+            Destination::Fixed(origin) => layout.bytes(&origins.get(*origin).authority),
+            Destination::Dynamic { .. } => layout.piece(Piece::Host),
+        };
+        layout.bytes("\r\n");
+    }
+    if !has(&fields, "user-agent") {
+        layout.bytes(format!("user-agent: {USER_AGENT}\r\n"));
+    }
+    for field in fields {
+        layout.bytes(field.name).bytes(": ").text(&field.value).bytes("\r\n");
+    }
+    let carries = matches!(plan.method, Method::Post | Method::Put | Method::Patch);
+    if carries || plan.body != PlanBody::Empty {
+        layout.bytes("content-length: ");
+        match body {
+            Body::Fixed(bytes) => layout.bytes(bytes.len().to_string()),
+            Body::Made(..) => layout.piece(Piece::Length),
+        };
+        layout.bytes("\r\n");
+    }
+    layout.bytes("\r\n");
+    layout.finish()
+}
+
+/// The `host` that a target wants to be asked for instead of its own.
+fn host_override<'o>(origins: &'o Origins, destination: &Destination) -> Option<&'o str> {
+    let (Destination::Fixed(origin) | Destination::Dynamic { target: origin, .. }) = destination;
+    let authority = origins.get(*origin).authority.as_str();
+    (!origins.base(*origin).ends_with(&format!("//{authority}"))).then_some(authority)
+}
+
+fn full(target: Text, mut fields: Vec<Field>, host: Option<&str>) -> Result<Wire, StepProblem> {
+    if !has(&fields, "user-agent") {
+        fields.insert(0, fixed("user-agent", USER_AGENT));
+    }
+    if let Some(host) = host.filter(|_| !has(&fields, "host")) {
+        fields.insert(0, fixed("host", host));
+    }
+    let named = fields.into_iter().map(|field| {
+        let name = HeaderName::from_bytes(field.name.as_bytes());
+        let refused = |_| StepProblem::Header {
+            name: field.name.clone(),
+            problem: "is not a valid field name",
+        };
+        Ok((name.map_err(refused)?, field.value))
+    });
+    Ok(Wire::Full {
+        target,
+        fields: named.collect::<Result<_, StepProblem>>()?,
+    })
+}

@@ -1,0 +1,138 @@
+//! Parses data files.
+
+use std::borrow::Cow;
+
+use barrage_model::plan::DataFormat;
+use serde_json::Value;
+
+use super::{FILE_MAX, Filling, Table};
+
+/// Parses a file and keeps the given columns.
+///
+/// # Errors
+/// What is wrong with the file, without any of its values; lines count from 1.
+pub(in crate::scenario) fn read(format: DataFormat, content: &[u8], columns: &[String]) -> Result<Table, String> {
+    if content.len() > FILE_MAX {
+        return Err(format!("it is larger than {} MiB", FILE_MAX / 1024 / 1024));
+    }
+    let content = content.strip_prefix(b"\xef\xbb\xbf").unwrap_or(content);
+    match format {
+        DataFormat::Csv => csv(content, columns),
+        DataFormat::JsonLines => json_lines(content, columns),
+    }
+}
+
+fn csv(content: &[u8], columns: &[String]) -> Result<Table, String> {
+    let mut reader = csv::ReaderBuilder::new().from_reader(content);
+    let header = reader.headers().map_err(|error| csv_problem(&error))?;
+    let mut places = Vec::with_capacity(columns.len());
+    for column in columns {
+        let place = header.iter().position(|name| name.trim() == column);
+        places.push(place.ok_or_else(|| format!("it has no column `{column}`"))?);
+    }
+    let mut filling = Filling::new(columns.len());
+    let mut record = csv::StringRecord::new();
+    while reader.read_record(&mut record).map_err(|error| csv_problem(&error))? {
+        filling.row(places.iter().map(|place| record.get(*place).map(Cow::Borrowed)))?;
+    }
+    filling.finish()
+}
+
+/// What is wrong, without the text that is wrong.
+fn csv_problem(error: &csv::Error) -> String {
+    let line = error
+        .position()
+        .map_or(String::new(), |at| format!("line {}: ", at.line()));
+    match error.kind() {
+        csv::ErrorKind::Utf8 { .. } => format!("{line}it is not UTF-8"),
+        csv::ErrorKind::UnequalLengths { expected_len, len, .. } => {
+            format!("{line}it has {len} fields, the header has {expected_len}")
+        }
+        _ => format!("{line}it is not CSV"),
+    }
+}
+
+fn json_lines(content: &[u8], columns: &[String]) -> Result<Table, String> {
+    let text = std::str::from_utf8(content).map_err(|_| "it is not UTF-8".to_owned())?;
+    let mut filling = Filling::new(columns.len());
+    let mut seen = vec![false; columns.len()];
+    for (at, line) in text.lines().enumerate() {
+        if line.trim().is_empty() {
+            continue;
+        }
+        let problem = || format!("line {}: it is not a JSON object", at + 1);
+        let Value::Object(object) = serde_json::from_str(line).map_err(|_| problem())? else {
+            return Err(problem());
+        };
+        filling.row(columns.iter().zip(&mut seen).map(|(column, seen)| {
+            let value = object.get(column)?;
+            *seen = true;
+            Some(match value {
+                Value::String(text) => Cow::Borrowed(text.as_str()),
+                other => Cow::Owned(other.to_string()),
+            })
+        }))?;
+    }
+    if let Some(missing) = columns.iter().zip(&seen).find(|(_, seen)| !**seen && filling.rows > 0) {
+        return Err(format!("no line has a field `{}`", missing.0));
+    }
+    filling.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn show(format: DataFormat, content: &str, columns: &[&str]) -> String {
+        let columns: Vec<String> = columns.iter().map(|&name| name.to_owned()).collect();
+        match read(format, content.as_bytes(), &columns) {
+            Err(problem) => problem,
+            Ok(table) => {
+                let row = |row| {
+                    let cells = (0..columns.len() as u16).map(|at| table.cell(row, at).unwrap_or("-"));
+                    cells.collect::<Vec<_>>().join("|")
+                };
+                (0..table.rows()).map(row).collect::<Vec<_>>().join("\n")
+            }
+        }
+    }
+
+    #[test]
+    fn files_become_rows() {
+        use DataFormat::{Csv, JsonLines};
+        for (format, content, columns, want) in [
+            (
+                Csv,
+                "id,name\n1,a\n2,\"b, \"\"c\"\"\"\n",
+                &["name", "id"][..],
+                "a|1\nb, \"c\"|2",
+            ),
+            (Csv, "\u{feff}id\r\n1\r\n\r\n2", &["id"], "1\n2"),
+            (Csv, " id , x\n 1 ,\n", &["id", "x"], " 1 |"),
+            (Csv, "id\n1\n", &["nme"], "it has no column `nme`"),
+            (
+                Csv,
+                "a,b\n1,2\n3\n",
+                &["a"],
+                "line 3: it has 1 fields, the header has 2",
+            ),
+            (Csv, "a\n", &["a"], "it has no rows"),
+            (Csv, "", &[], "it has no rows"),
+            (
+                JsonLines,
+                "{\"a\":1,\"b\":\"x\"}\n\n{\"a\":{\"c\":[null,\"y\"]}}\n",
+                &["a", "b"],
+                "1|x\n{\"c\":[null,\"y\"]}|-",
+            ),
+            (JsonLines, "{\"a\":1}\n[2]\n", &["a"], "line 2: it is not a JSON object"),
+            (JsonLines, "{\"a\":1\n", &["a"], "line 1: it is not a JSON object"),
+            (JsonLines, "{\"a\":1}", &["b"], "no line has a field `b`"),
+            (JsonLines, "\n", &["a"], "it has no rows"),
+        ] {
+            assert_eq!(show(format, content, columns), want, "{content:?}");
+        }
+        let binary = |format| read(format, b"a\n\xff\n", &["a".to_owned()]).unwrap_err();
+        assert_eq!(binary(Csv), "line 2: it is not UTF-8");
+        assert_eq!(binary(JsonLines), "it is not UTF-8");
+    }
+}

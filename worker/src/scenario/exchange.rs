@@ -1,0 +1,248 @@
+//! Renders one request, sends it, and judges the answer.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::time::Duration;
+
+use barrage_model::ids::TagId;
+use barrage_model::outcome::{FailureClass, Outcome};
+use http::{HeaderMap, HeaderValue};
+
+use super::answers::Reading;
+use super::compile::{Body, Destination, Engine, Program, Request, Wire, resolve};
+use super::render::{Given, RenderError};
+use super::text::Text;
+use super::user::Values;
+use super::values::Scope;
+use crate::engine::{Answer, Failure, FullRequest, Outgoing, Request as EngineRequest, Terms};
+
+/// Buffer capacity that a user keeps between requests.
+const KEPT_CAPACITY: usize = 64 * 1024;
+
+/// Where a user's requests are rendered.
+#[derive(Debug, Default)]
+pub(super) struct Buffers {
+    head: Vec<u8>,
+    body: Vec<u8>,
+    /// A URL or header value on its way.
+    scratch: Vec<u8>,
+    url: String,
+    fields: HeaderMap,
+}
+
+/// A request that is ready to be sent, in the plan's bytes or the user's buffers.
+pub(super) struct Rendered<'a> {
+    pub(super) origin: u32,
+    pub(super) body: &'a [u8],
+    pub(super) form: Form<'a>,
+}
+
+/// What each engine takes.
+pub(super) enum Form<'a> {
+    Http1 { head: &'a [u8] },
+    Full { url: &'a str, fields: &'a HeaderMap },
+}
+
+impl Buffers {
+    /// Renders a request. Without gaps nothing is copied.
+    pub(super) fn render<'a>(
+        &'a mut self,
+        program: &Program,
+        request: &'a Request,
+        scope: &Scope<'_>,
+    ) -> Result<Rendered<'a>, RenderError> {
+        let Self {
+            head,
+            body,
+            scratch,
+            url,
+            fields,
+        } = self;
+        let body: &[u8] = match &request.body {
+            Body::Fixed(bytes) => bytes,
+            Body::Made(text, boundary) => {
+                fresh(body);
+                text.render(scope, Given::default(), body)?;
+                if boundary.as_ref().is_some_and(|boundary| !boundary.is_kept(body)) {
+                    return Err(RenderError::Other("a part of its body contains the boundary"));
+                }
+                body
+            }
+        };
+        let (origin, target) = match &request.destination {
+            Destination::Fixed(origin) => (*origin, String::new()),
+            Destination::Dynamic { url, target } => {
+                scratch.clear();
+                url.render(scope, Given::default(), scratch)?;
+                let url = String::from_utf8_lossy(scratch);
+                resolve(&url, &program.origins, *target).map_err(RenderError::Other)?
+            }
+        };
+        let host = &program.origins.get(origin).authority;
+        let given = Given {
+            target: target.as_bytes(),
+            host,
+            length: body.len(),
+        };
+        let form = match &request.wire {
+            Wire::Http1(text) => Form::Http1 {
+                head: bytes(text, scope, given, head)?,
+            },
+            Wire::Full { target, fields: texts } => {
+                url.clear();
+                url.push_str(program.origins.base(origin));
+                url.push_str(&String::from_utf8_lossy(bytes(target, scope, given, head)?));
+                fields.clear();
+                for (name, text) in texts {
+                    let value = bytes(text, scope, given, scratch)?;
+                    let value = HeaderValue::from_bytes(value);
+                    fields.append(
+                        name,
+                        value.map_err(|_| RenderError::Other("a header value is not valid"))?,
+                    );
+                }
+                Form::Full { url, fields }
+            }
+        };
+        Ok(Rendered { origin, body, form })
+    }
+}
+
+/// The text's bytes: its own when it has no gap, else rendered into `buffer`.
+fn bytes<'a>(
+    text: &'a Text,
+    scope: &Scope<'_>,
+    given: Given<'_>,
+    buffer: &'a mut Vec<u8>,
+) -> Result<&'a [u8], RenderError> {
+    if let Some(bytes) = text.as_static() {
+        return Ok(bytes);
+    }
+    fresh(buffer);
+    text.render(scope, given, buffer)?;
+    Ok(buffer)
+}
+
+fn fresh(buffer: &mut Vec<u8>) {
+    buffer.clear();
+    buffer.shrink_to(KEPT_CAPACITY);
+}
+
+impl<'a> Rendered<'a> {
+    /// The request in the form that its engine takes.
+    pub(super) fn for_engine(&self, program: &'a Program, request: &Request, terms: Terms) -> EngineRequest<'a> {
+        let body = self.body;
+        match self.form {
+            Form::Http1 { head } => EngineRequest::Http1(Outgoing {
+                head,
+                body,
+                method: request.method,
+                origin: program.origins.get(self.origin),
+                terms,
+            }),
+            Form::Full { url, fields } => EngineRequest::Full(FullRequest {
+                method: request.method,
+                url,
+                headers: fields,
+                body,
+                http2: request.engine == Engine::Http2,
+                decompress: request.decompress,
+                redirects: request.redirects,
+                terms,
+            }),
+        }
+    }
+}
+
+/// How a step ended, and why it did not end well.
+pub(super) struct Judged {
+    pub(super) outcome: Outcome,
+    /// Empty when nothing went wrong; may hold secrets.
+    pub(super) message: Cow<'static, str>,
+}
+
+impl Judged {
+    pub(super) fn not_rendered(error: &RenderError) -> Self {
+        let outcome = Outcome::Failed(FailureClass::Protocol);
+        Self {
+            outcome,
+            message: error.to_string().into(),
+        }
+    }
+
+    pub(super) fn cancelled() -> Self {
+        Self {
+            outcome: Outcome::Cancelled,
+            message: "given up at the end of the run".into(),
+        }
+    }
+
+    fn failed(failure: Failure) -> Self {
+        // Not sent because the grant had ended: no result of the target's, and the end of the iteration.
+        Self {
+            outcome: failure.cause.outcome().unwrap_or(Outcome::Cancelled),
+            message: failure.message,
+        }
+    }
+}
+
+/// Judges an answer, and keeps what is extracted from it.
+pub(super) fn judge(
+    program: &Program,
+    request: &Request,
+    result: Result<(), Failure>,
+    answer: &Answer,
+    values: &mut Values,
+) -> Judged {
+    if let Err(failure) = result {
+        return Judged::failed(failure);
+    }
+    let reading = Reading::new(answer);
+    let scope = values.scope(program, Some(answer));
+    if let Err((class, message)) = request.checks.judge(&reading, &scope, service(answer)) {
+        return Judged {
+            outcome: Outcome::Failed(class),
+            message: message.into(),
+        };
+    }
+    let mut judged = Judged {
+        outcome: Outcome::Ok,
+        message: Cow::Borrowed(""),
+    };
+    let found: Vec<(u32, Result<Arc<str>, String>)> = request
+        .extracts
+        .iter()
+        .map(|extract| (extract.slot, extract.value(&reading)))
+        .collect();
+    for (slot, value) in found {
+        match value {
+            Ok(value) => values.set(slot, Some(value)),
+            Err(message) if judged.outcome == Outcome::Ok => {
+                judged.outcome = Outcome::Failed(FailureClass::Extract);
+                judged.message = message.into();
+            }
+            Err(_) => {}
+        }
+    }
+    judged
+}
+
+/// From the send to the end of the answer.
+pub(super) fn service(answer: &Answer) -> Duration {
+    answer
+        .sent_at
+        .map_or(Duration::ZERO, |sent_at| answer.done_at.since(sent_at))
+}
+
+/// The combination of tag values that an answer carries.
+pub(super) fn tag(program: &Program, answer: &Answer) -> TagId {
+    let plan = &program.plan;
+    if plan.tags.is_empty() || answer.status == 0 {
+        return TagId(0);
+    }
+    plan.tag_id(
+        plan.tags
+            .iter()
+            .map(|rule| rule.digit(answer.headers.get(&rule.header))),
+    )
+}

@@ -1,0 +1,117 @@
+//! What is kept from an answer.
+
+use std::sync::Arc;
+
+use barrage_model::plan::{Extract as PlanExtract, ExtractFrom};
+use regex::bytes::Regex;
+use serde_json_path::JsonPath;
+
+use super::answers::{Reading, json_text};
+use super::compile::{Linker, json_path, regex};
+use super::error::StepProblem;
+
+/// Longest extracted value, in bytes; a longer one counts as not found.
+const VALUE_MAX: usize = 64 * 1024;
+
+/// One value to keep.
+#[derive(Debug)]
+pub(super) struct Extract {
+    /// The variable's place.
+    pub(super) slot: u32,
+    /// The variable.
+    pub(super) name: String,
+    from: From,
+    default: Option<Arc<str>>,
+}
+
+#[derive(Debug)]
+enum From {
+    Json(String, Box<JsonPath>),
+    Header(String),
+    Regex(Regex),
+    Cookie(String),
+}
+
+impl Extract {
+    pub(super) fn compile(linker: &Linker<'_>, extract: &PlanExtract) -> Result<Self, StepProblem> {
+        let from = match &extract.from {
+            ExtractFrom::Json(path) => From::Json(path.clone(), Box::new(json_path(path)?)),
+            ExtractFrom::Header(name) => From::Header(name.clone()),
+            ExtractFrom::Regex(pattern) => From::Regex(regex(pattern)?),
+            ExtractFrom::Cookie(name) => From::Cookie(name.clone()),
+        };
+        let default = extract.default.as_deref().map(Arc::from);
+        Ok(Self {
+            slot: linker.slot(&extract.name)?,
+            name: extract.name.clone(),
+            from,
+            default,
+        })
+    }
+
+    pub(super) fn needs_body(&self) -> bool {
+        matches!(self.from, From::Json(..) | From::Regex(_))
+    }
+
+    pub(super) fn needs_headers(&self) -> bool {
+        matches!(self.from, From::Header(_) | From::Cookie(_))
+    }
+
+    /// The value.
+    ///
+    /// # Errors
+    /// What was not found, for the report.
+    pub(super) fn value(&self, reading: &Reading<'_>) -> Result<Arc<str>, String> {
+        let found = self
+            .find(reading)
+            .filter(|value| value.len() <= VALUE_MAX)
+            .map(Arc::from);
+        found.or_else(|| self.default.clone()).ok_or_else(|| {
+            let (name, place) = (&self.name, self.place());
+            format!(
+                "extract {name}: {place} gives no value of at most {} KiB",
+                VALUE_MAX / 1024
+            )
+        })
+    }
+
+    fn place(&self) -> String {
+        match &self.from {
+            From::Json(path, _) => format!("json {path}"),
+            From::Header(name) => format!("header {name}"),
+            From::Regex(pattern) => format!("regex {}", super::answers::shown(pattern.as_str())),
+            From::Cookie(name) => format!("cookie {name}"),
+        }
+    }
+
+    fn find(&self, reading: &Reading<'_>) -> Option<String> {
+        let answer = reading.answer;
+        match &self.from {
+            From::Json(_, path) => path.query(reading.json()?).first().map(json_text),
+            From::Header(name) => answer.headers.get(name).map(text),
+            From::Regex(pattern) => {
+                let found = pattern.captures(&answer.body)?;
+                found
+                    .get(if pattern.captures_len() > 1 { 1 } else { 0 })
+                    .map(|group| text(group.as_bytes()))
+            }
+            From::Cookie(name) => {
+                let mut cookies = answer.headers.get_all("set-cookie").filter_map(cookie);
+                cookies
+                    .find(|(found, _)| *found == name.as_bytes())
+                    .map(|(_, value)| text(value))
+            }
+        }
+    }
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// Name and value of a `set-cookie` field, without its attributes.
+fn cookie(field: &[u8]) -> Option<(&[u8], &[u8])> {
+    let pair = field.split(|byte| *byte == b';').next()?;
+    let at = pair.iter().position(|byte| *byte == b'=')?;
+    Some((pair[..at].trim_ascii(), pair[at + 1..].trim_ascii()))
+}

@@ -1,0 +1,115 @@
+//! Takes known secrets out of texts that people see.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
+use super::encode::Encoding;
+
+/// What stands where a secret stood.
+pub(super) const HIDDEN: &str = "***";
+/// Shorter values are not looked for: they stand in every text, and protect nothing.
+const SECRET_MIN: usize = 4;
+
+/// The secrets of a run in every form in which a request may carry them.
+#[derive(Clone, Default)]
+pub(super) struct Redactor {
+    /// Longest first, so that a secret inside another cannot leave the rest of the longer one.
+    forms: Vec<String>,
+}
+
+impl Redactor {
+    pub(super) fn new(secrets: &[String]) -> Self {
+        let mut forms: Vec<String> = secrets.iter().flat_map(|secret| forms(secret)).collect();
+        forms.sort_unstable_by(|a, b| b.len().cmp(&a.len()).then_with(|| a.cmp(b)));
+        forms.dedup();
+        Self { forms }
+    }
+
+    /// The text without secrets.
+    pub(super) fn clean<'a>(&self, text: &'a str) -> Cow<'a, str> {
+        let mut text = Cow::Borrowed(text);
+        for form in &self.forms {
+            if text.contains(form.as_str()) {
+                text = Cow::Owned(text.replace(form.as_str(), HIDDEN));
+            }
+        }
+        text
+    }
+}
+
+impl fmt::Debug for Redactor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Redactor({} forms)", self.forms.len())
+    }
+}
+
+fn forms(secret: &str) -> Vec<String> {
+    let mut found = vec![
+        secret.to_owned(),
+        secret.to_uppercase(),
+        secret.to_lowercase(),
+        secret.trim().to_owned(),
+    ];
+    for how in [Encoding::Percent, Encoding::Url, Encoding::Form, Encoding::Json] {
+        let mut out = Vec::new();
+        if how.append(secret, &mut out).is_ok()
+            && let Ok(text) = String::from_utf8(out)
+        {
+            found.push(text);
+        }
+    }
+    // Base64 depends on where in the encoded text the secret begins: what is the same for any neighbours is looked for.
+    for before in 0..3 {
+        let mut bytes = vec![0; before];
+        bytes.extend_from_slice(secret.as_bytes());
+        let encoded = STANDARD.encode(&bytes);
+        let first = [0, 2, 3][before];
+        let last = bytes.len() * 8 / 6;
+        if let Some(form) = encoded.get(first..last) {
+            found.push(form.to_owned());
+        }
+    }
+    // Messages show control characters as spaces.
+    let shown: String = secret
+        .chars()
+        .map(|letter| if letter.is_control() { ' ' } else { letter })
+        .collect();
+    found.push(shown);
+    found.retain(|form| form.len() >= SECRET_MIN);
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_form_of_a_secret_is_left() {
+        let secret = "p\u{e4}ss wo&rd\"1";
+        let redactor = Redactor::new(&["pa".to_owned(), secret.to_owned(), format!("{secret}long")]);
+        for (text, want) in [
+            (format!("a {secret} b"), "a *** b"),
+            (format!("a {secret}long b"), "a *** b"),
+            ("p%C3%A4ss%20wo%26rd%221".to_owned(), "***"),
+            ("p%C3%A4ss+wo%26rd%221".to_owned(), "***"),
+            ("{\"p\u{e4}ss wo&rd\\\"1\"}".to_owned(), "{\"***\"}"),
+            ("pa".to_owned(), "pa"),
+        ] {
+            assert_eq!(redactor.clean(&text), want);
+        }
+        for user in ["", "a", "ab", "abc", "abcd"] {
+            for after in ["", "x", "xy"] {
+                let text = STANDARD.encode(format!("{user}{secret}{after}"));
+                let cleaned = redactor.clean(&text);
+                assert!(
+                    cleaned.contains(HIDDEN) && cleaned.len() < text.len() - 10,
+                    "{text} {cleaned}"
+                );
+            }
+        }
+        assert_eq!(format!("{redactor:?}").matches("rd").count(), 0);
+    }
+}

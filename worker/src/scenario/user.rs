@@ -1,0 +1,213 @@
+//! One virtual user: its connections, its variables, and buffers that are used again.
+
+use std::sync::Arc;
+
+use barrage_model::ids::LoadId;
+use barrage_model::rng::{Purpose, Rng, stream};
+
+use super::compile::{CompiledPlan, Program, Scenario};
+use super::connections::ShardContext;
+use super::data::{NoRow, pick};
+use super::draws::{Draws, Facts};
+use super::exchange::Buffers;
+use super::values::Scope;
+use crate::engine::{Answer, EngineSet};
+
+/// The state of one slot. Made on the shard's thread and kept there.
+#[derive(Debug)]
+pub struct User {
+    pub(super) number: u64,
+    pub(super) shard: ShardContext,
+    pub(super) engines: EngineSet,
+    pub(super) answer: Answer,
+    /// Whether `answer` is of this iteration.
+    pub(super) answered: bool,
+    pub(super) buffers: Buffers,
+    pub(super) values: Values,
+    /// Rounds begun of the loops around the present step.
+    pub(super) counters: Vec<u32>,
+    /// What `on_start` has left, by scenario; `None` before it has been gone through.
+    started: Vec<Option<Vec<(u32, Option<Arc<str>>)>>>,
+    /// Whether no iteration has begun yet.
+    fresh: bool,
+}
+
+/// The variables of a user, and what the functions draw from.
+#[derive(Debug)]
+pub(super) struct Values {
+    slots: Vec<Option<Arc<str>>>,
+    /// Those written since the iteration began.
+    written: Vec<u32>,
+    rows: Vec<Option<u32>>,
+    draws: Draws,
+    facts: Facts,
+    /// Draws think times; made when first needed.
+    think: Option<Rng>,
+}
+
+impl User {
+    /// A user without connections. `number` is unique within its load.
+    pub fn new(plan: &CompiledPlan, number: u64, shard: &ShardContext) -> Self {
+        let program = &plan.program;
+        let facts = Facts {
+            run: program.run,
+            load: LoadId(0),
+            index: 0,
+            user: number,
+        };
+        Self {
+            number,
+            shard: shard.clone(),
+            engines: EngineSet::new(&shard.engines),
+            answer: Answer::default(),
+            answered: false,
+            buffers: Buffers::default(),
+            values: Values {
+                slots: plan.base.to_vec(),
+                written: Vec::new(),
+                rows: vec![None; program.tables.len()],
+                draws: Draws::new(program.calls as usize),
+                facts,
+                think: None,
+            },
+            counters: Vec::new(),
+            started: vec![None; program.scenarios.len()],
+            fresh: true,
+        }
+    }
+
+    /// The engines and connections, for warming up and closing.
+    pub fn engines(&mut self) -> &mut EngineSet {
+        &mut self.engines
+    }
+
+    /// Opens a connection to the plan's first target, so that the first request does not pay for it. Failures are left
+    /// to the first request, which will meet and count them.
+    pub async fn warm(&mut self, plan: &CompiledPlan, limit: std::time::Duration) {
+        let origin = plan.program.origins.get(0);
+        let deadline = self.shard.clock.now() + limit;
+        if let Err(failure) = self.engines.warm(origin, deadline, &mut self.answer).await {
+            tracing::debug!(user = self.number, %failure, "connection not warmed");
+        }
+    }
+
+    /// Makes the user ready for an iteration.
+    ///
+    /// # Errors
+    /// [`NoRow`] when a data set has no row for it; nothing has been changed but the row.
+    pub(super) fn begin(
+        &mut self,
+        plan: &CompiledPlan,
+        scenario: &Scenario,
+        (load, index, closed): (LoadId, u64, bool),
+    ) -> Result<(), NoRow> {
+        let program = &*plan.program;
+        let values = &mut self.values;
+        values.facts = Facts {
+            run: program.run,
+            load,
+            index,
+            user: self.number,
+        };
+        values.pick_rows(program, scenario)?;
+        values.draws.begin(program.seed, load, index);
+        values.think = None;
+        self.answered = false;
+        if self.fresh || !closed {
+            values.reset(plan);
+        }
+        if !closed && !self.fresh && program.plan.network.cookies && program.forgets_cookies() {
+            self.engines.reset_user();
+        }
+        self.fresh = false;
+        Ok(())
+    }
+
+    /// Whether `on_start` of a scenario still has to be gone through; if not, what it left is put in place.
+    pub(super) fn wants_start(&mut self, scenario: usize, closed: bool) -> bool {
+        match self.started.get(scenario) {
+            Some(Some(left)) => {
+                if !closed {
+                    for (slot, value) in left {
+                        self.values.set(*slot, value.clone());
+                    }
+                }
+                false
+            }
+            _ => true,
+        }
+    }
+
+    /// Remembers what `on_start` has left.
+    pub(super) fn has_started(&mut self, scenario: usize) {
+        let values = &self.values;
+        let left = values
+            .written
+            .iter()
+            .map(|slot| (*slot, values.slots[*slot as usize].clone()))
+            .collect();
+        if let Some(started) = self.started.get_mut(scenario) {
+            *started = Some(left);
+        }
+    }
+}
+
+impl Values {
+    /// Gives a variable a value, or takes it away.
+    pub(super) fn set(&mut self, slot: u32, value: Option<Arc<str>>) {
+        self.slots[slot as usize] = value;
+        if !self.written.contains(&slot) {
+            self.written.push(slot);
+        }
+    }
+
+    /// The value of a variable.
+    pub(super) fn get(&self, slot: u32) -> Option<&str> {
+        self.slots.get(slot as usize)?.as_deref()
+    }
+
+    pub(super) fn scope<'a>(&'a self, program: &'a Program, last: Option<&'a Answer>) -> Scope<'a> {
+        Scope {
+            slots: &self.slots,
+            tables: &program.tables,
+            rows: &self.rows,
+            draws: &self.draws,
+            facts: self.facts,
+            last,
+        }
+    }
+
+    /// Draws think times of this iteration.
+    pub(super) fn think(&mut self, seed: u64) -> &mut Rng {
+        let Facts { load, index, .. } = self.facts;
+        self.think
+            .get_or_insert_with(|| stream(seed, load, index, Purpose::Think))
+    }
+
+    fn pick_rows(&mut self, program: &Program, scenario: &Scenario) -> Result<(), NoRow> {
+        let Facts { load, index, user, .. } = self.facts;
+        self.rows.fill(None);
+        for number in &scenario.data {
+            let place = usize::from(*number);
+            let rows = program.tables[place].rows();
+            let row = pick(
+                (&program.plan.data[place], place, rows),
+                program.seed,
+                (load, index, user),
+            )?;
+            self.rows[place] = Some(row);
+        }
+        Ok(())
+    }
+
+    /// Every variable as it is at the beginning of an iteration.
+    fn reset(&mut self, plan: &CompiledPlan) {
+        for slot in self.written.drain(..) {
+            self.slots[slot as usize].clone_from(&plan.base[slot as usize]);
+        }
+        for (slot, text) in &plan.program.initials {
+            let value = text.value(&self.scope(&plan.program, None));
+            self.slots[*slot as usize] = value;
+        }
+    }
+}

@@ -1,0 +1,376 @@
+//! One iteration, step by step.
+
+use std::cell::RefCell;
+use std::pin::{Pin, pin};
+use std::time::Duration;
+
+use barrage_model::ids::{SegmentId, StepId};
+use barrage_model::outcome::{IterationEnd, Outcome, OutcomeGroup};
+use barrage_model::plan::Delay;
+use tokio_util::sync::{CancellationToken, WaitForCancellationFuture};
+
+use super::compile::{CompiledPlan, Op, Program, Request, Scenario, Script};
+use super::context::IterationStart;
+use super::data::NoRow;
+use super::exchange::{Judged, judge, tag};
+use super::tried::Observer;
+use super::user::User;
+use crate::clock::Stamp;
+use crate::engine::{Terms, WireBytes};
+use crate::recorder::{Recorder, StepSample};
+
+/// After so many steps without a pause the other slots of the shard get their turn.
+const TURN: u32 = 256;
+
+/// Goes through one iteration: `on_start` if this user has not yet done it for the scenario, then the steps.
+///
+/// Steps and groups are recorded as they end; the iteration itself is the caller's to count. `cancel` fires when work in
+/// flight shall be given up: the connection in use is closed and the step counts as cancelled. It should be a token of
+/// the shard's own, because every request looks at it.
+///
+/// # Cancel safety
+/// Not cancel safe: dropping the future leaves a step that was counted as sent without an end. Use `cancel`.
+pub async fn run_iteration(
+    plan: &CompiledPlan,
+    user: &mut User,
+    start: &IterationStart,
+    recorder: &RefCell<Recorder>,
+    cancel: &CancellationToken,
+) -> IterationEnd {
+    let number = usize::from(start.scenario.0);
+    let Some(scenario) = plan.program.scenarios.get(number) else {
+        return IterationEnd::BrokenOff;
+    };
+    let course = Course {
+        scenario,
+        on_start: Some(number),
+    };
+    go(plan, user, course, start, (recorder, cancel), &mut Observer::none()).await
+}
+
+/// What is gone through.
+pub(super) struct Course<'a> {
+    pub(super) scenario: &'a Scenario,
+    /// The scenario's number when it has an `on_start` to be done once.
+    pub(super) on_start: Option<usize>,
+}
+
+pub(super) async fn go(
+    plan: &CompiledPlan,
+    user: &mut User,
+    course: Course<'_>,
+    start: &IterationStart,
+    (recorder, cancel): (&RefCell<Recorder>, &CancellationToken),
+    observer: &mut Observer<'_>,
+) -> IterationEnd {
+    user.number = start.user;
+    match user.begin(plan, course.scenario, (start.load, start.index, start.closed)) {
+        Ok(()) => {}
+        Err(NoRow::Error) => return observer.no_row(IterationEnd::BrokenOff),
+        Err(NoRow::Stop) => {
+            plan.program.end_rows();
+            return observer.no_row(IterationEnd::Cancelled);
+        }
+    }
+    let mut walk = Walk {
+        program: &plan.program,
+        user,
+        segment: start.segment,
+        due: start.due,
+        recorder,
+        cancel,
+        cancelled: pin!(cancel.cancelled()),
+        groups: Vec::new(),
+        turns: 0,
+        observer,
+    };
+    let result = walk.course(&course, start.closed).await;
+    let end = match result {
+        Ok(()) => IterationEnd::Completed,
+        Err(end) => end,
+    };
+    walk.leave_groups(end);
+    end
+}
+
+/// A group that has begun.
+struct Group {
+    id: Option<StepId>,
+    due: Stamp,
+    /// The first thing in it that went wrong.
+    outcome: OutcomeGroup,
+    requests: u32,
+}
+
+struct Walk<'a, 'c, 'o> {
+    program: &'a Program,
+    user: &'a mut User,
+    segment: SegmentId,
+    /// When the next step is due.
+    due: Stamp,
+    recorder: &'a RefCell<Recorder>,
+    cancel: &'a CancellationToken,
+    cancelled: Pin<&'c mut WaitForCancellationFuture<'a>>,
+    groups: Vec<Group>,
+    turns: u32,
+    observer: &'a mut Observer<'o>,
+}
+
+impl Walk<'_, '_, '_> {
+    async fn course(&mut self, course: &Course<'_>, closed: bool) -> Result<(), IterationEnd> {
+        let scenario = course.scenario;
+        if let Some(number) = course.on_start.filter(|_| !scenario.on_start.ops.is_empty())
+            && self.user.wants_start(number, closed)
+        {
+            self.script(&scenario.on_start).await?;
+            self.user.has_started(number);
+        }
+        self.script(&scenario.steps).await
+    }
+
+    async fn script(&mut self, script: &Script) -> Result<(), IterationEnd> {
+        self.user.counters.clear();
+        self.user.counters.resize(usize::from(script.counters), 0);
+        let mut at = 0;
+        while let Some(op) = script.ops.get(at) {
+            at += 1;
+            match op {
+                Op::Request(number) => self.request(&self.program.requests[*number as usize]).await?,
+                Op::Think(delay) => {
+                    let pause = self.draw(*delay);
+                    self.observer.think(pause);
+                    self.pause(pause).await?;
+                }
+                other => {
+                    if let Some(pause) = self.step(other, &mut at) {
+                        self.pause(pause).await?;
+                    }
+                    self.turn().await?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Does what needs no waiting. A pause may have to follow.
+    fn step(&mut self, op: &Op, at: &mut usize) -> Option<Duration> {
+        match op {
+            Op::Request(_) | Op::Think(_) => {}
+            Op::Set(values) => {
+                for (slot, text) in values {
+                    let value = text.value(&self.user.values.scope(self.program, None));
+                    self.observer.set(self.program, *slot, value.as_deref());
+                    self.user.values.set(*slot, value);
+                }
+            }
+            Op::Begin { counter } => self.user.counters[usize::from(*counter)] = 0,
+            Op::Again { counter, times, to } => {
+                if self.rounds(*counter) < *times {
+                    *at = *to as usize;
+                }
+            }
+            Op::Unless { condition, to } => {
+                if !self.holds(condition) {
+                    *at = *to as usize;
+                }
+            }
+            Op::Jump { to } => *at = *to as usize,
+            Op::Until {
+                condition,
+                counter,
+                at_most,
+                every,
+                to,
+            } => {
+                if !self.holds(condition) && self.rounds(*counter) < *at_most {
+                    *at = *to as usize;
+                    return Some(*every);
+                }
+            }
+            Op::Open(id) => {
+                self.groups.push(Group {
+                    id: *id,
+                    due: self.due,
+                    outcome: OutcomeGroup::Ok,
+                    requests: 0,
+                });
+            }
+            Op::Close => {
+                if let Some(group) = self.groups.pop() {
+                    self.record_group(&group);
+                }
+            }
+        }
+        None
+    }
+
+    fn rounds(&mut self, counter: u16) -> u32 {
+        let rounds = &mut self.user.counters[usize::from(counter)];
+        *rounds += 1;
+        *rounds
+    }
+
+    fn holds(&self, condition: &super::compile::Condition) -> bool {
+        let user = &*self.user;
+        let last = (user.answered && user.answer.status != 0).then_some(&user.answer);
+        condition.is_met(&user.values.scope(self.program, last))
+    }
+
+    /// Lets others run from time to time, so that a loop without requests cannot hold the shard.
+    async fn turn(&mut self) -> Result<(), IterationEnd> {
+        self.turns += 1;
+        if self.turns < TURN {
+            return Ok(());
+        }
+        self.turns = 0;
+        tokio::task::yield_now().await;
+        if self.cancel.is_cancelled() {
+            Err(IterationEnd::Cancelled)
+        } else {
+            Ok(())
+        }
+    }
+
+    fn draw(&mut self, delay: Delay) -> Duration {
+        let spread = delay.max.saturating_sub(delay.min);
+        if spread.is_zero() {
+            return delay.min;
+        }
+        let micros = barrage_model::time::whole_micros(spread).saturating_add(1);
+        delay.min + Duration::from_micros(self.user.values.think(self.program.seed).below(micros))
+    }
+
+    /// Waits until the next step is due, `pause` after the end of the one before.
+    async fn pause(&mut self, pause: Duration) -> Result<(), IterationEnd> {
+        self.due = self.due + pause;
+        let clock = self.user.shard.clock;
+        loop {
+            let now = clock.now();
+            if now >= self.due {
+                return Ok(());
+            }
+            tokio::select! {
+                biased;
+                () = self.cancelled.as_mut() => return Err(IterationEnd::Cancelled),
+                () = tokio::time::sleep(self.due.since(now)) => {}
+            }
+        }
+    }
+
+    async fn request(&mut self, request: &Request) -> Result<(), IterationEnd> {
+        if self.cancel.is_cancelled() {
+            return Err(IterationEnd::Cancelled);
+        }
+        {
+            let mut recorder = self.recorder.borrow_mut();
+            recorder.step_attempted(request.id, self.segment);
+            recorder.step_sent(request.id, self.segment);
+        }
+        let (judged, body_bytes) = self.send(request).await;
+        self.record(request, &judged, body_bytes);
+        self.user.answered = true;
+        self.due = self.user.answer.done_at;
+        for group in &mut self.groups {
+            group.requests += 1;
+            if group.outcome == OutcomeGroup::Ok {
+                group.outcome = judged.outcome.group();
+            }
+        }
+        match judged.outcome {
+            Outcome::Ok => Ok(()),
+            Outcome::Cancelled => Err(IterationEnd::Cancelled),
+            Outcome::Failed(_) | Outcome::Timeout if request.ends_iteration => Err(IterationEnd::BrokenOff),
+            Outcome::Failed(_) | Outcome::Timeout => Ok(()),
+        }
+    }
+
+    /// Renders and sends; what came back is in the user's answer. The second is the length of the body sent.
+    async fn send(&mut self, request: &Request) -> (Judged, usize) {
+        let program = self.program;
+        let User {
+            engines,
+            answer,
+            buffers,
+            values,
+            shard,
+            ..
+        } = &mut *self.user;
+        let rendered = buffers.render(program, request, &values.scope(program, None));
+        let now = shard.clock.now();
+        let rendered = match rendered {
+            Ok(rendered) => rendered,
+            Err(error) => {
+                answer.clear(now);
+                let judged = Judged::not_rendered(&error);
+                self.observer.not_sent(program, request, &judged);
+                return (judged, 0);
+            }
+        };
+        let watched = self.observer.is_some();
+        let terms = Terms {
+            keep_body: request.keep_body || watched,
+            want_headers: request.want_headers || watched,
+            deadline: now + request.timeout,
+            send_by: shard.send_by.get(),
+        };
+        self.observer.sending(program, request, &rendered);
+        let asked = rendered.for_engine(program, request, terms);
+        let result = tokio::select! {
+            biased;
+            result = engines.exchange(&asked, answer) => Some(result),
+            () = self.cancelled.as_mut() => None,
+        };
+        let length = rendered.body.len();
+        let judged = match result {
+            Some(result) => judge(program, request, result, answer, values),
+            None => {
+                answer.done_at = shard.clock.now();
+                Judged::cancelled()
+            }
+        };
+        self.observer.answered(program, request, answer, values, &judged);
+        (judged, length)
+    }
+
+    fn record(&mut self, request: &Request, judged: &Judged, body_bytes: usize) {
+        let answer = &self.user.answer;
+        let WireBytes { received, sent } = answer.wire.unwrap_or_default();
+        let message = self.program.redactor.clean(&judged.message);
+        self.recorder.borrow_mut().step_ended(&StepSample {
+            step: request.id,
+            tag: tag(self.program, answer),
+            segment: self.segment,
+            outcome: judged.outcome,
+            due: self.due,
+            sent_at: answer.sent_at,
+            done_at: answer.done_at,
+            timings: answer.timings,
+            wire_requests: answer.wire_requests,
+            body_bytes_in: answer.body_bytes_in,
+            body_bytes_out: if answer.sent_at.is_some() { body_bytes as u64 } else { 0 },
+            wire_bytes_in: received,
+            wire_bytes_out: sent,
+            status: (answer.status != 0).then_some(answer.status),
+            message: &message,
+        });
+    }
+
+    /// Groups in which nothing was requested took no time of the target's and are left out.
+    fn record_group(&self, group: &Group) {
+        if let Some(id) = group.id.filter(|_| group.requests > 0) {
+            self.recorder
+                .borrow_mut()
+                .group_ended(id, self.segment, group.outcome, group.due, self.due);
+        }
+    }
+
+    /// Ends the groups that an iteration was in when it ended early.
+    fn leave_groups(&mut self, end: IterationEnd) {
+        for mut group in std::mem::take(&mut self.groups) {
+            if group.outcome == OutcomeGroup::Ok && end == IterationEnd::Cancelled {
+                group.outcome = OutcomeGroup::Cancelled;
+            }
+            self.record_group(&group);
+        }
+    }
+}

@@ -145,6 +145,36 @@ pub enum StopCause {
     DataEnded,
 }
 
+impl StopCause {
+    /// The word under which it is stored.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::SlaBreached => "sla_breached",
+            Self::Operator => "operator",
+            Self::Guard => "guard",
+            Self::WorkerLost => "worker_lost",
+            Self::Interrupted => "interrupted",
+            Self::Terminated => "terminated",
+            Self::DataEnded => "data_ended",
+        }
+    }
+
+    /// Reads [`StopCause::word`].
+    pub fn from_word(word: &str) -> Option<Self> {
+        [
+            Self::SlaBreached,
+            Self::Operator,
+            Self::Guard,
+            Self::WorkerLost,
+            Self::Interrupted,
+            Self::Terminated,
+            Self::DataEnded,
+        ]
+        .into_iter()
+        .find(|cause| cause.word() == word)
+    }
+}
+
 /// What an experiment or a rollout left behind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Aftermath {

@@ -1,6 +1,6 @@
 //! What a reader of a bad plan is told.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 
 use crate::problem::push_escaped;
 use crate::problem::quoted;
@@ -93,14 +93,15 @@ impl Diagnostic {
             escaped(&self.found),
             escaped(&self.expected)
         );
-        out.push_str(&format!("{margin}--> {place}\n{margin} |\n{number} | {shown}\n"));
-        out.push_str(&format!("{margin} | {}{}", " ".repeat(pad), "^".repeat(carets.max(1))));
+        write!(out, "{margin}--> {place}\n{margin} |\n{number} | {shown}\n").expect("writing to a string cannot fail");
+        write!(out, "{margin} | {}{}", " ".repeat(pad), "^".repeat(carets.max(1)))
+            .expect("writing to a string cannot fail");
         if let Some(nearest) = &self.nearest {
-            out.push_str(&format!(" did you mean {}?", quoted(nearest)));
+            write!(out, " did you mean {}?", quoted(nearest)).expect("writing to a string cannot fail");
         }
         out.push('\n');
         if let Some(help) = &self.help {
-            out.push_str(&format!("{margin} = {}\n", escaped(help)));
+            writeln!(out, "{margin} = {}", escaped(help)).expect("writing to a string cannot fail");
         }
         out
     }

@@ -8,7 +8,7 @@ use barrage_model::units::{Rate, format_duration};
 use crate::problem::Problem;
 use crate::read::key_of;
 use crate::show::tree::Tree;
-use crate::{Overrides, Source, read};
+use crate::{Diagnostic, Overrides, Source, read};
 
 /// How long a load lasts when neither its length nor its number is given.
 pub const DURATION_DEFAULT: Duration = Duration::from_secs(10);
@@ -18,6 +18,10 @@ pub const CONNECTIONS_DEFAULT: u32 = 50;
 /// What the arguments say. With a rate the load is open and `connections` bounds the iterations in progress; with a
 /// count and no rate so many requests are sent as fast as `connections` users can; otherwise so many users work for
 /// `duration`.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a switch of its own on the command line"
+)]
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Quick {
     /// Where to; `http://` is put before a URL without a scheme. May use `${…}` behind the host.
@@ -65,7 +69,16 @@ pub struct QuickError {
     /// The argument, such as `-H`.
     pub argument: &'static str,
     /// What is wrong with it.
-    pub problem: Problem,
+    pub problem: Box<Problem>,
+}
+
+impl QuickError {
+    fn new(argument: &'static str, problem: Problem) -> Self {
+        Self {
+            argument,
+            problem: Box::new(problem),
+        }
+    }
 }
 
 /// Where in the plan the value of an argument stands; the first prefix that fits decides.
@@ -93,76 +106,46 @@ impl Quick {
     /// The first argument that cannot be used, or arguments that contradict each other.
     pub fn plan(&self, overrides: &Overrides) -> Result<Plan, QuickError> {
         let (target, path) = split(&self.url);
-        let (target, path) = (
-            target.map_err(|problem| QuickError {
-                argument: "URL",
-                problem,
-            })?,
-            path,
-        );
+        let target = target.map_err(|problem| QuickError::new("URL", problem))?;
         let (host, headers) = self.header_map()?;
         let (load_key, load) = self.load()?;
-        let request = Tree::map([
-            ("url", Some(Tree::quoted(path))),
-            ("body", self.body.as_ref().map(Tree::quoted)),
-        ]);
-        let method = self
-            .method
-            .unwrap_or(if self.body.is_some() { Method::Post } else { Method::Get });
-        let engine = self.http2.then(|| Tree::plain("http2"));
-        let defaults = Tree::map([
-            (
-                "timeout",
-                self.timeout.map(|timeout| Tree::plain(format_duration(timeout))),
-            ),
-            ("headers", headers.some()),
-            ("redirects", self.redirects.map(Tree::plain)),
-            ("decompress", self.decompress.then(|| Tree::plain(true))),
-            ("engine", engine),
-            ("auth", self.auth()?),
-        ]);
-        let network = Tree::map([
-            ("reuse", self.no_reuse.then(|| Tree::plain("never"))),
-            ("tls", self.insecure.then(|| Tree::only("insecure", Tree::plain(true)))),
-            ("proxy", self.proxy.as_ref().map(Tree::quoted)),
-        ]);
+        let body = self.body.as_ref().map(Tree::quoted);
+        let request = Tree::map([("url", Some(Tree::quoted(path))), ("body", body)]);
+        let usual = if self.body.is_some() { Method::Post } else { Method::Get };
+        let method = self.method.unwrap_or(usual);
         let target = Tree::map([("url", Some(Tree::quoted(target))), ("host", host.map(Tree::quoted))]);
         let plan = Tree::map([
             ("name", Some(Tree::text("quick"))),
             ("target", Some(target)),
-            ("defaults", defaults.some()),
-            ("network", network.some()),
+            ("defaults", self.defaults(headers)?.some()),
+            ("network", self.network().some()),
             (load_key, Some(load)),
             ("steps", Some(Tree::List(vec![Tree::only(key_of(method), request)]))),
         ]);
         let text = plan.document();
-        read(
-            Source {
-                file: "arguments",
-                text: &text,
-            },
-            overrides,
-        )
-        .map_err(|errors| {
-            let first = errors.first();
-            let argument = ARGUMENTS
-                .iter()
-                .find(|(path, _)| first.what.starts_with(path))
-                .map(|(_, name)| *name);
-            let argument = argument.unwrap_or(if first.what.ends_with(".body") { "-b" } else { "URL" });
-            let (found, expected) = (first.found.clone(), first.expected.clone());
-            let (nearest, help) = (first.nearest.clone(), first.help.clone());
-            QuickError {
-                argument,
-                problem: Problem {
-                    at: None,
-                    found,
-                    expected,
-                    nearest,
-                    help,
-                },
-            }
-        })
+        let file = "arguments";
+        read(Source { file, text: &text }, overrides).map_err(|errors| blamed(errors.first()))
+    }
+
+    fn defaults(&self, headers: Tree) -> Result<Tree, QuickError> {
+        let timeout = self.timeout.map(|timeout| Tree::plain(format_duration(timeout)));
+        Ok(Tree::map([
+            ("timeout", timeout),
+            ("headers", headers.some()),
+            ("redirects", self.redirects.map(Tree::plain)),
+            ("decompress", self.decompress.then(|| Tree::plain(true))),
+            ("engine", self.http2.then(|| Tree::plain("http2"))),
+            ("auth", self.auth()?),
+        ]))
+    }
+
+    fn network(&self) -> Tree {
+        let insecure = Tree::only("insecure", Tree::plain(true));
+        Tree::map([
+            ("reuse", self.no_reuse.then(|| Tree::plain("never"))),
+            ("tls", self.insecure.then_some(insecure)),
+            ("proxy", self.proxy.as_ref().map(Tree::quoted)),
+        ])
     }
 
     /// The load and the key it stands under.
@@ -173,10 +156,7 @@ impl Quick {
                 let length = match (count, self.duration) {
                     (Some(_), Some(_)) => {
                         let problem = Problem::new("found `-n` beside `-r` and `-d`", "two of `-r`, `-d` and `-n`");
-                        return Err(QuickError {
-                            argument: "-n",
-                            problem,
-                        });
+                        return Err(QuickError::new("-n", problem));
                     }
                     (Some(count), None) => length_of(count, rate)?,
                     (None, duration) => duration.unwrap_or(DURATION_DEFAULT),
@@ -218,10 +198,7 @@ impl Quick {
         for header in &self.headers {
             let Some((name, value)) = header.split_once(':') else {
                 let problem = Problem::value(header, "`name: value`");
-                return Err(QuickError {
-                    argument: "-H",
-                    problem,
-                });
+                return Err(QuickError::new("-H", problem));
             };
             let (name, value) = (name.trim(), value.trim());
             if name.eq_ignore_ascii_case("host") {
@@ -238,10 +215,7 @@ impl Quick {
         match (&self.basic_auth, &self.bearer) {
             (Some(_), Some(_)) => {
                 let problem = Problem::new("found `--bearer` beside `--basic-auth`", "only one of them");
-                Err(QuickError {
-                    argument: "--bearer",
-                    problem,
-                })
+                Err(QuickError::new("--bearer", problem))
             }
             (Some(pair), None) => {
                 let (user, password) = pair.split_once(':').unwrap_or((pair, ""));
@@ -257,6 +231,17 @@ impl Quick {
     }
 }
 
+/// An error in the plan, as an error in the argument that it came from.
+fn blamed(error: &Diagnostic) -> QuickError {
+    let of = |(path, _): &&(&str, &str)| error.what.starts_with(path);
+    let body = if error.what.contains(".body") { "-b" } else { "URL" };
+    let argument = ARGUMENTS.iter().find(of).map_or(body, |(_, name)| name);
+    let mut problem = Problem::new(error.found.clone(), error.expected.clone());
+    problem.nearest.clone_from(&error.nearest);
+    problem.help.clone_from(&error.help);
+    QuickError::new(argument, problem)
+}
+
 /// The length of a constant rate that makes so many arrivals.
 fn length_of(count: u64, rate: Rate) -> Result<Duration, QuickError> {
     // Arrival n falls due at n / rate: the last one, count − 1, has to lie within, the next one must not.
@@ -268,10 +253,7 @@ fn length_of(count: u64, rate: Rate) -> Result<Duration, QuickError> {
         .filter(|length| !length.is_zero() && *length <= barrage_model::units::DURATION_MAX)
         .ok_or_else(|| {
             let problem = Problem::new(format!("{count} requests at {rate}"), "a load of 1us to 7d");
-            QuickError {
-                argument: "-n",
-                problem,
-            }
+            QuickError::new("-n", problem)
         })
 }
 

@@ -1,5 +1,7 @@
 //! The reference of the plan language, made from its tables.
 
+use std::fmt::Write as _;
+
 use crate::language::{Object, PLAN, Shape};
 
 /// Every object and key of a plan, in Markdown.
@@ -18,7 +20,7 @@ pub fn reference() -> String {
          alone, as a place for YAML anchors.\n",
     );
     for object in objects {
-        out.push_str(&format!("\n## {}\n\n{}\n", object.name, object.doc));
+        write!(out, "\n## {}\n\n{}\n", object.name, object.doc).expect("writing to a string cannot fail");
         for choice in object.choices {
             let keys: Vec<String> = choice.keys.iter().map(|key| format!("`{key}`")).collect();
             let rule = if choice.required {
@@ -26,7 +28,7 @@ pub fn reference() -> String {
             } else {
                 "At most one of"
             };
-            out.push_str(&format!("{rule} {}.\n", keys.join(", ")));
+            writeln!(out, "{rule} {}.", keys.join(", ")).expect("writing to a string cannot fail");
         }
         out.push_str("\n| key | value | default | meaning |\n|---|---|---|---|\n");
         for key in object.keys {
@@ -34,13 +36,15 @@ pub fn reference() -> String {
                 (true, _) => "required",
                 (false, default) => default.unwrap_or(""),
             };
-            out.push_str(&format!(
-                "| `{}` | {} | {} | {} |\n",
+            writeln!(
+                out,
+                "| `{}` | {} | {} | {} |",
                 key.name,
                 cell(&words(&key.shape)),
                 cell(default),
                 cell(key.doc)
-            ));
+            )
+            .expect("writing to a string cannot fail");
         }
     }
     out

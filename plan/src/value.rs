@@ -34,6 +34,10 @@ pub(crate) fn target(name: &str, text: &str) -> Result<Target, Problem> {
         let valid = url::Url::parse(&guess).is_ok() && !text.is_empty() && !text.starts_with('/');
         return Err(problem().nearest(valid.then_some(guess)));
     }
+    let authority = text.split_once("://").map_or("", |(_, rest)| rest);
+    if authority.is_empty() || authority.starts_with(['/', '?']) {
+        return Err(problem().help("the host is missing"));
+    }
     let url = url::Url::parse(text).map_err(|error| problem().help(error.to_string()))?;
     let https = match url.scheme() {
         "http" => false,
@@ -147,7 +151,7 @@ pub(crate) fn delay(text: &str) -> Result<Delay, Problem> {
     if min > max {
         return Err(Problem::value(text, "the shorter duration first").nearest(Some(format!("{high}..{low}"))));
     }
-    if max > std::time::Duration::from_secs(3600) {
+    if max > std::time::Duration::from_hours(1) {
         return Err(Problem::value(text, "a duration of at most 1h"));
     }
     Ok(Delay { min, max })

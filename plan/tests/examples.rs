@@ -9,8 +9,8 @@ fn plans() -> Vec<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut found = Vec::new();
     for folder in [root.join("../examples"), root.join("tests/good")] {
-        for entry in std::fs::read_dir(folder).unwrap() {
-            let path = entry.unwrap().path();
+        for entry in std::fs::read_dir(folder).expect("a folder of plans") {
+            let path = entry.expect("an entry").path();
             if path.extension().is_some_and(|end| end == "yaml") {
                 found.push(path);
             }

@@ -2,6 +2,7 @@
 //!
 //! The decoders, the JSON Schema and the reference are all driven by these tables, so they cannot drift apart.
 
+mod load;
 mod network;
 mod plan;
 mod request;
@@ -9,11 +10,11 @@ mod steps;
 
 use std::time::Duration;
 
-pub(crate) use network::{CEILINGS, CLIENT_REUSE, DNS, NETWORK, TAG, TLS, WORKERS};
-pub(crate) use plan::{
-    DATA, DEFAULTS, HOLD, ITERATIONS, LOAD, PAUSE, PLAN, RAMP, SCENARIO, SCENARIO_LOAD, SLA, SPIKE, STAGE, STEPPED,
-    TARGET, USER_HOLD, USER_RAMP, USER_STAGE, USER_STEPPED, USERS,
+pub(crate) use load::{
+    HOLD, ITERATIONS, LOAD, PAUSE, RAMP, SPIKE, STAGE, STEPPED, USER_HOLD, USER_RAMP, USER_STAGE, USER_STEPPED, USERS,
 };
+pub(crate) use network::{CEILINGS, CLIENT_REUSE, DNS, NETWORK, TAG, TLS, WORKERS};
+pub(crate) use plan::{DATA, DEFAULTS, PLAN, SCENARIO, SCENARIO_LOAD, SLA, TARGET};
 pub(crate) use request::{AUTH, BASIC, EXPECT, EXTRACT, HEADER_MATCHER, JSON_MATCHER, PART, REQUEST, SIZE_RANGE};
 pub(crate) use steps::{GROUP, IF, REPEAT, STEP, UNTIL};
 
@@ -112,7 +113,7 @@ pub(crate) enum Shape {
 
 /// A step of the largest sizes used in the tables.
 pub(crate) const NAME_MAX: usize = 100;
-const HOUR: Duration = Duration::from_secs(3600);
+const HOUR: Duration = Duration::from_hours(1);
 const WEEK: Duration = barrage_model::units::DURATION_MAX;
 const MICRO: Duration = Duration::from_micros(1);
 
@@ -203,7 +204,7 @@ impl Shape {
             Self::Text { max } => format!("1 to {max} characters on one line"),
             Self::Any => "text".to_owned(),
             Self::Template => "text, which may use `${…}`".to_owned(),
-            Self::Condition => "a condition such as \"${status} == \\\"ready\\\"\"".to_owned(),
+            Self::Condition => "a condition such as status == 200".to_owned(),
             Self::Expression => "an expression such as p95 < 250ms".to_owned(),
             Self::Phase => "a phase such as steady or stage(peak)".to_owned(),
             Self::Regex => "a regular expression".to_owned(),
@@ -223,3 +224,6 @@ impl Shape {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

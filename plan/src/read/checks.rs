@@ -194,8 +194,8 @@ fn bare_word(node: &Node) -> Option<Matcher> {
 /// Whether two checks look at the same thing, so that the one of a step replaces the one of the defaults.
 pub(crate) fn same_kind(one: &Check, other: &Check) -> bool {
     match (one, other) {
-        (Check::Header { name: a, .. }, Check::Header { name: b, .. }) => a == b,
-        (Check::Json { path: a, .. }, Check::Json { path: b, .. }) => a == b,
+        (Check::Header { name: one, .. }, Check::Header { name: other, .. })
+        | (Check::Json { path: one, .. }, Check::Json { path: other, .. }) => one == other,
         _ => std::mem::discriminant(one) == std::mem::discriminant(other),
     }
 }

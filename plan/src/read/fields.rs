@@ -5,7 +5,7 @@ use std::cell::Cell;
 use barrage_model::syntax::nearest;
 
 use super::{Got, Reader, Reported};
-use crate::language::{Object, Shape};
+use crate::language::{Object, STEP, Shape};
 use crate::problem::{Problem, either, quoted};
 use crate::yaml::{Entry, Kind, Node, Scalar, Span};
 
@@ -41,15 +41,7 @@ impl Reader<'_> {
             let extension = object.name == "plan" && entry.key.starts_with("x-");
             if object.key(&entry.key).is_none() && !extension {
                 broken = true;
-                let problem = Problem::new(
-                    format!("unknown key {}", quoted(&entry.key)),
-                    if object.keys.len() == 1 {
-                        either(object.names())
-                    } else {
-                        format!("one of {}", either(object.names()))
-                    },
-                );
-                self.fail(entry.key_span, problem.nearest(nearest(&entry.key, object.names())));
+                self.fail(entry.key_span, unknown_key(&entry.key, object));
             }
         }
         for choice in object.choices {
@@ -62,11 +54,8 @@ impl Reader<'_> {
                     self.fail(second.key_span, Problem::new(found, expected));
                 }
                 (None, _) if choice.required && !broken => {
-                    let expected = either(choice.keys.iter().copied());
-                    self.fail(
-                        head(node),
-                        Problem::new(format!("this {} says too little", object.name), expected),
-                    );
+                    let missing = format!("{} is missing", either(choice.keys.iter().copied()));
+                    self.fail(head(node), Problem::new(missing, "exactly one of them"));
                 }
                 _ => {}
             }
@@ -80,6 +69,43 @@ impl Reader<'_> {
             broken,
         })
     }
+}
+
+/// What other tools call a key, and its names here.
+const ALIASES: [(&[&str], &[&str]); 12] = [
+    (&["duration", "length", "time", "for", "over"], &["for", "over", "each"]),
+    (&["rps", "requests_per_second", "qps"], &["rate"]),
+    (&["vus", "threads", "connections", "concurrency"], &["users", "count"]),
+    (&["path", "uri", "endpoint", "href"], &["url"]),
+    (&["base_url", "url", "host", "server"], &["target"]),
+    (&["assert", "check", "checks", "validate", "assertions"], &["expect"]),
+    (&["capture", "save", "store"], &["extract"]),
+    (&["sleep", "wait", "delay"], &["think", "every"]),
+    (&["loop", "times", "count"], &["repeat", "times", "at_most"]),
+    (&["thresholds", "slo", "slos", "slas"], &["sla"]),
+    (&["vars", "environment", "env"], &["variables"]),
+    (&["flow", "tasks", "requests"], &["steps"]),
+];
+
+fn unknown_key(key: &str, object: &'static Object) -> Problem {
+    let expected = either(object.names());
+    let expected = if object.keys.len() == 1 {
+        expected
+    } else {
+        format!("one of {expected}")
+    };
+    let problem = Problem::new(format!("unknown key {}", quoted(key)), expected);
+    if let Some(near) = nearest(key, object.names()) {
+        return problem.nearest(Some(near));
+    }
+    if object.name == "request" && STEP.key(key).is_some() {
+        return problem.help(format!("`{key}` stands beside the method, one level up"));
+    }
+    let meant = ALIASES
+        .iter()
+        .filter(|(others, _)| others.contains(&key))
+        .flat_map(|(_, ours)| *ours);
+    problem.nearest(meant.copied().find(|name| object.key(name).is_some()))
 }
 
 /// The first key of a map, or its beginning.

@@ -1,5 +1,7 @@
 //! JSON values: from YAML to JSON text with splices.
 
+use std::fmt::Write as _;
+
 use barrage_model::template::{Part, Splice, Template};
 
 use super::request::Uses;
@@ -97,7 +99,7 @@ pub(crate) fn escaped(text: &str) -> String {
             '\r' => out.push_str("\\r"),
             '\t' => out.push_str("\\t"),
             c if c.is_control() || matches!(c, '\u{2028}' | '\u{2029}' | '\u{feff}') => {
-                out.push_str(&format!("\\u{:04x}", u32::from(c)));
+                write!(out, "\\u{:04x}", u32::from(c)).expect("writing to a string cannot fail");
             }
             c => out.push(c),
         }

@@ -1,5 +1,6 @@
 //! From a tree of values to a plan: typed decoders over the tables of [`crate::language`].
 
+mod body;
 mod checks;
 mod fields;
 mod json;
@@ -72,7 +73,7 @@ pub(crate) fn read(source: Source<'_>, overrides: &Overrides) -> Result<Plan, Di
             let problem = Problem::new("this plan was refused without a reason", "a plan");
             let error = Misplaced {
                 span: Span::default(),
-                problem,
+                problem: Box::new(problem),
             };
             Err(Diagnostics::new(
                 diagnostic(source, &Lines::new(source.text), None, error),
@@ -91,7 +92,7 @@ fn diagnostic(source: Source<'_>, lines: &Lines<'_>, root: Option<&Node>, error:
         nearest,
         help,
         ..
-    } = error.problem;
+    } = *error.problem;
     Diagnostic {
         file: source.file.to_owned(),
         line,
@@ -109,7 +110,10 @@ impl Reader<'_> {
     /// Records an error about a stretch of the text.
     pub(crate) fn fail(&self, span: Span, problem: Problem) -> Reported {
         let mut errors = self.errors.borrow_mut();
-        let error = Misplaced { span, problem };
+        let error = Misplaced {
+            span,
+            problem: Box::new(problem),
+        };
         if errors.len() < ERRORS_MAX && !errors.contains(&error) {
             errors.push(error);
         }

@@ -29,6 +29,9 @@ struct Settings {
     network: Network,
 }
 
+/// A scenario with its weight, and where it has a load of its own, the load and when it begins.
+type Weighted = (Scenario, u32, Option<(Duration, LoadModel)>);
+
 impl Reader<'_> {
     /// Decodes the whole plan.
     pub(crate) fn plan(&self, root: &Node) -> Got<Plan> {
@@ -52,7 +55,7 @@ impl Reader<'_> {
         let defaults = self.defaults(defaults_node);
         let (Ok(load), Ok(targets), Ok(defaults)) = (load, targets, defaults) else {
             // Steps cannot be judged without what they rest on.
-            self.skip(&fields);
+            skip(&fields);
             return Err(super::Reported(()));
         };
         let shared = Shared::new(defaults, targets);
@@ -69,7 +72,7 @@ impl Reader<'_> {
         let (Ok(settings), Ok((scenarios, loads)), Ok(setup), Ok(teardown), Ok(tags)) =
             (settings, scenarios, setup, teardown, tags)
         else {
-            self.skip(&fields);
+            skip(&fields);
             return Err(super::Reported(()));
         };
         let mut plan = Plan {
@@ -96,13 +99,6 @@ impl Reader<'_> {
         let known = Known::of(&plan);
         plan.sla = fields.or("sla", Vec::new(), |value| self.slas(value, &known))?;
         Ok(plan)
-    }
-
-    /// Marks keys as read that can no longer be.
-    fn skip(&self, fields: &Fields<'_, '_>) {
-        for key in ["setup", "scenarios", "steps", "teardown", "sla"] {
-            fields.entry(key);
-        }
     }
 
     fn refuse_later(&self, fields: &Fields<'_, '_>) {
@@ -342,8 +338,8 @@ impl Reader<'_> {
                 scenarios,
                 model,
             });
-        } else if all.iter().any(|(_, _, own)| own.is_none()) {
-            return Err(fields.missing("load"));
+        } else if let Some(without) = all.iter().position(|(_, _, own)| own.is_none()) {
+            return Err(self.no_load(fields, without, all.iter().any(|(_, _, own)| own.is_some())));
         }
         let mut scenarios = Vec::new();
         for (n, (scenario, _, own)) in all.into_iter().enumerate() {
@@ -361,6 +357,25 @@ impl Reader<'_> {
         Ok((scenarios, loads))
     }
 
+    /// Records that the plan has no load, or the scenario when others have one.
+    fn no_load(&self, fields: &Fields<'_, '_>, without: usize, some: bool) -> super::Reported {
+        let found = format!("{} is missing", crate::problem::either(SCENARIO_LOAD));
+        let scenario = fields.node.get("scenarios").and_then(|node| match &node.kind {
+            Kind::List(items) => items.get(without),
+            _ => None,
+        });
+        match scenario.filter(|_| some) {
+            Some(node) => {
+                let problem = Problem::new(found, "a load of every scenario's own, or one for the plan");
+                self.fail(super::fields::head(node), problem)
+            }
+            None => self.fail(
+                super::fields::head(fields.node),
+                Problem::new(found, "one of them, for the plan or in each scenario"),
+            ),
+        }
+    }
+
     fn scenario(
         &self,
         node: &Node,
@@ -368,7 +383,7 @@ impl Reader<'_> {
         patience: Option<Duration>,
         shared: &Shared<'_>,
         names: &mut BTreeSet<String>,
-    ) -> Got<(Scenario, u32, Option<(Duration, LoadModel)>)> {
+    ) -> Got<Weighted> {
         let fields = self.object(node, &SCENARIO)?;
         let name = fields.opt("name", |value| Ok((value.node.span, self.text(value)?)));
         let weight = fields.or_default("weight", |value| self.whole32(value));
@@ -433,6 +448,13 @@ fn give_up_after(model: &LoadModel) -> Duration {
     match model {
         LoadModel::Open(open) => open.give_up_after,
         LoadModel::Users(_) | LoadModel::Iterations(_) => Duration::ZERO,
+    }
+}
+
+/// Marks keys as read that can no longer be.
+fn skip(fields: &Fields<'_, '_>) {
+    for key in ["setup", "scenarios", "steps", "teardown", "sla"] {
+        fields.entry(key);
     }
 }
 

@@ -1,10 +1,10 @@
 //! Requests with their defaults.
 
+use std::fmt::Write as _;
+
 use std::time::Duration;
 
-use barrage_model::plan::{
-    Auth, Body, Check, EngineChoice, Extract, ExtractFrom, FileRef, Method, OnFailure, Part, PartBody, Request,
-};
+use barrage_model::plan::{Auth, Body, Check, EngineChoice, Method, OnFailure, Request};
 use barrage_model::syntax::nearest;
 use barrage_model::template::{Part as TemplatePart, Template};
 
@@ -12,13 +12,13 @@ use super::checks::{order, same_kind};
 use super::scalars::is_map;
 use super::steps::Within;
 use super::{Fields, Got, Reader, Reported, Value};
-use crate::language::{AUTH, BASIC, DEFAULTS, EXTRACT, PART, REQUEST};
+use crate::language::{DEFAULTS, REQUEST};
 use crate::problem::{Problem, either, quoted};
 use crate::value;
 use crate::yaml::{Node, Span};
 
 /// Timeout and waiting together stay below the longest latency that can be recorded.
-const LATENCY_MAX: Duration = Duration::from_secs(3600);
+const LATENCY_MAX: Duration = Duration::from_hours(1);
 
 /// Templates whose names are still to be checked, with the places they stand at.
 pub(crate) type Uses<'n> = Vec<(&'n Node, Template)>;
@@ -116,7 +116,7 @@ impl Reader<'_> {
         request.on_failure = on_failure?.unwrap_or(request.on_failure);
         request.extract = extract?.unwrap_or_default();
         self.merge_checks(checks?.unwrap_or_default(), defaults, &mut request)?;
-        self.merge_headers(own.unwrap_or_default(), defaults, &mut request)?;
+        self.merge_headers(&own.unwrap_or_default(), defaults, &mut request)?;
         if let (None, Some((auth, uses))) = (&request.auth, &defaults.auth) {
             self.check_uses(uses)?;
             request.auth = Some(auth.clone());
@@ -188,7 +188,7 @@ impl Reader<'_> {
                 TemplatePart::Literal(text) => Some(text.as_str()),
                 TemplatePart::Splice(_) => None,
             });
-            literals.filter_map(literal_problem).next()
+            literals.into_iter().find_map(literal_problem)
         });
         match problem {
             None => Ok(template),
@@ -226,7 +226,7 @@ impl Reader<'_> {
         all.into_iter().collect()
     }
 
-    fn header_text(&self, value: Value<'_>, template: Template) -> Got<Template> {
+    pub(crate) fn header_text(&self, value: Value<'_>, template: Template) -> Got<Template> {
         for part in template.parts() {
             if let TemplatePart::Literal(text) = part {
                 value::header_value(text).map_err(|problem| self.fail(value.node.span, problem))?;
@@ -238,7 +238,7 @@ impl Reader<'_> {
     /// Puts a request's own headers behind the defaults that it does not replace, and adds the body's content type.
     fn merge_headers(
         &self,
-        own: Vec<(String, Template, &Node)>,
+        own: &[(String, Template, &Node)],
         defaults: &Defaults<'_>,
         request: &mut Request,
     ) -> Got<()> {
@@ -288,124 +288,6 @@ impl Reader<'_> {
     pub(crate) fn check_uses(&self, uses: &Uses<'_>) -> Got<()> {
         uses.iter()
             .try_for_each(|(node, template)| self.in_scope(node, template.splices()))
-    }
-
-    /// The body, whichever key holds it.
-    fn body(&self, fields: &Fields<'_, '_>) -> Got<Body> {
-        let json = fields.opt("json", |value| {
-            let mut uses = Uses::new();
-            let template = self.json(value.node, &mut uses)?;
-            self.check_uses(&uses)?;
-            Ok(Body::Json(template))
-        });
-        let form = fields.opt("form", |value| Ok(Body::Form(self.templates(value)?)));
-        let multipart = fields.opt("multipart", |value| self.multipart(value));
-        let raw = fields.opt("body", |value| Ok(Body::Raw(self.template(value)?)));
-        let file = fields.opt("file", |value| Ok(Body::File(self.file(value)?)));
-        let found = [json?, form?, multipart?, raw?, file?].into_iter().flatten().next();
-        Ok(found.unwrap_or(Body::Empty))
-    }
-
-    fn multipart(&self, value: Value<'_>) -> Got<Body> {
-        let read: Vec<Got<Part>> = self
-            .entries(value)?
-            .map(|(entry, value)| self.part(&entry.key, value))
-            .collect();
-        let parts: Vec<Part> = read.into_iter().collect::<Got<_>>()?;
-        if parts.is_empty() {
-            return Err(self.fail(value.node.span, Problem::new("found no parts", "at least one part")));
-        }
-        Ok(Body::Multipart(parts))
-    }
-
-    fn part(&self, name: &str, value: Value<'_>) -> Got<Part> {
-        if value::header_value(name).is_err() || name.is_empty() {
-            let problem = Problem::value(name, "the name of a field");
-            return Err(self.fail(value.node.span, problem));
-        }
-        let name = name.to_owned();
-        if !is_map(value.node) {
-            let body = PartBody::Text(self.template(value)?);
-            return Ok(Part {
-                name,
-                filename: None,
-                content_type: None,
-                body,
-            });
-        }
-        let fields = self.object(value.node, &PART)?;
-        let text = fields.opt("text", |value| Ok(PartBody::Text(self.template(value)?)));
-        let file = fields.opt("file", |value| Ok(PartBody::File(self.file(value)?)));
-        let filename = fields.opt("filename", |value| self.text(value));
-        let content_type = fields.opt("content_type", |value| self.text(value));
-        let body = text?.or(file?).ok_or_else(|| fields.missing("text"))?;
-        let own = match &body {
-            PartBody::File(FileRef { path, .. }) => path.rsplit('/').next().map(str::to_owned),
-            PartBody::Text(_) => None,
-        };
-        Ok(Part {
-            name,
-            filename: filename?.or(own),
-            content_type: content_type?,
-            body,
-        })
-    }
-
-    /// Credentials, and the templates in them.
-    fn auth<'n>(&self, node: &'n Node) -> Got<(Auth, Uses<'n>)> {
-        let fields = self.object(node, &AUTH)?;
-        let basic = fields.opt("basic", |value| {
-            let fields = self.object(value.node, &BASIC)?;
-            let user = fields.need("user", |value| Ok((value.node, self.unscoped(value)?)));
-            let password = fields.need("password", |value| Ok((value.node, self.unscoped(value)?)));
-            let (user, password) = (user?, password?);
-            let auth = Auth::Basic {
-                user: user.1.clone(),
-                password: password.1.clone(),
-            };
-            Ok((auth, vec![user, password]))
-        });
-        let bearer = fields.opt("bearer", |value| {
-            let token = self
-                .unscoped(value)
-                .and_then(|template| self.header_text(value, template))?;
-            Ok((Auth::Bearer(token.clone()), vec![(value.node, token)]))
-        });
-        basic?.or(bearer?).ok_or_else(|| fields.missing("bearer"))
-    }
-
-    fn extracts(&self, value: Value<'_>) -> Got<Vec<Extract>> {
-        let mut all = Vec::new();
-        for (entry, value) in self.entries(value)? {
-            let name = self.variable_key(entry);
-            let extract = self
-                .object(value.node, &EXTRACT)
-                .and_then(|fields| self.extract(&fields));
-            self.declare(&entry.key);
-            all.push(name.and_then(|name| {
-                let (from, default) = extract?;
-                Ok(Extract { name, from, default })
-            }));
-        }
-        all.into_iter().collect()
-    }
-
-    fn extract(&self, fields: &Fields<'_, '_>) -> Got<(ExtractFrom, Option<String>)> {
-        let json = fields.opt("json", |value| {
-            Ok(ExtractFrom::Json(self.parse(value, value::json_path)?))
-        });
-        let header = fields.opt("header", |value| {
-            Ok(ExtractFrom::Header(
-                self.parse(value, value::header_name)?.to_ascii_lowercase(),
-            ))
-        });
-        let regex = fields.opt("regex", |value| Ok(ExtractFrom::Regex(self.regex(value)?)));
-        let cookie = fields.opt("cookie", |value| {
-            Ok(ExtractFrom::Cookie(self.parse(value, value::header_name)?))
-        });
-        let default = fields.opt("default", |value| self.any(value));
-        let from = [json?, header?, regex?, cookie?].into_iter().flatten().next();
-        Ok((from.ok_or_else(|| fields.missing("json"))?, default?))
     }
 
     fn on_failure(&self, value: Value<'_>) -> Got<OnFailure> {
@@ -495,8 +377,7 @@ fn url_problem(first: &str, whole: Option<&str>) -> Option<Problem> {
     }
     let absolute = first.starts_with("http://") || first.starts_with("https://");
     if absolute {
-        let Some(whole) = whole else { return None };
-        let base = whole.split(['?', '#']).next().unwrap_or("");
+        let base = whole?.split(['?', '#']).next().unwrap_or("");
         return value::target("url", base)
             .err()
             .map(|problem| Problem { at: None, ..problem });
@@ -515,10 +396,16 @@ fn literal_problem(text: &str) -> Option<Problem> {
     let bad = text
         .chars()
         .find(|&c| c.is_whitespace() || c.is_control() || !c.is_ascii() || "#\"<>\\^`{|}".contains(c))?;
+    if bad == '#' {
+        return Some(Problem::new(
+            "found `#` in a URL",
+            "a URL without a fragment, which is never sent",
+        ));
+    }
     let mut encoded = String::new();
     let mut buffer = [0; 4];
     for byte in bad.encode_utf8(&mut buffer).bytes() {
-        encoded.push_str(&format!("%{byte:02X}"));
+        write!(encoded, "%{byte:02X}").expect("writing to a string cannot fail");
     }
     let mut shown = String::new();
     crate::problem::push_escaped(&mut shown, bad);

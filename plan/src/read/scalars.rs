@@ -41,6 +41,10 @@ impl Reader<'_> {
         self.parse(value, |text| match text {
             "true" if plain => Ok(true),
             "false" if plain => Ok(false),
+            "true" | "false" => Err(Problem::new(
+                format!("found the text `{text}`"),
+                format!("`{text}` without quotes"),
+            )),
             _ => {
                 let meant = match text.to_ascii_lowercase().as_str() {
                     "yes" | "on" | "1" | "true" | "y" => Some("true"),

@@ -109,7 +109,7 @@ impl Reader<'_> {
             Source::Variable(name) if scope.names.iter().any(|known| known == name) => return Ok(()),
             Source::Variable(name) if may_be_absent && scope.declared.contains(name) => return Ok(()),
             Source::Variable(name) => unknown_variable(name, &scope),
-            Source::Column { .. } if scope.place == Place::Variables => Problem::new(
+            Source::Column { .. } | Source::Call(_) if scope.place == Place::Variables => Problem::new(
                 format!("found {}", spliced(source)),
                 "a value that is the same for all iterations",
             )
@@ -128,11 +128,6 @@ impl Reader<'_> {
                 };
                 Problem::new(format!("unknown data {}", quoted(data)), expected).nearest(nearest(data, known))
             }
-            Source::Call(_) if scope.place == Place::Variables => Problem::new(
-                format!("found {}", spliced(source)),
-                "a value that is the same for all iterations",
-            )
-            .help("use `set` in a step"),
             _ => return Ok(()),
         };
         drop(scope);

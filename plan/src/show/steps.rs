@@ -1,5 +1,7 @@
 //! Steps and requests on their way out.
 
+use std::fmt::Write as _;
+
 use barrage_model::plan::{
     Action, Auth, Body, Check, EngineChoice, Extract, ExtractFrom, Matcher, OnFailure, Part, PartBody, Plan, Request,
     Step,
@@ -231,7 +233,7 @@ fn json(text: &Template) -> Tree {
     for (n, part) in text.parts().iter().enumerate() {
         match part {
             TemplatePart::Splice(splice) if splice.is_json() => {
-                out.push_str(&format!("\"{}\"", escaped(&format!("${{{splice}}}"))));
+                write!(out, "\"{}\"", escaped(&format!("${{{splice}}}"))).expect("writing to a string cannot fail");
             }
             TemplatePart::Splice(splice) => out.push_str(&escaped(&format!("${{{splice}}}"))),
             TemplatePart::Literal(literal) => {

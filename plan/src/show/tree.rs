@@ -40,8 +40,8 @@ impl Tree {
     }
 
     /// A number, word or quantity, which needs no quotes.
-    pub(crate) fn plain(value: impl ToString) -> Self {
-        Self::Raw(value.to_string())
+    pub(crate) fn plain(value: impl std::fmt::Display) -> Self {
+        Self::Raw(format!("{value}"))
     }
 
     /// Whether there is nothing in it.

@@ -209,21 +209,18 @@ impl Composer<'_> {
         parent.weight.height = parent.weight.height.max(weight.height + 1);
         match &mut parent.node.kind {
             Kind::List(items) => items.push(node),
-            Kind::Map(entries) => match parent.key.take() {
-                Some((key, key_span)) => entries.push(Entry {
-                    key,
-                    key_span,
-                    value: node,
-                }),
-                None => {
-                    let Kind::Scalar(scalar) = node.kind else {
-                        let problem = Problem::new("found a list or map as a key", "a key that is text");
-                        return Err(misplaced(node.span, problem));
-                    };
-                    check_key(&scalar, node.span, &mut parent.keys)?;
-                    parent.key = Some((scalar.text, node.span));
+            Kind::Map(entries) => {
+                if let Some((key, key_span)) = parent.key.take() {
+                    entries.push(Entry { key, key_span, value: node });
+                    return Ok(());
                 }
-            },
+                let Kind::Scalar(scalar) = node.kind else {
+                    let problem = Problem::new("found a list or map as a key", "a key that is text");
+                    return Err(misplaced(node.span, problem));
+                };
+                check_key(&scalar, node.span, &mut parent.keys)?;
+                parent.key = Some((scalar.text, node.span));
+            }
             Kind::Scalar(_) => {}
         }
         Ok(())
@@ -315,7 +312,10 @@ fn too_large(span: Span) -> Misplaced {
 }
 
 fn misplaced(span: Span, problem: Problem) -> Misplaced {
-    Misplaced { span, problem }
+    Misplaced {
+        span,
+        problem: Box::new(problem),
+    }
 }
 
 /// A text that is not YAML.
@@ -333,16 +333,25 @@ fn broken(text: &str, error: &ScanError) -> Misplaced {
             | ErrorKind::TabInIndentation
             | ErrorKind::TabAtBlockScalarStart
     );
+    if tab {
+        let line = text[..at].rfind('\n').map_or(0, |end| end + 1);
+        let start = text[line..].find('\t').map_or(at, |tab| line + tab);
+        let span = Span { start, end: start + 1 };
+        return misplaced(span, Problem::new("found a tab as indentation", "spaces"));
+    }
     let problem = match error.kind() {
-        _ if tab => Problem::new("found a tab as indentation", "spaces"),
         ErrorKind::UnknownAnchor => Problem::new("found an alias without an anchor", "an anchor `&name` further up"),
         ErrorKind::RecursionLimitExceeded => return too_deep(span),
-        _ => {
-            let info = error.info();
-            let problem = Problem::new(format!("this is not YAML: {info}"), "YAML");
-            let word = text[at..].lines().next().unwrap_or("").trim_start();
+        ErrorKind::DirectiveDisallowed => Problem::new("found a YAML directive", "a plan without it"),
+        kind => {
+            let problem = Problem::new(format!("this is not YAML: {}", error.info()), "YAML");
             let line = text[..at].lines().last().unwrap_or("");
-            if word.starts_with(['@', '`', '%']) {
+            if matches!(
+                kind,
+                ErrorKind::UnexpectedCharacter {
+                    character: '@' | '`' | '%'
+                }
+            ) {
                 problem.help("put the value in quotes")
             } else if line.contains('{') && line.contains('(') {
                 problem.help("inside `{ }` a text with a comma needs single quotes around it")

@@ -1,5 +1,7 @@
 //! From bytes to places that people know: lines and columns, and the path through the plan.
 
+use std::fmt::Write as _;
+
 use super::{Kind, Node, Span};
 
 /// Where the lines of a text begin.
@@ -44,7 +46,7 @@ pub(crate) fn path_at(root: &Node, at: usize) -> String {
             Kind::List(items) => {
                 for (n, item) in items.iter().enumerate() {
                     if holds(item.span, at) {
-                        path.push_str(&format!("[{n}]"));
+                        write!(path, "[{n}]").expect("writing to a string cannot fail");
                         node = item;
                         continue 'down;
                     }
@@ -52,7 +54,8 @@ pub(crate) fn path_at(root: &Node, at: usize) -> String {
             }
             Kind::Map(entries) => {
                 for entry in entries {
-                    if holds(entry.value.span, at) && !holds(entry.key_span, at) {
+                    let in_key = entry.key_span.start <= at && at < entry.key_span.end;
+                    if holds(entry.value.span, at) && !in_key {
                         if !path.is_empty() {
                             path.push('.');
                         }
@@ -67,8 +70,9 @@ pub(crate) fn path_at(root: &Node, at: usize) -> String {
     }
 }
 
+/// Whether a byte belongs to a span; its end does, as errors about what is missing stand there.
 fn holds(span: Span, at: usize) -> bool {
-    span.start <= at && (at < span.end || (at == span.end && span.start == span.end))
+    span.start <= at && at <= span.end
 }
 
 /// Where byte `offset` of a scalar's value stands in its source: exact for plain and quoted scalars on one line,

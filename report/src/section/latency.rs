@@ -1,0 +1,84 @@
+//! The latencies of the whole run.
+
+use barrage_metrics::summary::{Latency, Summary};
+
+use super::{Column, Row, Section, Table, Tone};
+use crate::number::{count, mean, quantile};
+
+const COLUMNS: [Column; 11] = [
+    Column::Text("latency"),
+    Column::Number("samples"),
+    Column::Number("min"),
+    Column::Number("mean"),
+    Column::Number("p50"),
+    Column::Number("p90"),
+    Column::Number("p95"),
+    Column::Number("p99"),
+    Column::Number("p99.9"),
+    Column::Number("p99.99"),
+    Column::Number("max"),
+];
+
+pub(super) fn section(summary: &Summary) -> Section {
+    let mut section = Section::new("Latency");
+    if let Some(text) = censored(&summary.latency.response) {
+        section.note(Tone::Warn, text);
+    }
+    if summary.clipped > 0 {
+        let clipped = count(summary.clipped);
+        section.note(
+            Tone::Warn,
+            format!("{clipped} samples above one hour are recorded as one hour"),
+        );
+    }
+    let mut rows = vec![
+        ("response", summary.latency.response),
+        ("response, ok", summary.latency_ok.response),
+        ("service", summary.latency.service),
+        ("service, ok", summary.latency_ok.service),
+        ("dispatch lag", summary.latency.dispatch_lag),
+        ("iteration", summary.latency.iteration),
+    ];
+    rows.extend(
+        summary
+            .timings
+            .iter()
+            .map(|(measure, latency)| (measure.word(), *latency)),
+    );
+    rows.retain(|(_, latency)| latency.count > 0);
+    section.table(Table::of(&COLUMNS, &rows, COLUMNS.len() + 4, |(name, latency)| {
+        row(name, latency)
+    }));
+    section
+}
+
+/// What dropped arrivals mean for the percentiles; `None` when there are none.
+pub(super) fn censored(response: &Latency) -> Option<String> {
+    (response.censored > 0).then(|| {
+        format!(
+            "{} arrivals were dropped; they are in the response time at the age they had reached, so ≥ marks a lower bound",
+            count(response.censored)
+        )
+    })
+}
+
+fn row(name: &str, latency: &Latency) -> Row {
+    let quantiles = [
+        latency.p50,
+        latency.p90,
+        latency.p95,
+        latency.p99,
+        latency.p999,
+        latency.p9999,
+        latency.max,
+    ];
+    let numbers = [
+        count(latency.count),
+        quantile(latency.min),
+        mean(latency.mean_us, latency.censored > 0),
+    ];
+    let cells = std::iter::once(name.to_owned())
+        .chain(numbers)
+        .chain(quantiles.map(quantile));
+    Row::new(Tone::Plain, cells)
+}

@@ -1,0 +1,7 @@
+//! The formats as a reader gets them.
+
+mod fixture;
+mod formats;
+mod golden;
+mod hostile;
+mod schema;

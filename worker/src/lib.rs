@@ -11,10 +11,18 @@
 //! - A delta that has been sent is never changed; its sequence numbers have no gaps.
 //! - No engine sends a request again behind the ledger's back.
 //! - Every sample is recorded; none is ever left out to keep up.
+//! - Secrets are never shown, stored or sent to the coordinator.
 
 pub mod clock;
+mod config;
+mod control;
 pub mod engine;
+mod entropy;
+mod health;
 pub mod net;
 pub mod recorder;
 pub mod scenario;
 pub mod shard;
+
+pub use config::{Config, WorkerError, run};
+pub use control::LinkError;

@@ -350,6 +350,11 @@ impl Recorder {
         Part::new(number, closed, self.totals.open(), progress)
     }
 
+    /// Closes everything: for what is counted outside the load threads.
+    pub fn finish(mut self) -> Vec<Part> {
+        (0..self.intervals.len()).map(|_| self.close(Vec::new())).collect()
+    }
+
     /// Number of the oldest open interval: the one that [`Recorder::close`] closes.
     pub fn interval(&self) -> u32 {
         self.first

@@ -14,12 +14,13 @@ use std::io;
 use std::rc::Rc;
 use std::thread::JoinHandle;
 
-use barrage_model::ids::{LoadId, ScenarioId, SegmentId};
+use barrage_model::ids::LoadId;
 use barrage_model::outcome::IterationEnd;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::{Clock, Stamp};
 use crate::recorder::{Part, Recorder};
+use crate::scenario::IterationStart;
 
 pub use blocks::Blocks;
 pub use ceiling::Ceilings;
@@ -50,36 +51,19 @@ pub enum Report {
     Part(Box<Part>),
     /// No load will start anything any more, and nothing is in progress.
     Finished,
-    /// That was the last part; the thread ends.
-    Sealed,
-}
-
-/// An iteration as the runner sees it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Iteration {
-    /// The load that made it.
-    pub load: LoadId,
-    /// The scenario to go through.
-    pub scenario: ScenarioId,
-    /// Number of the iteration within its load, unique in the fleet.
-    pub index: u64,
-    /// Number of the virtual user within its load, unique in the fleet.
-    pub user: u64,
-    /// When it fell due.
-    pub due: Stamp,
-    /// The segment of its due instant.
-    pub segment: SegmentId,
+    /// The last part; the thread ends.
+    Sealed(Box<Part>),
 }
 
 /// What everything on a shard shares.
 #[derive(Clone, Debug)]
-pub struct ShardContext {
+pub struct ShardHandles {
     /// The worker's clock.
     pub clock: Clock,
     /// The shard's counts. Never hold the borrow across an await.
     pub recorder: Rc<RefCell<Recorder>>,
     /// The end of the present grant; read it right before a write. In the past while nothing may be sent.
-    pub granted_until: Rc<Cell<Stamp>>,
+    pub send_by: Rc<Cell<Option<Stamp>>>,
 }
 
 /// Goes through iterations. Lives on one shard's thread.
@@ -94,8 +78,8 @@ pub trait Runner: 'static {
     fn iterate(
         &self,
         user: &mut Self::User,
-        iteration: &Iteration,
-        shard: &ShardContext,
+        iteration: &IterationStart,
+        shard: &ShardHandles,
         cancel: &CancellationToken,
     ) -> impl Future<Output = IterationEnd>;
 
@@ -103,42 +87,19 @@ pub trait Runner: 'static {
     fn connections(&self) -> u32;
 }
 
-/// Starts a load thread, on one core alone when `core` is given. `make` is called on it.
+/// Starts a load thread. `make` is called on it.
 ///
 /// # Errors
 /// When the system gives no thread.
 pub fn spawn<R: Runner>(
     setup: ShardSetup,
-    core: Option<usize>,
-    make: impl FnOnce(&ShardContext) -> R + Send + 'static,
+    make: impl FnOnce(&ShardHandles) -> R + Send + 'static,
 ) -> io::Result<JoinHandle<io::Result<()>>> {
     let name = format!("shard-{}", setup.place);
     std::thread::Builder::new().name(name).spawn(move || {
-        if let Some(core) = core {
-            pin(core);
-        }
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         runtime.block_on(process::run(setup, make));
         runtime.shutdown_background();
         Ok(())
     })
-}
-
-/// The cores that this process may use, by the affinity mask.
-pub fn allowed_cores() -> Vec<usize> {
-    let mask = rustix::thread::sched_getaffinity(None);
-    let cores = mask.map(|mask| {
-        (0..rustix::thread::CpuSet::MAX_CPU)
-            .filter(|core| mask.is_set(*core))
-            .collect()
-    });
-    cores.unwrap_or_else(|_| vec![0])
-}
-
-fn pin(core: usize) {
-    let mut mask = rustix::thread::CpuSet::new();
-    mask.set(core);
-    if let Err(error) = rustix::thread::sched_setaffinity(None, &mask) {
-        tracing::warn!(%error, core, "the load thread stays where the system puts it");
-    }
 }

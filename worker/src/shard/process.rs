@@ -23,9 +23,10 @@ use super::ceiling::Ceilings;
 use super::machine::{Input, Machine, Output, SlotId, Start};
 use super::mailbox::Mailbox;
 use super::pacer::{Pacer, quantum};
-use super::{Command, Event, Iteration, Report, Runner, ShardContext};
+use super::{Command, Event, Report, Runner, ShardHandles};
 use crate::clock::{Clock, Stamp};
 use crate::recorder::{Dropped, IterationStarted, Part, Recorder};
+use crate::scenario::IterationStart;
 
 /// What a load thread begins with.
 #[derive(Debug)]
@@ -42,8 +43,8 @@ pub struct ShardSetup {
     pub clock: Clock,
     /// The instant that is run time 0.
     pub start: Stamp,
-    /// Loads of the plan.
-    pub loads: usize,
+    /// For each load of the plan, whether it is closed.
+    pub closed: Vec<bool>,
     /// The first request of each scenario.
     pub first_steps: Vec<Option<StepId>>,
     /// Indices of `iterations` loads.
@@ -61,9 +62,10 @@ struct Shard<R: Runner> {
     runner: R,
     machine: RefCell<Machine>,
     ceilings: RefCell<Ceilings>,
-    context: ShardContext,
+    context: ShardHandles,
     start: Stamp,
     cancels: Vec<CancellationToken>,
+    closed: Vec<bool>,
     first_steps: Vec<Option<StepId>>,
     blocks: Arc<Blocks>,
     shards: u64,
@@ -84,11 +86,11 @@ struct Shard<R: Runner> {
 ///
 /// # Cancel safety
 /// Not cancel safe: dropping the future loses what has been counted and not reported.
-pub(super) async fn run<R: Runner>(setup: ShardSetup, make: impl FnOnce(&ShardContext) -> R) {
-    let context = ShardContext {
+pub(super) async fn run<R: Runner>(setup: ShardSetup, make: impl FnOnce(&ShardHandles) -> R) {
+    let context = ShardHandles {
         clock: setup.clock,
         recorder: Rc::new(RefCell::new(setup.recorder)),
-        granted_until: Rc::new(Cell::new(setup.start)),
+        send_by: Rc::new(Cell::new(Some(setup.start))),
     };
     let shard = Rc::new(Shard {
         place: setup.place,
@@ -97,7 +99,8 @@ pub(super) async fn run<R: Runner>(setup: ShardSetup, make: impl FnOnce(&ShardCo
         ceilings: RefCell::new(setup.ceilings),
         context,
         start: setup.start,
-        cancels: (0..setup.loads).map(|_| CancellationToken::new()).collect(),
+        cancels: setup.closed.iter().map(|_| CancellationToken::new()).collect(),
+        closed: setup.closed,
         first_steps: setup.first_steps,
         blocks: setup.blocks,
         shards: setup.shards as u64,
@@ -205,13 +208,14 @@ async fn go_through<R: Runner>(shard: Rc<Shard<R>>, mailbox: Rc<Mailbox>, first:
             Some(start) => start,
             None => mailbox.next().await,
         };
-        let iteration = Iteration {
+        let iteration = IterationStart {
             load: start.load,
             scenario: start.scenario,
             index: start.index,
             user: start.user,
             due: shard.stamp(start.due),
             segment: start.segment,
+            closed: shard.closed[usize::from(start.load.0)],
         };
         let end = shard
             .runner
@@ -254,7 +258,7 @@ impl<R: Runner> Shard<R> {
             self.perform(at, output);
         }
         let granted = self.machine.borrow().granted_until();
-        self.context.granted_until.set(self.stamp(granted));
+        self.context.send_by.set(Some(self.stamp(granted)));
     }
 
     fn handle(&self, at: Moment, input: Input) {
@@ -366,18 +370,18 @@ impl<R: Runner> Shard<R> {
     /// Closes what is left, up to the present interval, and hands everything over.
     async fn seal(&self) {
         let interval = whole_micros(self.context.clock.now().since(self.start)) / whole_micros(INTERVAL);
-        loop {
+        let last = loop {
             let mut recorder = self.context.recorder.borrow_mut();
-            let last = u64::from(recorder.interval()) >= interval;
+            let is_last = u64::from(recorder.interval()) >= interval;
             let part = recorder.close(self.machine.borrow().progress());
             drop(recorder);
-            let part = self.finish_part(part);
-            self.reports.borrow_mut().push_back(Report::Part(Box::new(part)));
-            if last {
-                break;
+            let part = Box::new(self.finish_part(part));
+            if is_last {
+                break part;
             }
-        }
-        self.reports.borrow_mut().push_back(Report::Sealed);
+            self.reports.borrow_mut().push_back(Report::Part(part));
+        };
+        self.reports.borrow_mut().push_back(Report::Sealed(last));
         let reports = self.reports.take();
         for report in reports {
             // An error means that the control side is gone, and with it everybody who could want the counts.

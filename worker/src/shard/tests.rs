@@ -23,13 +23,13 @@ impl Runner for Sleeper {
     async fn iterate(
         &self,
         user: &mut u64,
-        it: &Iteration,
-        shard: &ShardContext,
+        it: &IterationStart,
+        shard: &ShardHandles,
         cancel: &CancellationToken,
     ) -> IterationEnd {
         assert_eq!(*user, it.user);
         let now = shard.clock.now();
-        assert!(now >= it.due && now < shard.granted_until.get());
+        assert!(now >= it.due && Some(now) < shard.send_by.get());
         let length = Duration::from_millis(if it.index == 7 { 60_000 } else { 2 });
         tokio::select! {
             () = cancel.cancelled() => IterationEnd::Cancelled,
@@ -58,27 +58,30 @@ fn a_thread_makes_the_load_closes_intervals_and_is_sealed() {
         ceilings: Ceilings::default(),
         clock,
         start,
-        loads: 1,
+        closed: vec![false],
         first_steps: vec![Some(StepId(0))],
         blocks: Arc::new(Blocks::default()),
         shards: 1,
         commands: inbox,
         events: outbox,
     };
-    let thread = spawn(setup, None, |_| Sleeper).unwrap();
+    let thread = spawn(setup, |_| Sleeper).unwrap();
     commands
         .try_send(Command::Input(Input::Grant(Moment::from_secs(60))))
         .unwrap();
     let mut deltas = Vec::new();
     while let Some(event) = events.blocking_recv() {
+        let sealed = matches!(event.report, Report::Sealed(_));
         match event.report {
-            Report::Part(part) => {
+            Report::Part(part) | Report::Sealed(part) => {
                 let mut merged = Merged::new(part.interval);
                 merged.add(*part);
                 deltas.push(merged.into_delta(deltas.len() as u64 + 1, false, Health::default()));
             }
             Report::Finished => commands.try_send(Command::Seal).unwrap(),
-            Report::Sealed => break,
+        }
+        if sealed {
+            break;
         }
     }
     thread.join().unwrap().unwrap();

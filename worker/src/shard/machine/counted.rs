@@ -20,8 +20,6 @@ enum Supply {
     Asked,
     /// None at present.
     Dry,
-    /// None ever again.
-    Exhausted,
 }
 
 #[derive(Debug)]
@@ -36,6 +34,8 @@ pub(super) struct Counted {
     /// When the blocks came, which is when their indices are due.
     due: Moment,
     supply: Supply,
+    /// The worker will be handed no more than it has.
+    exhausted: bool,
     stopped: Option<Moment>,
     held_until: Option<Moment>,
     more: bool,
@@ -51,6 +51,7 @@ impl Counted {
             blocks: VecDeque::new(),
             due: Moment::ZERO,
             supply: Supply::Unknown,
+            exhausted: false,
             stopped: None,
             held_until: None,
             more: false,
@@ -84,7 +85,7 @@ impl Counted {
     }
 
     pub(super) fn exhausted(&mut self) {
-        self.supply = Supply::Exhausted;
+        self.exhausted = true;
     }
 
     pub(super) fn done(&mut self, slot: SlotId) {
@@ -133,7 +134,8 @@ impl Counted {
     }
 
     pub(super) fn is_over(&self) -> bool {
-        let no_more = self.stopped.is_some() || self.pool.max() == 0 || self.supply == Supply::Exhausted;
+        let used_up = self.exhausted && self.supply == Supply::Dry;
+        let no_more = self.stopped.is_some() || self.pool.max() == 0 || used_up;
         no_more && self.blocks.is_empty() && self.pool.active() == 0
     }
 

@@ -67,7 +67,7 @@ pub enum Input {
     },
     /// There may be indices again.
     Refilled(LoadId),
-    /// No index of this `iterations` load will ever be handed out again.
+    /// This worker will be handed no more indices of this `iterations` load than it has been.
     Exhausted(LoadId),
     /// No new arrivals; what is in progress may end within the graceful stop.
     Stop,

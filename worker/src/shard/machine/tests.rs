@@ -483,11 +483,19 @@ fn counted_iterations_are_never_more_than_handed_out() {
         },
     ));
     world.inputs.push((3 * SECOND, Input::Exhausted(load)));
+    world.inputs.push((
+        3 * SECOND + 1,
+        Input::Indices {
+            load,
+            first: 0,
+            count: 0,
+        },
+    ));
     let record = world.run(100 * SECOND);
     let got: Vec<u64> = record.started.iter().map(|start| start.index).collect();
     assert_eq!(got, (0..10).chain(20..25).collect::<Vec<u64>>());
     assert_eq!((record.scheduled, record.active_max), (15, 2));
-    assert_eq!(record.finished, Some(Moment::from_secs(3)));
+    assert_eq!(record.finished, Some(Moment::from_micros(3_000_001)));
 }
 
 #[test]

@@ -1,0 +1,171 @@
+//! The plan as it is carried out: the one place where load threads and setup meet the scenario runner.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use barrage_model::ids::{LoadId, SegmentId};
+use barrage_model::outcome::IterationEnd;
+use barrage_model::plan::Plan;
+use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
+
+use super::prepare::chain;
+use crate::clock::{Clock, Stamp};
+use crate::recorder::{Part, Recorder, Shape, TraceSink};
+use crate::scenario::{
+    CompiledPlan, Connections, Files, IterationStart, Once, PrepareError, RunContext, ShardContext, User,
+    run_iteration, run_once,
+};
+use crate::shard::{Runner, ShardHandles};
+
+/// A compiled plan with what its connections need.
+#[derive(Clone, Debug)]
+pub(super) struct Program {
+    plan: CompiledPlan,
+    connections: Connections,
+}
+
+/// Where setup and teardown are counted.
+#[derive(Debug)]
+pub(super) struct OnceRecorder {
+    pub(super) shape: Shape,
+    /// Run time 0; before the start everything is counted at 0.
+    pub(super) start: Option<Stamp>,
+    pub(super) segment: SegmentId,
+    pub(super) trace: Option<TraceSink>,
+}
+
+/// How setup or teardown ended.
+#[derive(Debug)]
+pub(super) struct OnceEnd {
+    pub(super) teardown: bool,
+    pub(super) result: Result<Vec<(String, String)>, String>,
+    /// What it has counted.
+    pub(super) parts: Vec<Part>,
+}
+
+impl Program {
+    /// Compiles; reads secrets from this machine, and takes its time.
+    pub(super) fn compile(
+        plan: Arc<Plan>,
+        files: &Files,
+        context: &RunContext,
+        clock: Clock,
+    ) -> Result<Self, PrepareError> {
+        let plan = CompiledPlan::new(plan, files, context)?;
+        let connections = plan.connections(clock)?;
+        Ok(Self { plan, connections })
+    }
+
+    /// Whether a data set is used up and the plan says that this stops the run.
+    pub(super) fn rows_ended(&self) -> bool {
+        self.plan.rows_ended()
+    }
+
+    /// Makes the runners of the load threads, with what setup extracted.
+    pub(super) fn runner(
+        &self,
+        values: &[(String, String)],
+    ) -> impl Fn(&ShardHandles) -> PlanRunner + Clone + Send + use<> {
+        let plan = self.plan.with_setup_values(values);
+        let connections = self.connections.clone();
+        move |shard| {
+            let context = ShardContext {
+                send_by: Rc::clone(&shard.send_by),
+                ..ShardContext::new(shard.clock, &connections)
+            };
+            PlanRunner {
+                plan: plan.clone(),
+                context,
+            }
+        }
+    }
+
+    /// Goes through setup or teardown on a thread of its own, for its engines belong to one thread.
+    pub(super) fn once(
+        &self,
+        teardown: bool,
+        values: &[(String, String)],
+        to: OnceRecorder,
+        clock: Clock,
+        cancel: CancellationToken,
+    ) -> impl Future<Output = OnceEnd> + Send + use<> {
+        let plan = self.plan.with_setup_values(values);
+        let connections = self.connections.clone();
+        async move {
+            let (say, said) = oneshot::channel();
+            let work = move || {
+                let end = go_once(&plan, &connections, teardown, to, clock, &cancel);
+                // Nobody listens any more when the worker ends.
+                let _gone = say.send(end);
+            };
+            let spawned = std::thread::Builder::new().name("once".to_owned()).spawn(work);
+            let failed = |reason: &str| OnceEnd {
+                teardown,
+                result: Err(reason.to_owned()),
+                parts: Vec::new(),
+            };
+            if spawned.is_err() {
+                return failed("could not start a thread");
+            }
+            said.await.unwrap_or_else(|_| failed("its thread has died"))
+        }
+    }
+}
+
+fn go_once(
+    plan: &CompiledPlan,
+    connections: &Connections,
+    teardown: bool,
+    to: OnceRecorder,
+    clock: Clock,
+    cancel: &CancellationToken,
+) -> OnceEnd {
+    let recorder = RefCell::new(Recorder::new(to.shape, to.start.unwrap_or(Stamp::FAR), to.trace));
+    let once = if teardown { Once::Teardown } else { Once::Setup };
+    let result = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => tokio::task::LocalSet::new().block_on(&runtime, async {
+            let context = ShardContext {
+                send_by: Rc::new(Cell::new(None)),
+                ..ShardContext::new(clock, connections)
+            };
+            let ended = run_once(plan, once, &context, to.segment, &recorder, cancel).await;
+            ended.map_err(|error| chain(&error))
+        }),
+        Err(_) => Err("could not start a runtime".to_owned()),
+    };
+    OnceEnd {
+        teardown,
+        result,
+        parts: recorder.into_inner().finish(),
+    }
+}
+
+/// Goes through the plan's iterations on one load thread.
+pub(super) struct PlanRunner {
+    plan: CompiledPlan,
+    context: ShardContext,
+}
+
+impl Runner for PlanRunner {
+    type User = User;
+
+    fn user(&self, _load: LoadId, number: u64) -> User {
+        User::new(&self.plan, number, &self.context)
+    }
+
+    async fn iterate(
+        &self,
+        user: &mut User,
+        iteration: &IterationStart,
+        shard: &ShardHandles,
+        cancel: &CancellationToken,
+    ) -> IterationEnd {
+        run_iteration(&self.plan, user, iteration, &shard.recorder, cancel).await
+    }
+
+    fn connections(&self) -> u32 {
+        u32::try_from(self.context.engines.open_connections()).unwrap_or(u32::MAX)
+    }
+}

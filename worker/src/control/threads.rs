@@ -1,0 +1,211 @@
+//! The load threads of a run, as the control side holds them.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use barrage_model::delta::Delta;
+use barrage_model::ids::{LoadId, ShardId};
+use barrage_model::phase::Marks;
+use barrage_model::plan::{Action, LoadModel, Plan, Step};
+use barrage_model::schedule::Epoch;
+use barrage_model::units::Rate;
+use tokio::sync::mpsc;
+
+use crate::clock::{Clock, Stamp};
+use crate::health::HealthSampler;
+use crate::recorder::{Part, Recorder, Shape, TraceSink};
+use crate::shard::machine::{Input, Machine, SetupError};
+use crate::shard::{Blocks, Ceilings, Command, Event, Report, Runner, ShardHandles, ShardSetup, spawn};
+
+use super::collect::Collect;
+
+/// Commands that wait for a load thread. More than the renewals of a quarter of an hour: a thread that reads none for so
+/// long is not alive.
+const COMMANDS: usize = 1_024;
+/// Reports that wait for the control side; a thread keeps further ones itself.
+const EVENTS: usize = 256;
+
+/// What the load threads are made from.
+#[derive(Debug)]
+pub(super) struct Layout {
+    pub(super) plan: Arc<Plan>,
+    pub(super) seed: u64,
+    pub(super) first_shard: u32,
+    pub(super) shards: u32,
+    pub(super) epochs: Vec<(LoadId, Arc<Epoch>)>,
+    pub(super) marks: Marks,
+    pub(super) max_rate: Option<Rate>,
+    pub(super) trace: Option<TraceSink>,
+}
+
+/// Why there are no load threads.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ThreadsError {
+    /// The plan cannot be carried out.
+    #[error("the plan cannot be carried out")]
+    Setup(#[from] SetupError),
+    /// The system gives no thread.
+    #[error("could not start a load thread")]
+    Spawn(#[source] std::io::Error),
+}
+
+impl Layout {
+    fn ids(&self) -> Vec<ShardId> {
+        (self.first_shard..self.first_shard.saturating_add(self.shards))
+            .map(ShardId)
+            .collect()
+    }
+
+    /// The decisions of every shard; an error here is one before the start.
+    pub(super) fn machines(&self) -> Result<Vec<Machine>, SetupError> {
+        let machine = |shard| Machine::new(&self.plan, shard, self.seed, &self.epochs, self.marks.clone());
+        self.ids().into_iter().map(machine).collect()
+    }
+
+    /// Iterations of each `iterations` load, whole fleet.
+    pub(super) fn counted(&self) -> BTreeMap<LoadId, u64> {
+        let loads = self.plan.loads.iter().enumerate();
+        let counted = loads.filter_map(|(at, load)| match &load.model {
+            LoadModel::Iterations(model) => Some((LoadId(at as u16), model.count)),
+            _ => None,
+        });
+        counted.collect()
+    }
+}
+
+/// The load threads.
+#[derive(Debug)]
+pub(super) struct Threads {
+    commands: Vec<mpsc::Sender<Command>>,
+    events: mpsc::Receiver<Event>,
+    handles: Vec<Option<JoinHandle<std::io::Result<()>>>>,
+    collect: Collect,
+    health: HealthSampler,
+}
+
+impl Threads {
+    /// Starts them all; run time 0 is at `start`. `make` is called on each thread.
+    pub(super) fn start<R: Runner>(
+        layout: &Layout,
+        start: Stamp,
+        clock: Clock,
+        blocks: &Arc<Blocks>,
+        make: impl Fn(&ShardHandles) -> R + Clone + Send + 'static,
+    ) -> Result<Self, ThreadsError> {
+        let plan = &layout.plan;
+        let wheel = layout.epochs.first().map(|(_, epoch)| &epoch.wheel);
+        let ceilings = Ceilings::new(plan, layout.max_rate, &layout.ids(), wheel, clock);
+        let (outbox, events) = mpsc::channel(EVENTS);
+        let (mut commands, mut handles) = (Vec::new(), Vec::new());
+        for (place, machine) in layout.machines()?.into_iter().enumerate() {
+            let (command, inbox) = mpsc::channel(COMMANDS);
+            let setup = ShardSetup {
+                place,
+                machine,
+                recorder: Recorder::new(Shape::of(plan), start, layout.trace.clone()),
+                ceilings: ceilings.clone(),
+                clock,
+                start,
+                closed: plan
+                    .loads
+                    .iter()
+                    .map(|load| matches!(load.model, LoadModel::Users(_)))
+                    .collect(),
+                first_steps: plan
+                    .scenarios
+                    .iter()
+                    .map(|scenario| first_request(&scenario.steps))
+                    .collect(),
+                blocks: Arc::clone(blocks),
+                shards: layout.shards as usize,
+                commands: inbox,
+                events: outbox.clone(),
+            };
+            let make = make.clone();
+            handles.push(Some(
+                spawn(setup, move |context| make(context)).map_err(ThreadsError::Spawn)?,
+            ));
+            commands.push(command);
+        }
+        let collect = Collect::new(commands.len());
+        Ok(Self {
+            commands,
+            events,
+            handles,
+            collect,
+            health: HealthSampler::new(),
+        })
+    }
+
+    /// Says the same to every thread.
+    pub(super) fn tell(&self, input: &Input) {
+        for command in &self.commands {
+            if command.try_send(Command::Input(input.clone())).is_err() {
+                tracing::warn!("a load thread does not listen");
+            }
+        }
+    }
+
+    /// Gives a thread's place in the run to nobody: it has died. Returns whether one has.
+    pub(super) fn bury(&mut self) -> bool {
+        let mut died = false;
+        for (handle, command) in self.handles.iter_mut().zip(&self.commands) {
+            // A thread that has been sealed has closed its commands too, but has said so before.
+            if handle.as_ref().is_some_and(JoinHandle::is_finished) && command.is_closed() && self.events.is_empty() {
+                let ended = handle.take().map(JoinHandle::join);
+                if !matches!(ended, Some(Ok(Ok(())))) {
+                    died = true;
+                    self.collect.lose();
+                }
+            }
+        }
+        died
+    }
+
+    /// Waits for the next report. `None` when every thread has ended.
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    pub(super) async fn next(&mut self) -> Option<Event> {
+        self.events.recv().await
+    }
+
+    /// Takes a report; gives the deltas that have become complete.
+    pub(super) fn report(&mut self, report: Report) -> Vec<Delta> {
+        match report {
+            Report::Part(part) => self.collect.part(*part),
+            Report::Sealed(part) => self.collect.sealed(*part),
+            Report::Finished => self.collect.finished(),
+        }
+        if self.collect.take_all_finished() {
+            for command in &self.commands {
+                // A thread that is gone has nothing more to give.
+                let _gone = command.try_send(Command::Seal);
+            }
+        }
+        self.complete()
+    }
+
+    /// The deltas that have become complete.
+    pub(super) fn complete(&mut self) -> Vec<Delta> {
+        let mut deltas = Vec::new();
+        while let Some(delta) = self.collect.next(|| self.health.sample()) {
+            deltas.push(delta);
+        }
+        deltas
+    }
+
+    /// Adds what setup has counted to the next delta.
+    pub(super) fn add(&mut self, parts: Vec<Part>) {
+        self.collect.extra(parts);
+    }
+}
+
+/// The first request in reading order: what a dropped arrival would have sent.
+fn first_request(steps: &[Step]) -> Option<barrage_model::ids::StepId> {
+    steps.iter().find_map(|step| match &step.action {
+        Action::Request(_) => step.id,
+        action => action.inner().find_map(first_request),
+    })
+}

@@ -39,11 +39,21 @@ fn note(node: &Node, shape: &'static Shape, used: &mut BTreeSet<String>) {
                 }
             }
         }
-        (Shape::List { of, .. }, Kind::List(items)) => items.iter().for_each(|item| note(item, of, used)),
-        (Shape::Map { of, .. }, Kind::Map(entries)) => {
-            entries.iter().for_each(|entry| note(&entry.value, of, used));
+        (Shape::List { of, .. }, Kind::List(items)) => {
+            for item in items {
+                note(item, of, used);
+            }
         }
-        (Shape::OneOf(shapes), _) => shapes.iter().for_each(|one| note(node, one, used)),
+        (Shape::Map { of, .. }, Kind::Map(entries)) => {
+            for entry in entries {
+                note(&entry.value, of, used);
+            }
+        }
+        (Shape::OneOf(shapes), _) => {
+            for one in *shapes {
+                note(node, one, used);
+            }
+        }
         _ => {}
     }
 }
@@ -56,9 +66,17 @@ fn names_of_objects_are_distinct_and_keys_fit_a_word() {
     for object in objects {
         let keys: BTreeSet<&str> = object.names().collect();
         assert_eq!(keys.len(), object.keys.len(), "{} has a key twice", object.name);
-        assert!(object.keys.len() < 63, "{} has too many keys to note which were read", object.name);
+        assert!(
+            object.keys.len() < 63,
+            "{} has too many keys to note which were read",
+            object.name
+        );
         for choice in object.choices {
-            assert!(choice.keys.iter().all(|key| object.key(key).is_some()), "{}", object.name);
+            assert!(
+                choice.keys.iter().all(|key| object.key(key).is_some()),
+                "{}",
+                object.name
+            );
         }
         for key in object.keys {
             assert!(key.doc.ends_with('.'), "{}.{}: {}", object.name, key.name, key.doc);
@@ -97,10 +115,20 @@ fn every_key_is_used_by_a_plan_that_is_read_in_a_test() {
 fn every_key_is_in_the_schema() {
     let schema = crate::schema();
     for object in objects() {
-        let place = if object.name == "plan" { &schema } else { &schema["$defs"][object.name] };
+        let place = if object.name == "plan" {
+            &schema
+        } else {
+            &schema["$defs"][object.name]
+        };
         for key in object.keys {
             let found = &place["properties"][key.name];
-            assert!(found["description"].as_str().is_some_and(|doc| doc.starts_with(key.doc)), "{}", key.name);
+            assert!(
+                found["description"]
+                    .as_str()
+                    .is_some_and(|doc| doc.starts_with(key.doc)),
+                "{}",
+                key.name
+            );
         }
         assert_eq!(place["additionalProperties"], false, "{}", object.name);
     }

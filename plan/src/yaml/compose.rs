@@ -211,7 +211,11 @@ impl Composer<'_> {
             Kind::List(items) => items.push(node),
             Kind::Map(entries) => {
                 if let Some((key, key_span)) = parent.key.take() {
-                    entries.push(Entry { key, key_span, value: node });
+                    entries.push(Entry {
+                        key,
+                        key_span,
+                        value: node,
+                    });
                     return Ok(());
                 }
                 let Kind::Scalar(scalar) = node.kind else {

@@ -1,8 +1,12 @@
 //! System tests: they drive the `barrage` binary as a user does, against real servers on loopback.
 
+mod everything;
+mod failures;
 mod freeze;
 mod hlog;
 mod loss;
+mod mcp;
 mod nginx;
+mod quick;
 mod sketches;
 pub mod support;

@@ -1,7 +1,7 @@
 //! What a plan asks for, before anything is sent.
 
 use barrage_model::ids::LoadId;
-use barrage_model::plan::{LoadModel, Plan, TAG_COMBINATIONS_MAX, TagRule};
+use barrage_model::plan::{LoadModel, Plan};
 use barrage_model::schedule::{Arrivals, Epoch};
 use barrage_model::time::Moment;
 
@@ -94,46 +94,4 @@ fn counts(epoch: &Epoch, borders: &[Moment]) -> Vec<u64> {
         counts.push(count);
     }
     counts
-}
-
-/// Bytes that one series takes on a shard: the pages that a typical spread of latencies touches.
-const SERIES_BYTES: u64 = 12 * 1024;
-/// Bytes that one slot takes with its connection.
-const SLOT_BYTES: u64 = 24 * 1024;
-/// Series that one step has: response and service for two outcomes.
-const SERIES_PER_STEP: u64 = 4;
-/// Segments whose series are open at once: the one that iterations are due in, and the one before.
-const SEGMENTS_OPEN: u64 = 2;
-/// Most series that a run keeps apart.
-const SERIES_MAX: u64 = 10_000;
-
-/// Estimated memory of one worker, bytes.
-pub(super) fn memory(plan: &Plan, workers: usize, segments: usize) -> u64 {
-    let tags: usize = plan
-        .tags
-        .iter()
-        .map(TagRule::digits)
-        .fold(1, usize::saturating_mul)
-        .min(TAG_COMBINATIONS_MAX);
-    let open = (segments as u64).min(SEGMENTS_OPEN);
-    let series = (plan.named_steps().len() as u64)
-        .saturating_mul(tags as u64)
-        .saturating_mul(SERIES_PER_STEP * open)
-        .min(SERIES_MAX);
-    let slots: u64 = plan
-        .loads
-        .iter()
-        .map(|load| match &load.model {
-            LoadModel::Open(open) => u64::from(open.max_active),
-            LoadModel::Users(users) => {
-                let pieces = users.stages.iter().flat_map(|stage| stage.shape.pieces());
-                u64::from(pieces.map(|piece| piece.from.max(piece.to)).max().unwrap_or(0))
-            }
-            LoadModel::Iterations(counted) => u64::from(counted.users),
-        })
-        .sum();
-    let slots = slots.div_ceil(workers.max(1) as u64);
-    series
-        .saturating_mul(SERIES_BYTES)
-        .saturating_add(slots.saturating_mul(SLOT_BYTES))
 }

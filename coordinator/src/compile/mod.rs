@@ -47,7 +47,7 @@ pub struct Compiled {
     pub forecast: Vec<LoadForecast>,
     /// Each worker's part of each load.
     pub shares: Vec<Share>,
-    /// Most memory that a worker's series and slots may take, bytes, estimated; files that data comes from on top.
+    /// Estimated memory of one worker for slots and series, bytes; files that data comes from on top.
     pub memory_bytes: u64,
     /// What the user should know before the start.
     pub warnings: Vec<String>,
@@ -114,16 +114,16 @@ pub fn compile(plan: &Plan, members: &[Member], seed: u64) -> Result<Compiled, C
     let end = plan.loads.iter().map(load_end).max().unwrap_or(Moment::ZERO);
     let marks = marks::marks(plan, end).ok_or(CompileError::TooManyMarks)?;
     let forecast = forecast::forecast(plan, &epochs);
-    let shares = shares::shares(plan, members, &shards, &epochs, &forecast);
+    let parts = shares::shares(plan, members, &shards, &epochs, &forecast);
     let warnings = shares::warnings(plan, members, &shards, &epochs);
-    let memory_bytes = forecast::memory(plan, members.len(), marks.len());
+    let memory_bytes = barrage_plan::memory_estimate_bytes(plan).div_ceil(members.len() as u64);
     Ok(Compiled {
         epochs,
         marks,
         end,
         shards,
         forecast,
-        shares,
+        shares: parts,
         memory_bytes,
         warnings,
     })

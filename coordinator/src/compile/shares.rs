@@ -141,7 +141,7 @@ pub(super) fn shares(
     epochs: &[(LoadId, Epoch)],
     forecast: &[LoadForecast],
 ) -> Vec<Share> {
-    let mut shares = Vec::new();
+    let mut parts = Vec::new();
     for ((load, (_, epoch)), forecast) in plan.loads.iter().zip(epochs).zip(forecast) {
         let slots = match &load.model {
             LoadModel::Open(open) => u64::from(open.max_active),
@@ -152,7 +152,7 @@ pub(super) fn shares(
             }
         };
         for (member, place) in members.iter().zip(shards) {
-            shares.push(Share {
+            parts.push(Share {
                 load: load.name.clone(),
                 worker: member.name.clone(),
                 positions: positions(&epoch.wheel, *place),
@@ -162,7 +162,7 @@ pub(super) fn shares(
             });
         }
     }
-    shares
+    parts
 }
 
 /// Says where a worker's share goes over its own `max_rate`.

@@ -134,7 +134,7 @@ fn poisson_totals_by_stage_add_up_and_do_not_depend_on_the_fleet() {
         .stages
         .iter()
         .map(|stage| one.epochs[0].1.count_before(stage.to));
-    assert_eq!(borders.last(), one.forecast[0].arrivals);
+    assert_eq!(borders.max(), one.forecast[0].arrivals);
     if let LoadModel::Open(open) = &mut random.loads[0].model {
         open.stages[0].shape = StageShape::Hold {
             rate: Rate::per_second(50_000_000),

@@ -402,14 +402,10 @@ impl Fleet {
     }
 
     fn unique(&self, name: &str) -> String {
-        let taken = |name: &str| self.workers.values().any(|worker| worker.name == name);
-        if !taken(name) {
-            return name.to_owned();
-        }
-        (2..)
-            .map(|n| format!("{name}-{n}"))
-            .find(|name| !taken(name))
-            .expect("there are more numbers than workers")
+        let taken = |name: &String| self.workers.values().any(|worker| worker.name == *name);
+        let numbered = (2..WORKERS_MAX + 2).map(|n| format!("{name}-{n}"));
+        let mut all = std::iter::once(name.to_owned()).chain(numbered);
+        all.find(|name| !taken(name)).unwrap_or_else(|| name.to_owned())
     }
 
     fn heard(&mut self, now: Moment, connection: ConnectionId) {

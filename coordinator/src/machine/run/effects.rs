@@ -77,7 +77,7 @@ impl<B: Book> Run<B> {
 
     pub(super) fn stored(&mut self, ticket: u64) {
         while let Some(effect) = self.effects.take(ticket) {
-            self.carry_out(effect);
+            self.carry_out(&effect);
         }
     }
 
@@ -89,12 +89,12 @@ impl<B: Book> Run<B> {
             self.note(now, "store-slow", None, text);
         }
         for effect in overdue {
-            self.carry_out(effect);
+            self.carry_out(&effect);
         }
     }
 
-    fn carry_out(&mut self, effect: Effect) {
-        match effect {
+    fn carry_out(&mut self, effect: &Effect) {
+        match *effect {
             Effect::Nothing => {}
             Effect::Acknowledge(worker, seq) => {
                 if let Some(seat) = self.seat(worker) {
@@ -142,7 +142,7 @@ impl<B: Book> Run<B> {
         }
         let incarnation = seat.incarnation;
         if let Err(reason) = self.book.apply(worker, incarnation, &delta) {
-            return self.refuse(worker, reason);
+            return self.refuse(worker, &reason);
         }
         seat.follow(&delta);
         let seq = delta.seq;
@@ -151,12 +151,12 @@ impl<B: Book> Run<B> {
     }
 
     /// What cannot be right is not counted, and its sender is not trusted any more.
-    pub(super) fn refuse(&mut self, worker: WorkerId, reason: String) {
+    pub(super) fn refuse(&mut self, worker: WorkerId, reason: &str) {
         if self.seats.get(worker.0 as usize).is_none() {
             return;
         }
         self.outputs
-            .push_back(Output::Reply(worker, Answer::Refused(reason.clone())));
-        self.outputs.push_back(Output::Quarantine(worker, reason));
+            .push_back(Output::Reply(worker, Answer::Refused(reason.to_owned())));
+        self.outputs.push_back(Output::Quarantine(worker, reason.to_owned()));
     }
 }

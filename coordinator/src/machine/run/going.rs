@@ -3,14 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use barrage_metrics::StopCause;
 use barrage_model::ids::WorkerId;
 use barrage_model::plan::{LoadModel, OnLoss};
 use barrage_model::time::Moment;
 
 use super::effects::Effect;
 use super::{
-    Book, CANCEL_LIMIT, Cause, Command, DRAIN_SLACK, GRANT, How, Life, ONCE_LIMIT, Outcome, Output, RENEWAL, Record,
-    Run, SETTLE_LIMIT, State, Stopped,
+    Book, CANCEL_LIMIT, Command, DRAIN_SLACK, GRANT, How, Life, ONCE_LIMIT, Outcome, Output, RENEWAL, Record, Run,
+    SETTLE_LIMIT, State, Stopped,
 };
 
 impl<B: Book> Run<B> {
@@ -52,8 +53,8 @@ impl<B: Book> Run<B> {
             State::Draining { deadline, how } => self.draining(now, deadline, how),
             _ => {}
         }
-        if let State::Settling { deadline } = self.state
-            && (deadline <= now || self.effects.is_empty())
+        if let State::Settling { not_before, deadline } = self.state
+            && (deadline <= now || not_before <= now && self.effects.is_empty())
         {
             self.finish();
         }
@@ -161,70 +162,80 @@ impl<B: Book> Run<B> {
         self.next_evaluation = Some((due + RENEWAL).max(now + RENEWAL / 2));
         let run_now = self.run_now(now);
         if let Some(reason) = self.book.evaluate(run_now).filter(|_| self.stopped.is_none()) {
-            self.stop(now, How::Graceful, Cause::Sla, reason);
+            self.stop(now, How::Graceful, StopCause::SlaBreached, reason);
         }
     }
 
-    pub(super) fn halted(&mut self, now: Moment, worker: WorkerId, last_seq: u64, reason: String) {
-        let running = matches!(self.state, State::Running) && self.run_now(now) < self.spec.compiled.end;
+    pub(super) fn halted(&mut self, now: Moment, worker: WorkerId, last_seq: u64, reason: &str) {
+        let untold = matches!(self.state, State::Running | State::Draining { .. }) && self.stopped.is_none();
         let Some(seat) = self.seats.get_mut(worker.0 as usize) else {
             return;
         };
-        let known = seat.last_seq.is_some_and(|last| last >= last_seq);
-        seat.last_seq = Some(seat.last_seq.map_or(last_seq, |last| last.max(last_seq)));
-        if !known && seat.applied < last_seq {
+        let first = seat.last_seq.is_none();
+        seat.last_seq = seat.last_seq.max(Some(last_seq));
+        if seat.applied < last_seq {
             let from = seat.applied + 1;
             self.outputs
                 .push_back(Output::Reply(worker, super::Answer::ResendFrom(from)));
         }
-        if running && !known && !reason.is_empty() {
-            let text = format!("{} has halted: {reason}", self.name(worker));
-            self.note(now, "worker-halted", Some(worker), text);
+        if first && untold && !reason.is_empty() {
+            // It stops of its own accord, so the rest of its share is nobody's.
+            self.lose(now, worker, format!("it has halted: {reason}"));
         }
     }
 
     pub(super) fn lost(&mut self, now: Moment, worker: WorkerId, reason: String) {
-        let at = self.run_now(now);
-        let start = self.start;
         let Some(seat) = self.seats.get_mut(worker.0 as usize) else {
             return;
         };
         seat.present = false;
-        if seat.is_lost() || matches!(self.state, State::Finished) {
+        let tearing_down = matches!(self.state, State::TearingDown { worker: busy, .. } if busy == worker);
+        let over = seat.is_done() || seat.is_lost();
+        if matches!(self.state, State::Settling { .. } | State::Finished) {
             return;
         }
-        if seat.is_done() {
-            // Its part is complete; only teardown may have been in its hands.
-            if matches!(self.state, State::TearingDown { worker: busy, .. } if busy == worker) {
-                self.tear_down(now);
-            }
-            return;
+        if !over {
+            self.lose(now, worker, reason);
         }
+        if tearing_down {
+            self.tear_down(now);
+        }
+    }
+
+    fn lose(&mut self, now: Moment, worker: WorkerId, reason: String) {
+        let at = self.run_now(now);
+        let start = self.start;
+        let Some(seat) = self.seats.get_mut(worker.0 as usize).filter(|seat| !seat.is_lost()) else {
+            return;
+        };
         let grant_end = start.map_or(now, |start| start + seat.granted.since(Moment::ZERO));
         let released = grant_end.max(now) + seat.slack(GRANT);
-        seat.life = Life::Lost {
-            at,
-            released,
-            reason: reason.clone(),
-        };
         let text = format!("worker {} is lost: {reason}", seat.name);
+        seat.life = Life::Lost { at, released, reason };
         if start.is_some() {
             self.book.lost(worker, at);
         }
         self.note(now, "worker-lost", Some(worker), text.clone());
         match self.state {
             State::Preparing { .. } => self.fail(now, text),
-            State::SettingUp { .. } => self.stop_before_start(now, Cause::Loss, text),
+            State::SettingUp { .. } => self.stop_before_start(now, StopCause::WorkerLost, text),
             State::Running if self.spec.plan.workers.on_loss == OnLoss::Abort => {
-                self.stop(now, How::Graceful, Cause::Loss, text);
+                self.stop(now, How::Graceful, StopCause::WorkerLost, text);
             }
-            State::TearingDown { worker: busy, .. } if busy == worker => self.tear_down(now),
             _ => {}
         }
     }
 
+    /// A worker tells of something; data that has run out stops the run.
+    pub(super) fn told(&mut self, now: Moment, worker: WorkerId, kind: &str, text: String) {
+        if kind == "data-ended" && self.stopped.is_none() && matches!(self.state, State::Running) {
+            return self.stop(now, How::Graceful, StopCause::DataEnded, text);
+        }
+        self.note(now, kind, Some(worker), text);
+    }
+
     /// Stops the run. A second stop is `Now`, whatever it says.
-    pub(super) fn stop(&mut self, now: Moment, how: How, cause: Cause, reason: String) {
+    pub(super) fn stop(&mut self, now: Moment, how: How, cause: StopCause, reason: String) {
         match self.state {
             State::Preparing { .. } | State::SettingUp { .. } => self.stop_before_start(now, cause, reason),
             State::Running => {
@@ -317,6 +328,7 @@ impl<B: Book> Run<B> {
     /// Everything is merged: the run ends once the store has it, too.
     pub(super) fn settle(&mut self, now: Moment) {
         self.state = State::Settling {
+            not_before: now,
             deadline: now + SETTLE_LIMIT,
         };
     }

@@ -79,7 +79,7 @@ impl<B: Book> Run<B> {
         };
         // A worker that came back and flushed says itself where it stopped; else it may have sent up to its grant's end,
         // that instant included.
-        let border = if seat.is_done() {
+        let border = if seat.flushed {
             Moment::ZERO
         } else {
             seat.granted + Duration::from_micros(1)
@@ -120,7 +120,7 @@ impl<B: Book> Run<B> {
             last: None,
         };
         let none = Hole::default();
-        let (unknown, unsent) = if seat.is_done() { (none, held) } else { (held, none) };
+        let (unknown, unsent) = if seat.flushed { (none, held) } else { (held, none) };
         LoadHole { load, unknown, unsent }
     }
 }

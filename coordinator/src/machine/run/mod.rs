@@ -18,11 +18,13 @@ mod going;
 mod holes;
 mod seat;
 mod start;
+mod words;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
+use barrage_metrics::StopCause;
 use barrage_model::delta::Delta;
 use barrage_model::ids::{Incarnation, LoadId, RunId, ShardId, WorkerId};
 use barrage_model::plan::Plan;
@@ -36,6 +38,7 @@ use blocks::Blocks;
 use effects::Effects;
 pub use holes::{LoadHole, WorkerHoles};
 pub use seat::{Life, Seat};
+pub use words::{Answer, Book, Command, How, Input, Note, Outcome, Output, Record, Spec, Stopped, Value};
 
 /// Length of a grant.
 pub const GRANT: Duration = Duration::from_secs(10);
@@ -44,219 +47,19 @@ pub const RENEWAL: Duration = Duration::from_secs(1);
 /// A renewal that has waited this long for the store is sent without it.
 pub const STORE_PATIENCE: Duration = Duration::from_secs(2);
 /// Workers have this long to prepare: to fetch files, compile and warm up connections.
-pub const PREPARE_LIMIT: Duration = Duration::from_secs(120);
+pub const PREPARE_LIMIT: Duration = Duration::from_mins(2);
 /// Setup and teardown have this long each.
-pub const ONCE_LIMIT: Duration = Duration::from_secs(600);
+pub const ONCE_LIMIT: Duration = Duration::from_mins(10);
 /// The start lies at least this far ahead.
 pub const START_AHEAD: Duration = Duration::from_secs(1);
 /// Workers have this long beyond the plan's `graceful_stop` to drain and flush; then they are told to cancel.
 pub const DRAIN_SLACK: Duration = Duration::from_secs(10);
 /// Workers that were told to cancel have this long; then they count as lost.
 pub const CANCEL_LIMIT: Duration = Duration::from_secs(10);
+/// After a teardown its counts may take this long to arrive: they travel on another stream than its end.
+pub const LINGER: Duration = Duration::from_millis(500);
 /// The store has this long to take what is merged; then the run ends without it.
 pub const SETTLE_LIMIT: Duration = Duration::from_secs(30);
-
-/// What the run's numbers are merged into and judged by.
-pub trait Book {
-    /// Takes a delta, exactly once each and in order of its numbers for each worker.
-    ///
-    /// # Errors
-    /// Why it cannot be right; nothing of it counts then.
-    fn apply(&mut self, worker: WorkerId, incarnation: Incarnation, delta: &Delta) -> Result<(), String>;
-
-    /// Moves the watermark and judges the SLAs; gives the sentence of an SLA that stops the run.
-    fn evaluate(&mut self, run_now: Moment) -> Option<String>;
-
-    /// A worker counts as lost from `at` on.
-    fn lost(&mut self, worker: WorkerId, at: Moment);
-
-    /// A lost worker is back, to flush what it has.
-    fn returned(&mut self, worker: WorkerId);
-
-    /// Something happened that the report should tell.
-    fn note(&mut self, event: &Note);
-}
-
-/// Something that happened in a run.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Note {
-    /// Run time; zero before the start.
-    pub at: Moment,
-    /// A short word: `worker-lost`, `stop`, …
-    pub kind: String,
-    /// The worker it is about.
-    pub worker: Option<WorkerId>,
-    /// One sentence.
-    pub text: String,
-}
-
-/// A name with a value that setup extracted.
-pub type Value = (String, String);
-
-/// What a run is made of.
-#[derive(Clone, Debug)]
-pub struct Spec {
-    /// The run.
-    pub run: RunId,
-    /// Its plan.
-    pub plan: Arc<Plan>,
-    /// The plan for these workers.
-    pub compiled: Arc<Compiled>,
-    /// The workers in order of their numbers.
-    pub members: Vec<(Incarnation, String)>,
-}
-
-/// How a run is stopped.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum How {
-    /// No new arrivals; what is in flight may end.
-    Graceful,
-    /// What is in flight is cancelled.
-    Now,
-}
-
-/// Who stopped a run before its plan ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Cause {
-    /// An SLA with `stop: true`.
-    Sla,
-    /// An operator or a signal.
-    Operator,
-    /// A worker was lost and the plan says `on_loss: abort`.
-    Loss,
-    /// A worker asked for it: its data ran out (`on_end: stop`).
-    Data,
-}
-
-/// A stop before the plan's end.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Stopped {
-    /// Run time of the decision; zero before the start.
-    pub at: Moment,
-    /// Who.
-    pub cause: Cause,
-    /// One sentence.
-    pub reason: String,
-}
-
-/// How a run ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// It ran; early or not, its numbers say what it is worth.
-    Ended,
-    /// Not one arrival was made, with the reason.
-    CouldNotStart(String),
-    /// It was stopped before the start.
-    StoppedBeforeStart(String),
-}
-
-/// What happens to a run. Workers go by their number.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Input {
-    /// A worker has prepared, or could not.
-    Prepared(WorkerId, Option<String>),
-    /// A worker has done setup (or teardown, where `teardown` is set), or failed at it.
-    OnceDone {
-        /// Who.
-        worker: WorkerId,
-        /// Teardown instead of setup.
-        teardown: bool,
-        /// What it extracted, or what failed.
-        result: Result<Vec<Value>, String>,
-    },
-    /// A delta came in, its form already checked.
-    Delta(WorkerId, Box<Delta>),
-    /// What came in place of a delta is not one.
-    BadDelta(WorkerId, String),
-    /// Everything up to this ticket is stored.
-    Stored(u64),
-    /// A worker's shards offer no load any more; its last delta has this number.
-    Halted {
-        /// Who.
-        worker: WorkerId,
-        /// Number of its last delta.
-        last_seq: u64,
-        /// Why, when it was not told to.
-        reason: String,
-    },
-    /// A worker's control stream is there (again); its clock's offset.
-    Present(WorkerId, Option<Offset>),
-    /// A worker's control stream is gone for now.
-    Away(WorkerId),
-    /// A worker is lost, with the reason.
-    Lost(WorkerId, String),
-    /// Stop.
-    Stop(How, Cause, String),
-    /// A worker tells of something.
-    Told(WorkerId, String, String),
-    /// Time has passed.
-    Tick,
-}
-
-/// A command to a worker.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Command {
-    /// Get ready.
-    Prepare,
-    /// Do setup.
-    DoSetup,
-    /// Begin at this instant of the coordinator's clock, with what setup extracted.
-    Start(Moment, Arc<[Value]>),
-    /// Load may be offered up to this run time.
-    Grant {
-        /// Number of the renewal.
-        number: u64,
-        /// Run time.
-        until: Moment,
-        /// More indices of counted loads.
-        blocks: Vec<Block>,
-    },
-    /// Stop.
-    Stop(How, String),
-    /// Do teardown with what setup extracted.
-    DoTeardown(Arc<[Value]>),
-    /// The run is over: forget it.
-    Release,
-}
-
-/// An answer on a worker's upload stream.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Answer {
-    /// Every delta up to this number is committed.
-    Committed(u64),
-    /// Send again from this number on.
-    ResendFrom(u64),
-    /// Refused for good.
-    Refused(String),
-}
-
-/// What goes into the store.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Record {
-    /// A delta that has been merged.
-    Delta(WorkerId, Incarnation, Arc<Delta>),
-    /// Workers may be told that load is granted up to this run time, and blocks up to these indices.
-    Granted(Moment, Vec<(LoadId, u64)>),
-    /// Something happened.
-    Note(Note),
-    /// The run starts at this instant of the coordinator's clock.
-    Started(Moment),
-}
-
-/// What a run wants done.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Output {
-    /// Send a command.
-    Send(WorkerId, Command),
-    /// Send an answer on the upload stream.
-    Reply(WorkerId, Answer),
-    /// Put into the store, in order; then [`Input::Stored`] with the ticket.
-    Store(u64, Record),
-    /// The worker broke the protocol: throw it out, with the reason.
-    Quarantine(WorkerId, String),
-    /// Over: judge what there is, then release the workers.
-    Finished(Outcome),
-}
 
 #[derive(Clone, Debug, PartialEq)]
 enum State {
@@ -276,8 +79,9 @@ enum State {
         worker: WorkerId,
         deadline: Moment,
     },
-    /// Everything is merged; the store has to catch up.
+    /// Everything is merged; the store has to catch up, and counts of a teardown may still be on their way.
     Settling {
+        not_before: Moment,
         deadline: Moment,
     },
     Finished,
@@ -348,13 +152,13 @@ impl<B: Book> Run<B> {
                 result,
             } => self.once_done(now, worker, teardown, result),
             Input::Delta(worker, delta) => self.delta(now, worker, *delta),
-            Input::BadDelta(worker, reason) => self.refuse(worker, reason),
+            Input::BadDelta(worker, reason) => self.refuse(worker, &reason),
             Input::Stored(ticket) => self.stored(ticket),
             Input::Halted {
                 worker,
                 last_seq,
                 reason,
-            } => self.halted(now, worker, last_seq, reason),
+            } => self.halted(now, worker, last_seq, &reason),
             Input::Present(worker, offset) => self.present(now, worker, offset),
             Input::Away(worker) => {
                 if let Some(seat) = self.seat(worker) {
@@ -363,7 +167,7 @@ impl<B: Book> Run<B> {
             }
             Input::Lost(worker, reason) => self.lost(now, worker, reason),
             Input::Stop(how, cause, reason) => self.stop(now, how, cause, reason),
-            Input::Told(worker, kind, text) => self.note(now, &kind, Some(worker), text),
+            Input::Told(worker, kind, text) => self.told(now, worker, &kind, text),
             Input::Tick => {}
         }
         self.tick(now);
@@ -380,8 +184,9 @@ impl<B: Book> Run<B> {
             State::Preparing { deadline }
             | State::SettingUp { deadline, .. }
             | State::Draining { deadline, .. }
-            | State::TearingDown { deadline, .. }
-            | State::Settling { deadline } => Some(deadline),
+            | State::TearingDown { deadline, .. } => Some(deadline),
+            State::Settling { not_before, deadline } if not_before <= self.ticked => Some(deadline),
+            State::Settling { not_before, .. } => Some(not_before),
             State::Running => self
                 .start
                 .map(|start| start + self.spec.compiled.end.since(Moment::ZERO)),

@@ -44,7 +44,9 @@ pub struct Seat {
     pub applied: u64,
     /// Number of the last delta that is stored and acknowledged.
     pub committed: u64,
-    /// Number of its last delta of all, once it has halted.
+    /// Whether the delta that it called its last is merged: nothing of it is unknown any more.
+    pub flushed: bool,
+    /// Number of its last delta of all, once it has said that it has halted.
     pub last_seq: Option<u64>,
     /// Run time up to which it may offer load.
     pub granted: Moment,
@@ -71,6 +73,7 @@ impl Seat {
             offset: None,
             applied: 0,
             committed: 0,
+            flushed: false,
             last_seq: None,
             granted: Moment::ZERO,
             next_index: BTreeMap::new(),
@@ -92,14 +95,15 @@ impl Seat {
     /// Coordinator clock from which on a lost worker's grants hold no more.
     pub(super) fn released_at(&self) -> Option<Moment> {
         match self.life {
-            Life::Lost { released, .. } if !self.is_done() => Some(released),
+            Life::Lost { released, .. } if !self.flushed => Some(released),
             _ => None,
         }
     }
 
     /// Whether the run needs to wait for it no longer.
     pub(super) fn is_over(&self, now: Moment) -> bool {
-        self.is_done() || self.released_at().is_some_and(|released| released <= now)
+        let gone = self.released_at().is_none_or(|released| released <= now);
+        self.is_done() || self.is_lost() && gone
     }
 
     /// Time beyond a grant's end in which the worker's clock may still say that it holds.
@@ -110,9 +114,7 @@ impl Seat {
     /// Keeps what a merged delta says of the worker's place.
     pub(super) fn follow(&mut self, delta: &Delta) {
         self.applied = delta.seq;
-        if delta.last {
-            self.last_seq = Some(self.last_seq.map_or(delta.seq, |last| last.max(delta.seq)));
-        }
+        self.flushed |= delta.last;
         for place in &delta.progress {
             self.next_index.insert((place.load, place.shard), place.next_index);
         }

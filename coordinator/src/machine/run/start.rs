@@ -3,11 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use barrage_metrics::StopCause;
 use barrage_model::ids::WorkerId;
 use barrage_model::time::Moment;
 
 use super::effects::Effect;
-use super::{Book, Cause, Command, How, ONCE_LIMIT, Outcome, Output, RENEWAL, Record, Run, START_AHEAD, State, Value};
+use super::{
+    Book, Command, How, LINGER, ONCE_LIMIT, Outcome, Output, RENEWAL, Record, Run, SETTLE_LIMIT, START_AHEAD, State,
+    Value,
+};
 use crate::machine::offset::Offset;
 
 impl<B: Book> Run<B> {
@@ -69,7 +73,10 @@ impl<B: Book> Run<B> {
                         format!("teardown failed: {error}"),
                     );
                 }
-                self.settle(now);
+                self.state = State::Settling {
+                    not_before: now + LINGER,
+                    deadline: now + SETTLE_LIMIT,
+                };
             }
             _ => {}
         }
@@ -134,10 +141,10 @@ impl<B: Book> Run<B> {
     }
 
     /// Before the start a stop ends the run; setup that has begun is torn down.
-    pub(super) fn stop_before_start(&mut self, now: Moment, cause: Cause, reason: String) {
+    pub(super) fn stop_before_start(&mut self, now: Moment, cause: StopCause, reason: String) {
         self.failed = Some(match cause {
-            Cause::Loss => Outcome::CouldNotStart(reason),
-            Cause::Sla | Cause::Operator | Cause::Data => Outcome::StoppedBeforeStart(reason),
+            StopCause::WorkerLost => Outcome::CouldNotStart(reason),
+            _ => Outcome::StoppedBeforeStart(cause, reason),
         });
         self.tear_down(now);
     }

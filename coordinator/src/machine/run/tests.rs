@@ -99,7 +99,7 @@ impl Bench {
 
     fn start(mut self) -> Self {
         self.input(Input::Prepared(A, None)).input(Input::Prepared(B, None));
-        self.to(Moment::ZERO);
+        self.reach(Moment::ZERO);
         self.trace.clear();
         self
     }
@@ -149,7 +149,7 @@ impl Bench {
     }
 
     /// Lets time pass up to a run time, tick by tick as the machine asks for.
-    fn to(&mut self, run_time: Moment) -> &mut Self {
+    fn reach(&mut self, run_time: Moment) -> &mut Self {
         let target = self.run.start.expect("the run has started") + run_time.since(Moment::ZERO);
         while let Some(next) = self.run.deadline().filter(|next| *next <= target) {
             self.now = self.now.max(next);
@@ -160,11 +160,11 @@ impl Bench {
     }
 
     fn secs(&mut self, secs: u64) -> &mut Self {
-        self.to(Moment::from_secs(secs))
+        self.reach(Moment::from_secs(secs))
     }
 
     /// Lets the run end by itself.
-    fn to_the_end(&mut self) -> &mut Self {
+    fn play_out(&mut self) -> &mut Self {
         while let Some(next) = self.run.deadline() {
             self.now = self.now.max(next);
             self.input(Input::Tick);
@@ -231,12 +231,19 @@ fn halted(worker: WorkerId, last_seq: u64) -> Input {
     }
 }
 
+impl Bench {
+    /// A worker's last delta and its word that there is no more.
+    fn ends(&mut self, worker: WorkerId, seq: u64) -> &mut Self {
+        self.input(last(worker, seq)).input(halted(worker, seq))
+    }
+}
+
 fn lost(worker: WorkerId) -> Input {
     Input::Lost(worker, "5 heartbeats missed".to_owned())
 }
 
 fn stop(how: How) -> Input {
-    Input::Stop(how, Cause::Operator, "stopped by ann".to_owned())
+    Input::Stop(how, StopCause::Operator, "stopped by ann".to_owned())
 }
 
 #[test]
@@ -253,11 +260,12 @@ fn a_run_from_begin_to_end() {
         .secs(19)
         .input(sent(A, 1, 100, u64::MAX))
         .input(sent(B, 1, 100, u64::MAX));
-    bench.secs(21).input(last(A, 2)).input(halted(A, 2)).input(last(B, 2));
+    bench.secs(21).ends(A, 2).input(halted(B, 2)).input(last(B, 2));
     bench.expect(&expect![[r#"
         19.000s 0 Committed(1)
         19.000s 1 Committed(1)
         21.000s 0 Committed(2)
+        21.000s 1 ResendFrom(2)
         21.000s 1 Committed(2)
         21.000s 0 Release
         21.000s 1 Release
@@ -280,12 +288,13 @@ fn setup_on_one_worker_and_its_values_for_all() {
         teardown: false,
         result: Ok(values),
     });
-    bench.secs(21).input(last(A, 1)).input(last(B, 1));
+    bench.secs(21).ends(A, 1).ends(B, 1);
     bench.input(Input::OnceDone {
         worker: A,
         teardown: true,
         result: Ok(Vec::new()),
     });
+    bench.play_out();
     bench.expect(&expect![[r#"
         - 0 Prepare
         - 1 Prepare
@@ -293,11 +302,11 @@ fn setup_on_one_worker_and_its_values_for_all() {
         0.000s 0 start at 101.000s with [("token", "t")]
         0.000s 1 start at 101.000s with [("token", "t")]
         21.000s 0 Committed(1)
-        21.000s 0 DoTeardown([("token", "t")])
         21.000s 1 Committed(1)
-        21.000s 0 Release
-        21.000s 1 Release
-        21.000s Ended
+        21.000s 0 DoTeardown([("token", "t")])
+        21.500s 0 Release
+        21.500s 1 Release
+        21.500s Ended
     "#]]);
 }
 
@@ -318,6 +327,7 @@ fn a_failed_setup_is_torn_down_and_nothing_starts() {
         teardown: true,
         result: Err("logout: reset".to_owned()),
     });
+    bench.play_out();
     bench.expect(&expect![[r#"
         - 0 Prepare
         - 1 Prepare
@@ -351,7 +361,7 @@ fn a_run_that_cannot_start_says_why() {
         );
     }
     let mut bench = Bench::new(|_| {});
-    bench.input(Input::Prepared(A, None)).to_the_end();
+    bench.input(Input::Prepared(A, None)).play_out();
     assert!(
         bench.trace.contains("CouldNotStart(\"not prepared in time: b\")"),
         "{}",
@@ -360,7 +370,7 @@ fn a_run_that_cannot_start_says_why() {
     let mut bench = Bench::new(|_| {});
     bench.input(stop(How::Graceful));
     assert!(
-        bench.trace.contains("StoppedBeforeStart(\"stopped by ann\")"),
+        bench.trace.contains("StoppedBeforeStart(Operator, \"stopped by ann\")"),
         "{}",
         bench.trace
     );
@@ -436,7 +446,7 @@ fn grants_are_renewed_each_second_and_stored_first() {
     bench.secs(3);
     assert_eq!(bench.run.seats()[0].granted, Moment::from_secs(13));
     bench.store_answers = false;
-    bench.to(Moment::from_millis(5_500));
+    bench.reach(Moment::from_millis(5_500));
     assert_eq!(
         bench.run.seats()[0].granted,
         Moment::from_secs(13),
@@ -466,8 +476,8 @@ fn a_lost_worker_leaves_an_exact_hole() {
     // Index n is due at n/10 s; an arrival due at 15 s sharp (index 150) may have been sent, but is a's.
     assert_eq!((unknown.first, unknown.last, unknown.count), (Some(41), Some(149), 55));
     assert_eq!((unsent.first, unsent.last, unsent.count), (Some(151), Some(199), 25));
-    bench.secs(20).input(sent(A, 1, 100, u64::MAX)).input(last(A, 2));
-    bench.to_the_end();
+    bench.secs(20).input(sent(A, 1, 100, u64::MAX)).ends(A, 2);
+    bench.play_out();
     assert_eq!(bench.run.book().started + unknown.count + unsent.count, 200);
     bench.expect(&expect![[r"
         5.000s 1 Committed(1)
@@ -485,8 +495,8 @@ fn the_end_waits_until_no_grant_of_a_lost_worker_can_hold() {
         .secs(15)
         .input(lost(B))
         .input(sent(A, 1, 100, u64::MAX))
-        .input(last(A, 2))
-        .to_the_end();
+        .ends(A, 2)
+        .play_out();
     // Granted up to 25 s; 500 ppm of 10 s and 100 ms on top.
     let end = bench.run.run_now(bench.now);
     assert_eq!(end, Moment::from_millis(25_105));
@@ -526,7 +536,7 @@ fn late_deltas_of_a_lost_worker_shrink_its_hole() {
         Moment::from_secs(15),
         "it is granted nothing any more"
     );
-    bench.secs(20).input(last(A, 1)).to_the_end();
+    bench.secs(20).ends(A, 1).play_out();
     assert!(bench.trace.ends_with("Ended\n"), "{}", bench.trace);
 }
 
@@ -538,11 +548,14 @@ fn on_loss_abort_stops_the_others() {
         5.000s 0 Stop(Graceful, "worker b is lost: 5 heartbeats missed")
     "#]]);
     let stopped = bench.run.stopped().unwrap();
-    assert_eq!((stopped.at, stopped.cause), (Moment::from_secs(5), Cause::Loss));
+    assert_eq!(
+        (stopped.at, stopped.cause),
+        (Moment::from_secs(5), StopCause::WorkerLost)
+    );
     // What b owned after the stop was nobody's to send, but it may have gone on up to its grant's end.
     let hole = bench.run.final_holes()[0].loads[0];
     assert_eq!((hole.unknown.count, hole.unsent.count), (75, 0));
-    bench.input(last(A, 1)).to_the_end();
+    bench.ends(A, 1).play_out();
     assert_eq!(bench.run.run_now(bench.now), Moment::from_millis(15_105));
 }
 
@@ -554,7 +567,7 @@ fn a_stop_drains_and_a_second_one_cancels() {
         .input(stop(How::Graceful))
         .secs(6)
         .input(stop(How::Graceful));
-    bench.input(last(A, 1)).input(halted(B, 1)).input(last(B, 1));
+    bench.ends(A, 1).input(halted(B, 1)).input(last(B, 1));
     bench.expect(&expect![[r#"
         5.000s 0 Stop(Graceful, "stopped by ann")
         5.000s 1 Stop(Graceful, "stopped by ann")
@@ -581,7 +594,7 @@ fn a_stop_drains_and_a_second_one_cancels() {
 #[test]
 fn a_worker_that_does_not_halt_is_cancelled_and_then_lost() {
     let mut bench = Bench::started(|_| {});
-    bench.secs(20).input(last(A, 1)).to_the_end();
+    bench.secs(20).ends(A, 1).play_out();
     bench.expect(&expect![[r#"
         20.000s 0 Committed(1)
         60.000s 1 Stop(Now, "draining took too long")
@@ -600,7 +613,10 @@ fn a_breached_sla_stops_the_run() {
         7.000s 0 Stop(Graceful, "error_rate < 50% is breached")
         7.000s 1 Stop(Graceful, "error_rate < 50% is breached")
     "#]]);
-    assert_eq!(bench.run.stopped().map(|stopped| stopped.cause), Some(Cause::Sla));
+    assert_eq!(
+        bench.run.stopped().map(|stopped| stopped.cause),
+        Some(StopCause::SlaBreached)
+    );
 }
 
 #[test]
@@ -720,18 +736,18 @@ fn teardown_moves_on_when_its_worker_dies() {
     let mut bench = Bench::started(|plan| plan.teardown = vec![sample::request(2, "logout")]);
     bench
         .secs(21)
-        .input(last(A, 1))
-        .input(last(B, 1))
+        .ends(A, 1)
+        .ends(B, 1)
         .input(lost(A))
         .input(lost(B))
-        .to_the_end();
-    bench.expect(&expect![[r"
+        .play_out();
+    bench.expect(&expect![[r#"
         21.000s 0 Committed(1)
-        21.000s 0 DoTeardown([])
         21.000s 1 Committed(1)
+        21.000s 0 DoTeardown([])
         21.000s 1 DoTeardown([])
         21.000s Ended
-    "]]);
+    "#]]);
     assert!(
         bench.run.book().notes[0].contains("no worker is left"),
         "{:?}",
@@ -742,7 +758,7 @@ fn teardown_moves_on_when_its_worker_dies() {
 #[test]
 fn losing_everybody_ends_the_run() {
     let mut bench = Bench::started(|_| {});
-    bench.secs(5).input(lost(A)).input(lost(B)).to_the_end();
+    bench.secs(5).input(lost(A)).input(lost(B)).play_out();
     assert!(bench.trace.ends_with("Ended\n"), "{}", bench.trace);
     assert_eq!(bench.run.run_now(bench.now), Moment::from_millis(15_105));
     let unsent: u64 = bench
@@ -752,4 +768,48 @@ fn losing_everybody_ends_the_run() {
         .map(|hole| hole.loads[0].unsent.count)
         .sum();
     assert_eq!(unsent, 49, "after 15 s sharp, up to 20 s");
+}
+
+#[test]
+fn a_worker_that_leaves_of_its_own_accord_leaves_its_share_unsent() {
+    let mut bench = Bench::started(|_| {});
+    let reason = "the worker was told to leave".to_owned();
+    bench.secs(5).input(Input::Delta(
+        B,
+        Box::new(Delta {
+            last: true,
+            ..delta(1, 1, 25, 51)
+        }),
+    ));
+    bench.secs(6).input(Input::Halted {
+        worker: B,
+        last_seq: 1,
+        reason,
+    });
+    let hole = bench.run.final_holes()[0].loads[0];
+    assert_eq!(
+        (hole.unknown.count, hole.unsent.count, hole.unsent.first),
+        (0, 75, Some(51))
+    );
+    bench.secs(20).ends(A, 1).play_out();
+    assert_eq!(bench.run.run_now(bench.now), Moment::from_secs(20));
+    assert!(bench.trace.ends_with("Ended\n"), "{}", bench.trace);
+}
+
+#[test]
+fn data_that_runs_out_stops_the_run_gracefully() {
+    let mut bench = Bench::started(|_| {});
+    bench.secs(5).input(Input::Told(
+        B,
+        "data-ended".to_owned(),
+        "data accounts has no more rows".to_owned(),
+    ));
+    bench.expect(&expect![[r#"
+        5.000s 0 Stop(Graceful, "data accounts has no more rows")
+        5.000s 1 Stop(Graceful, "data accounts has no more rows")
+    "#]]);
+    assert_eq!(
+        bench.run.stopped().map(|stopped| stopped.cause),
+        Some(StopCause::DataEnded)
+    );
 }

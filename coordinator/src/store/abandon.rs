@@ -1,0 +1,118 @@
+//! Runs that an earlier process left unfinished.
+
+use std::collections::BTreeMap;
+
+use barrage_metrics::{Loss, StopCause, Summary};
+use barrage_model::ids::{LoadId, RunId, ShardId, WorkerId};
+use barrage_model::plan::LoadModel;
+use barrage_model::time::Moment;
+
+use super::read::{RunState, StoredRun};
+use super::{Ended, Op, Reader, StoreError, Writer};
+use crate::machine::run::{HeldShare, Note, Record, leftover};
+
+const REASON: &str = "the coordinator was restarted";
+
+/// Marks them as aborted. Workers may have gone on up to the end of their last grant, so what is due up to then and not
+/// committed is unknown.
+pub(super) fn abandon(reader: &Reader, writer: &Writer) -> Result<usize, StoreError> {
+    let runs = reader.unfinished()?;
+    for run in &runs {
+        let ended = match reader.load_run(*run) {
+            Ok(stored) if stored.state == RunState::Running && stored.granted > Moment::ZERO => finish(stored),
+            Ok(_) => not_started(REASON.to_owned()),
+            Err(error @ StoreError::Corrupt { .. }) => not_started(error.to_string()),
+            Err(error) => return Err(error),
+        };
+        note(writer, *run, &ended)?;
+        writer.write(Op::Ended(*run, Box::new(ended)))?;
+    }
+    Ok(runs.len())
+}
+
+fn note(writer: &Writer, run: RunId, ended: &Ended) -> Result<(), StoreError> {
+    let note = Note { at: ended.end, kind: "stop".to_owned(), worker: None, text: REASON.to_owned() };
+    writer.write(Op::Record(run, 0, Record::Note(note)))
+}
+
+fn not_started(detail: String) -> Ended {
+    Ended { detail, exit_code: 4, ..Ended::default() }
+}
+
+fn finish(mut stored: StoredRun) -> Ended {
+    let at = stored.granted;
+    let stop = (StopCause::Operator, at, REASON.to_owned());
+    let losses = losses(&stored, at);
+    let mut lost = Vec::new();
+    for (worker, incarnation) in &stored.incarnations {
+        let flushed = stored
+            .ledger
+            .member(*worker, *incarnation)
+            .is_some_and(|member| member.state == Some(barrage_metrics::summary::WorkerState::Finished));
+        if !flushed {
+            lost.push((*worker, *incarnation));
+            stored.ledger.set_lost(*worker, *incarnation);
+        }
+    }
+    losses.iter().for_each(|loss| stored.ledger.record_loss(*loss));
+    let scheduled = crate::judge::scheduled(&stored.ledger);
+    scheduled.iter().for_each(|(load, count)| stored.ledger.set_scheduled(*load, *count));
+    let end = stored.ledger.end();
+    stored.facts.stop = Some(stop.clone());
+    stored.facts.ended = true;
+    let summary: Summary = stored.summary();
+    Ended {
+        ran: true,
+        detail: REASON.to_owned(),
+        verdict: Some(summary.verdict),
+        exit_code: summary.exit_code.number(),
+        end,
+        started: summary.iterations.started,
+        stop: Some(stop),
+        stop_sla: None,
+        losses,
+        lost,
+        scheduled,
+        offsets: BTreeMap::new(),
+    }
+}
+
+fn losses(stored: &StoredRun, until: Moment) -> Vec<Loss> {
+    let mut losses = Vec::new();
+    let plan = stored.ledger.plan();
+    for info in stored.ledger.workers() {
+        let Some(incarnation) = stored.incarnations.get(&info.id).copied() else { continue };
+        let member = stored.ledger.member(info.id, incarnation);
+        let finished = Some(barrage_metrics::summary::WorkerState::Finished);
+        if member.is_some_and(|member| member.state == finished) {
+            continue;
+        }
+        let next_index: BTreeMap<(LoadId, ShardId), u64> = member.map(|member| member.progress.clone()).unwrap_or_default();
+        for ((id, epoch), load) in stored.epochs.iter().zip(&plan.loads) {
+            let unknown = match load.model {
+                LoadModel::Users(_) => continue,
+                LoadModel::Open(_) => {
+                    let shards: Vec<ShardId> = info.shards.clone().map(ShardId).collect();
+                    let share = HeldShare { load: *id, epoch, shards: &shards, next_index: &next_index };
+                    leftover(&share, stored.granted, false, until).unknown.count
+                }
+                LoadModel::Iterations(_) => counted(stored, *id, info.id),
+            };
+            if unknown > 0 {
+                losses.push(Loss { worker: info.id, incarnation, load: *id, unknown, unsent: 0 });
+            }
+        }
+    }
+    losses
+}
+
+fn counted(stored: &StoredRun, load: LoadId, worker: WorkerId) -> u64 {
+    let handed = stored.handed.get(&(load, worker)).copied().unwrap_or(0);
+    let incarnation = stored.incarnations.get(&worker).copied().unwrap_or_default();
+    let begun = stored
+        .ledger
+        .member(worker, incarnation)
+        .and_then(|member| member.iterations.get(&load))
+        .map_or(0, |counts| counts.started.saturating_add(counts.dropped_total()));
+    handed.saturating_sub(begun)
+}

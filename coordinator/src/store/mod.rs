@@ -1,0 +1,205 @@
+//! What outlives the process: runs, their numbers, events and verdicts in `SQLite`, and the files that plans name.
+//!
+//! One writer thread owns the writing connection and commits in groups; readers open connections of their own. What is
+//! reported as committed has been synced to the disk.
+
+mod abandon;
+mod blob;
+mod files;
+mod op;
+mod read;
+mod schema;
+mod write;
+mod writer;
+
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use barrage_model::ids::RunId;
+use rusqlite::{Connection, OpenFlags};
+
+pub use files::{FILE_MAX, FileError, Files, Hash, Incoming, hex};
+pub use op::{Assigned, Ended, NewRun, Op, Prune, StoredWorker};
+pub use read::{RunLine, RunState, StoredRun};
+pub use writer::{Committed, QUEUE_MAX, Writer};
+
+/// How long a connection waits for another one's lock.
+const BUSY: Duration = Duration::from_secs(5);
+
+/// Why the store cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// Another coordinator has it.
+    #[error("the store {} is in use by another coordinator", .0.display())]
+    InUse(PathBuf),
+    /// It was written by a later version.
+    #[error("the store {} was written by a later version of barrage", .0.display())]
+    Later(PathBuf),
+    /// The folder or a file in it.
+    #[error("could not use the folder {}", .0.display())]
+    Folder(PathBuf, #[source] io::Error),
+    /// The database as a whole.
+    #[error("could not use the database in {}", .0.display())]
+    Database(PathBuf, #[source] rusqlite::Error),
+    /// A query.
+    #[error("could not read from the store")]
+    Read(#[source] rusqlite::Error),
+    /// There is no such run.
+    #[error("there is no run {0}")]
+    Unknown(RunId),
+    /// What is stored of this run is damaged; other runs are not concerned.
+    #[error("run {run} is damaged in the store: {problem}")]
+    Corrupt {
+        /// The run.
+        run: RunId,
+        /// What is wrong.
+        problem: String,
+    },
+    /// The writer has ended.
+    #[error("the store is closed")]
+    Closed,
+}
+
+/// An open store. There is one for a folder at any time.
+#[derive(Debug)]
+pub struct Store {
+    place: Arc<Place>,
+    files: Files,
+    writer: Writer,
+    thread: Option<std::thread::JoinHandle<()>>,
+    /// Held for as long as the store is open.
+    _lock: File,
+}
+
+/// Where a store is.
+#[derive(Debug)]
+struct Place {
+    dir: PathBuf,
+}
+
+impl Place {
+    fn database(&self) -> PathBuf {
+        self.dir.join("barrage.sqlite")
+    }
+
+    fn broken(&self, error: rusqlite::Error) -> StoreError {
+        StoreError::Database(self.dir.clone(), error)
+    }
+}
+
+/// A reader of a store; cheap to clone, usable on any thread. Its calls block.
+#[derive(Clone, Debug)]
+pub struct Reader {
+    place: Arc<Place>,
+}
+
+impl Store {
+    /// Opens the store in a folder, which is created (0700) when it is not there. `committed` is called on the writer's
+    /// thread after each commit.
+    ///
+    /// # Errors
+    /// [`StoreError::InUse`], [`StoreError::Later`], or what the disk says.
+    pub fn open(dir: &Path, committed: impl FnMut(&[Committed]) + Send + 'static) -> Result<Self, StoreError> {
+        let folder = |error| StoreError::Folder(dir.to_owned(), error);
+        private_dir(dir).map_err(folder)?;
+        let lock = private_file(&dir.join("lock")).map_err(folder)?;
+        match rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
+            Err(rustix::io::Errno::WOULDBLOCK) => return Err(StoreError::InUse(dir.to_owned())),
+            locked => locked.map_err(|errno| folder(errno.into()))?,
+        }
+        let place = Arc::new(Place { dir: dir.to_owned() });
+        // SQLite gives its other files the permissions of this one.
+        private_file(&place.database()).map_err(folder)?;
+        let connection = connect(&place)?;
+        let files = Files::open(dir.join("files")).map_err(folder)?;
+        let (writer, thread) = writer::spawn(connection, files.clone(), Box::new(committed)).map_err(folder)?;
+        Ok(Self { place, files, writer, thread: Some(thread), _lock: lock })
+    }
+
+    /// Where to write.
+    pub fn writer(&self) -> &Writer {
+        &self.writer
+    }
+
+    /// Where to read.
+    pub fn reader(&self) -> Reader {
+        Reader { place: Arc::clone(&self.place) }
+    }
+
+    /// The files that plans name.
+    pub fn files(&self) -> &Files {
+        &self.files
+    }
+
+    /// Marks the runs that an earlier process left unfinished as aborted, their lost arrivals computed; to be called
+    /// before anything else is written. Damaged ones are only marked. Returns how many there were.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub fn abandon_unfinished(&self) -> Result<usize, StoreError> {
+        abandon::abandon(&self.reader(), &self.writer)
+    }
+
+    /// Writes what has been handed over, and closes.
+    pub fn close(mut self) {
+        self.end();
+    }
+
+    fn end(&mut self) {
+        self.writer.end();
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the writer of the store has panicked");
+        }
+    }
+}
+
+impl Drop for Store {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+fn connect(place: &Place) -> Result<Connection, StoreError> {
+    let open = || -> rusqlite::Result<(Connection, usize)> {
+        let mut connection = Connection::open(place.database())?;
+        connection.busy_timeout(BUSY)?;
+        connection.pragma_update(None, "journal_mode", "wal")?;
+        connection.pragma_update(None, "synchronous", "full")?;
+        connection.pragma_update(None, "foreign_keys", true)?;
+        connection.pragma_update(None, "journal_size_limit", 64 * 1024 * 1024)?;
+        let version = schema::migrate(&mut connection)?;
+        Ok((connection, version))
+    };
+    let (connection, version) = open().map_err(|error| place.broken(error))?;
+    if version > schema::VERSION {
+        return Err(StoreError::Later(place.dir.clone()));
+    }
+    Ok(connection)
+}
+
+impl Reader {
+    fn connect(&self) -> Result<Connection, StoreError> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = Connection::open_with_flags(self.place.database(), flags).map_err(StoreError::Read)?;
+        connection.busy_timeout(BUSY).map_err(StoreError::Read)?;
+        Ok(connection)
+    }
+}
+
+/// Creates a folder that only its owner may look into; one that is there is left as it is.
+fn private_dir(dir: &Path) -> io::Result<()> {
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)
+}
+
+fn private_file(path: &Path) -> io::Result<File> {
+    fs::OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,212 @@
+//! The one thread that writes: gathers what comes within a tenth of a second, writes it in one transaction, then says so.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
+use std::time::Duration;
+
+use barrage_model::ids::RunId;
+use rusqlite::Connection;
+
+use super::op::Op;
+use super::write::{used_files, write};
+use super::{Files, StoreError};
+use crate::machine::run::Record;
+
+/// Most operations that wait to be written; further ones are refused.
+pub const QUEUE_MAX: usize = 16_384;
+/// Most deltas of one transaction.
+const BATCH_DELTAS: usize = 64;
+/// Most operations of one transaction.
+const BATCH_MAX: usize = 1_024;
+/// How long a transaction waits for company, at most.
+const GATHER: Duration = Duration::from_millis(100);
+/// Pause before a failed transaction is tried again.
+const RETRY: Duration = Duration::from_millis(500);
+
+/// Everything of a run up to a ticket is on the disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Committed {
+    /// The run.
+    pub run: RunId,
+    /// The ticket.
+    pub ticket: u64,
+}
+
+pub(super) type Callback = Box<dyn FnMut(&[Committed]) + Send>;
+
+/// A handle to the writer; cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Writer {
+    queue: SyncSender<Message>,
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    waiting: AtomicUsize,
+    failed: AtomicBool,
+    closing: AtomicBool,
+}
+
+enum Message {
+    Op(Box<Op>),
+    End,
+}
+
+impl Writer {
+    /// Hands something over; does not wait.
+    ///
+    /// # Errors
+    /// [`StoreError::Closed`] after the end, and when [`QUEUE_MAX`] operations wait already.
+    pub fn write(&self, op: Op) -> Result<(), StoreError> {
+        self.shared.waiting.fetch_add(1, Ordering::Relaxed);
+        self.queue.try_send(Message::Op(Box::new(op))).map_err(|error| {
+            self.shared.waiting.fetch_sub(1, Ordering::Relaxed);
+            if matches!(error, TrySendError::Full(_)) {
+                tracing::error!("the store is too far behind: a record is not kept");
+            }
+            StoreError::Closed
+        })
+    }
+
+    /// Operations that wait to be written.
+    pub fn waiting(&self) -> usize {
+        self.shared.waiting.load(Ordering::Relaxed)
+    }
+
+    /// Whether the last transaction went through.
+    pub fn is_ok(&self) -> bool {
+        !self.shared.failed.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn end(&self) {
+        self.shared.closing.store(true, Ordering::Relaxed);
+        // A closed queue means that the writer has ended already.
+        drop(self.queue.send(Message::End));
+    }
+}
+
+pub(super) fn spawn(
+    connection: Connection,
+    files: Files,
+    committed: Callback,
+) -> io::Result<(Writer, std::thread::JoinHandle<()>)> {
+    let (queue, inbox) = sync_channel(QUEUE_MAX);
+    let shared = Arc::new(Shared::default());
+    let work = Work { connection, files, committed, shared: Arc::clone(&shared) };
+    let thread = std::thread::Builder::new().name("store".to_owned()).spawn(move || work.run(&inbox))?;
+    Ok((Writer { queue, shared }, thread))
+}
+
+struct Work {
+    connection: Connection,
+    files: Files,
+    committed: Callback,
+    shared: Arc<Shared>,
+}
+
+impl Work {
+    fn run(mut self, inbox: &Receiver<Message>) {
+        let mut open = true;
+        while open {
+            let Ok(Message::Op(first)) = inbox.recv() else { return };
+            let mut batch = vec![*first];
+            open = gather(inbox, &mut batch);
+            let size = batch.len();
+            self.commit(batch);
+            self.shared.waiting.fetch_sub(size, Ordering::Relaxed);
+        }
+    }
+
+    /// Tries until it works, or until the store is closed while it does not.
+    fn commit(&mut self, batch: Vec<Op>) {
+        loop {
+            match write(&mut self.connection, &batch) {
+                Ok(removed) => {
+                    self.shared.failed.store(false, Ordering::Relaxed);
+                    return self.tell(batch, &removed);
+                }
+                Err(error) => {
+                    self.shared.failed.store(true, Ordering::Relaxed);
+                    tracing::error!(%error, "the store could not be written to");
+                    if self.shared.closing.load(Ordering::Relaxed) {
+                        return refuse(batch);
+                    }
+                    std::thread::sleep(RETRY);
+                }
+            }
+        }
+    }
+
+    /// `removed` is the number of runs that each operation has removed.
+    fn tell(&mut self, batch: Vec<Op>, removed: &[u32]) {
+        let mut tickets = BTreeMap::new();
+        for (op, removed) in batch.into_iter().zip(removed) {
+            match op {
+                Op::Record(run, ticket, _) => {
+                    tickets.insert(run, ticket);
+                }
+                Op::Remove(_, answer) => answer(Ok(*removed > 0)),
+                Op::Prune(_, answer) => answer(Ok(*removed)),
+                Op::Flush(answer) => answer(Ok(())),
+                Op::New(_) | Op::Assigned(..) | Op::Started(..) | Op::Ended(..) => {}
+            }
+        }
+        if removed.iter().any(|removed| *removed > 0) {
+            self.sweep();
+        }
+        let news: Vec<Committed> = tickets.into_iter().map(|(run, ticket)| Committed { run, ticket }).collect();
+        if !news.is_empty() {
+            (self.committed)(&news);
+        }
+    }
+
+    /// Removes files that no run uses any more.
+    fn sweep(&self) {
+        let swept = used_files(&self.connection)
+            .map_err(|error| error.to_string())
+            .and_then(|used| self.files.sweep(&used).map_err(|error| error.to_string()));
+        if let Err(error) = swept {
+            tracing::warn!(error, "could not remove files that no run uses");
+        }
+    }
+}
+
+/// Takes what comes within [`GATHER`]; gives `false` when the store is to be closed.
+fn gather(inbox: &Receiver<Message>, batch: &mut Vec<Op>) -> bool {
+    let is_delta = |op: &Op| matches!(op, Op::Record(_, _, Record::Delta(..)));
+    // Someone waits for the answer of these.
+    let is_urgent = |op: &Op| matches!(op, Op::Ended(..) | Op::Remove(..) | Op::Prune(..) | Op::Flush(..));
+    let mut deltas = batch.iter().filter(|op| is_delta(op)).count();
+    let mut patience = GATHER;
+    while deltas < BATCH_DELTAS && batch.len() < BATCH_MAX {
+        if batch.last().is_some_and(is_urgent) {
+            patience = Duration::ZERO;
+        }
+        match inbox.recv_timeout(patience) {
+            Ok(Message::Op(op)) => {
+                deltas += usize::from(is_delta(&op));
+                batch.push(*op);
+                // Each arrival shortens the wait, so that a steady trickle cannot hold a transaction open.
+                patience = patience.mul_f64(0.6);
+            }
+            Ok(Message::End) | Err(RecvTimeoutError::Disconnected) => return false,
+            Err(RecvTimeoutError::Timeout) => return true,
+        }
+    }
+    true
+}
+
+fn refuse(batch: Vec<Op>) {
+    for op in batch {
+        match op {
+            Op::Remove(_, answer) => answer(Err(StoreError::Closed)),
+            Op::Prune(_, answer) => answer(Err(StoreError::Closed)),
+            Op::Flush(answer) => answer(Err(StoreError::Closed)),
+            _ => {}
+        }
+    }
+}

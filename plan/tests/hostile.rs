@@ -66,6 +66,34 @@ fn large_plans_end_soon() {
 }
 
 #[test]
+fn many_names_and_many_errors_end_soon() {
+    let small = "target: http://127.0.0.1:1\nload: { rate: 1/s, for: 1s }\nsteps:\n";
+    let mut text = small.to_owned();
+    for step in 0..200 {
+        let names = (0..100)
+            .map(|n| format!("v{step}x{n}: 1"))
+            .collect::<Vec<_>>()
+            .join(", ");
+        text.push_str("- set: { ");
+        text.push_str(&names);
+        text.push_str(" }\n");
+    }
+    look(&text);
+    for step in 0..200 {
+        let names = (0..100)
+            .map(|n| format!("w{step}x{n}: \"${{u{n}x{step}}}\""))
+            .collect::<Vec<_>>()
+            .join(", ");
+        text.push_str("- set: { ");
+        text.push_str(&names);
+        text.push_str(" }\n");
+    }
+    look(&text);
+    let slas = "- p95 < 1s\n".repeat(1000);
+    look(&format!("{small}- get: /\nsla:\n{slas}"));
+}
+
+#[test]
 fn patterns_and_paths_end_soon() {
     let small = |step: &str| format!("target: http://127.0.0.1:1\nload: {{ rate: 1/s, for: 1s }}\nsteps:\n{step}");
     for pattern in [

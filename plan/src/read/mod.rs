@@ -40,6 +40,7 @@ pub(crate) type Got<T> = Result<T, Reported>;
 /// What decoders share.
 pub(crate) struct Reader<'a> {
     text: &'a str,
+    lines: Lines<'a>,
     file: &'a str,
     overrides: &'a Overrides,
     errors: RefCell<Vec<Misplaced>>,
@@ -54,6 +55,7 @@ pub(crate) fn read(source: Source<'_>, overrides: &Overrides) -> Result<Plan, Di
     })?;
     let reader = Reader {
         text: source.text,
+        lines: Lines::new(source.text),
         file: source.file,
         overrides,
         errors: RefCell::default(),
@@ -138,8 +140,18 @@ impl Reader<'_> {
         self.fail(span, problem)
     }
 
+    /// Whether an error has been recorded.
+    pub(crate) fn has_failed(&self) -> bool {
+        !self.errors.borrow().is_empty()
+    }
+
+    /// Whether so many errors have been recorded that no more are.
+    pub(crate) fn is_full(&self) -> bool {
+        self.errors.borrow().len() >= ERRORS_MAX
+    }
+
     /// Line and column of a value, from 1.
     pub(crate) fn place(&self, node: &Node) -> (u32, u32) {
-        Lines::new(self.text).place(node.span.start)
+        self.lines.place(node.span.start)
     }
 }

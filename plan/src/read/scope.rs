@@ -24,7 +24,10 @@ pub(crate) enum Place {
 /// The names known so far, in reading order.
 #[derive(Default)]
 pub(crate) struct Scope {
+    /// In the order in which they became known.
     names: Vec<String>,
+    /// The same, to look them up.
+    known: BTreeSet<String>,
     data: Vec<String>,
     /// Names that get a value anywhere in the plan.
     declared: BTreeSet<String>,
@@ -59,7 +62,7 @@ impl Reader<'_> {
     /// Makes a name known from here on.
     pub(crate) fn declare(&self, name: &str) {
         let mut scope = self.scope.borrow_mut();
-        if !scope.names.iter().any(|known| known == name) {
+        if scope.known.insert(name.to_owned()) {
             scope.names.push(name.to_owned());
         }
         scope.declared.insert(name.to_owned());
@@ -82,7 +85,11 @@ impl Reader<'_> {
 
     /// Forgets all names but the first so many: those of a scenario are unknown in the next one.
     pub(crate) fn forget(&self, known: usize) {
-        self.scope.borrow_mut().names.truncate(known);
+        let mut scope = self.scope.borrow_mut();
+        let forgotten = scope.names.split_off(known);
+        for name in &forgotten {
+            scope.known.remove(name);
+        }
     }
 
     /// Checks the splices of a template.
@@ -106,8 +113,10 @@ impl Reader<'_> {
     fn check_source(&self, node: &Node, source: &Source, may_be_absent: bool) -> Got<()> {
         let scope = self.scope.borrow();
         let problem = match source {
-            Source::Variable(name) if scope.names.iter().any(|known| known == name) => return Ok(()),
+            Source::Variable(name) if scope.known.contains(name) => return Ok(()),
             Source::Variable(name) if may_be_absent && scope.declared.contains(name) => return Ok(()),
+            // The search for the nearest name takes time, which a plan full of errors shall not multiply.
+            Source::Variable(_) if self.is_full() => return Err(self.fail(node.span, Problem::new("", ""))),
             Source::Variable(name) => unknown_variable(name, &scope),
             Source::Column { .. } | Source::Call(_) if scope.place == Place::Variables => Problem::new(
                 format!("found {}", spliced(source)),

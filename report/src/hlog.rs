@@ -3,7 +3,7 @@
 //!
 //! Times in the log count from its `BaseTime`, the start of the run. Intervals without samples have no line.
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use barrage_metrics::summary::{Distribution, Summary};
 use hdrhistogram::Histogram;
@@ -26,7 +26,7 @@ pub(crate) fn render(summary: &Summary) -> Result<Vec<u8>, RenderError> {
     let name = clean(&summary.run.name, NAME_MAX);
     builder.add_comment(&format!("run {} of {name}, values in microseconds", summary.run.id));
     if let Some(start) = start(&summary.run.started_at) {
-        builder.with_start_time(start).with_base_time(start);
+        builder.with_start_time(start.into()).with_base_time(start.into());
     }
     let mut log = builder.begin_log_with(&mut out, &mut serializer).map_err(failed)?;
     for interval in &summary.curves.intervals {
@@ -55,10 +55,9 @@ fn histogram(distribution: &Distribution) -> Result<Histogram<u64>, RenderError>
 }
 
 /// The start of the run; `None` when it is not RFC 3339 or before 1970.
-fn start(started_at: &str) -> Option<SystemTime> {
+fn start(started_at: &str) -> Option<Timestamp> {
     let started: Timestamp = started_at.parse().ok()?;
-    let since = u64::try_from(started.as_millisecond()).ok()?;
-    SystemTime::UNIX_EPOCH.checked_add(Duration::from_millis(since))
+    (started >= Timestamp::UNIX_EPOCH).then_some(started)
 }
 
 fn failed(error: impl std::error::Error + Send + Sync + 'static) -> RenderError {

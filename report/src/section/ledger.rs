@@ -38,21 +38,6 @@ pub(crate) fn equations(conservation: &Conservation) -> Vec<(bool, String)> {
 
 fn iterations(n: &IterationTotals, equations: &mut Vec<(bool, String)>) {
     if n.scheduled > 0 || n.started_scheduled > 0 {
-        let reasons = [
-            ("late", n.dropped.late),
-            ("no_slot", n.dropped.no_slot),
-            ("ceiling", n.dropped.ceiling),
-            ("stopped", n.dropped.stopped),
-        ];
-        let reasons: Vec<String> = reasons
-            .iter()
-            .filter(|(_, n)| *n > 0)
-            .map(|(reason, n)| format!("{reason} {}", count(*n)))
-            .collect();
-        let dropped = match reasons.as_slice() {
-            [] => "dropped".to_owned(),
-            reasons => format!("dropped [{}]", reasons.join(", ")),
-        };
         // Closed models start iterations that no schedule asked for; they enter the second equation alone.
         let started = if n.started == n.started_scheduled {
             "started"
@@ -60,15 +45,17 @@ fn iterations(n: &IterationTotals, equations: &mut Vec<(bool, String)>) {
             "started by the schedule"
         };
         let mut right = vec![
-            (started.to_owned(), n.started_scheduled),
-            (dropped, n.dropped.total()),
-            ("unsent".to_owned(), n.unsent),
-            ("unknown".to_owned(), n.unknown),
+            (started, n.started_scheduled),
+            ("dropped", n.dropped.total()),
+            ("unsent", n.unsent),
+            ("unknown", n.unknown),
         ];
         if n.waiting > 0 {
-            right.push(("waiting".to_owned(), n.waiting));
+            right.push(("waiting", n.waiting));
         }
-        equations.push(equation("iterations: scheduled", n.scheduled, &right));
+        let (holds, mut text) = equation("iterations: scheduled", n.scheduled, &right);
+        text.push_str(&dropped(n));
+        equations.push((holds, text));
     }
     let right = [
         ("completed", n.completed),
@@ -77,6 +64,25 @@ fn iterations(n: &IterationTotals, equations: &mut Vec<(bool, String)>) {
         ("in progress", n.in_progress),
     ];
     equations.push(equation("iterations: started", n.started, &right));
+}
+
+/// Why arrivals were dropped: `; dropped: late 3, no_slot 300`.
+fn dropped(n: &IterationTotals) -> String {
+    let reasons = [
+        ("late", n.dropped.late),
+        ("no_slot", n.dropped.no_slot),
+        ("ceiling", n.dropped.ceiling),
+        ("stopped", n.dropped.stopped),
+    ];
+    let reasons: Vec<String> = reasons
+        .iter()
+        .filter(|(_, n)| *n > 0)
+        .map(|(reason, n)| format!("{reason} {}", count(*n)))
+        .collect();
+    match reasons.as_slice() {
+        [] => String::new(),
+        reasons => format!("; dropped: {}", reasons.join(", ")),
+    }
 }
 
 fn steps(n: &StepTotals, equations: &mut Vec<(bool, String)>) {
@@ -98,13 +104,10 @@ fn steps(n: &StepTotals, equations: &mut Vec<(bool, String)>) {
     equations.push(equation("steps: sent", counts.sent, &right));
 }
 
-fn equation<S: AsRef<str>>(name: &str, left: u64, right: &[(S, u64)]) -> (bool, String) {
+fn equation(name: &str, left: u64, right: &[(&str, u64)]) -> (bool, String) {
     let sum = right.iter().fold(0u128, |sum, (_, n)| sum + u128::from(*n));
     let holds = sum == u128::from(left);
     let sign = if holds { '=' } else { '≠' };
-    let terms: Vec<String> = right
-        .iter()
-        .map(|(name, n)| format!("{} {}", name.as_ref(), count(*n)))
-        .collect();
+    let terms: Vec<String> = right.iter().map(|(name, n)| format!("{name} {}", count(*n))).collect();
     (holds, format!("{name} {} {sign} {}", count(left), terms.join(" + ")))
 }

@@ -1,5 +1,6 @@
 //! Summaries made by hand: consistent in themselves, with round numbers.
 
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use barrage_metrics::exit::{ExitCode, Verdict};
@@ -634,7 +635,8 @@ pub(crate) fn empty() -> Summary {
 
 /// The run with the lost worker, every string from outside replaced.
 pub(crate) fn with_text(text: &str) -> Summary {
-    let mut summary = lost_worker();
+    static RUN: LazyLock<Summary> = LazyLock::new(lost_worker);
+    let mut summary = RUN.clone();
     let each = |field: &mut String| text.clone_into(field);
     each(&mut summary.run.name);
     each(&mut summary.run.plan_hash);

@@ -1,6 +1,6 @@
 //! One self-contained page: tables as in the text report, charts as inline SVG, no scripts, nothing fetched.
 //!
-//! Every string passes [`escape`]; the page forbids scripts and loads by its content security policy as well.
+//! Every string passes [`escape()`]; the page forbids scripts and loads by its content security policy as well.
 
 mod axis;
 mod chart;

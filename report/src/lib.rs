@@ -1,7 +1,7 @@
 //! Shows a finished run: text, JSON, HTML with charts, Markdown, `JUnit`, CSV and an HDR histogram log.
 //!
-//! [`render`] turns a [`barrage_metrics::summary::Summary`] into one [`Format`]. [`document`] is `report.json` as types,
-//! [`schema`] its JSON Schema.
+//! [`render()`] turns a [`barrage_metrics::summary::Summary`] into one [`Format`]. [`document`] is `report.json` as types,
+//! [`schema()`] its JSON Schema.
 //!
 //! # Invariants
 //!

@@ -25,9 +25,9 @@ pub(super) const QUEUE: usize = 256;
 #[derive(Debug)]
 pub(super) enum LinkEvent {
     /// The control stream is there; this is its write end.
-    Up(mpsc::Sender<v1::FromWorker>, FleetClient<Channel>),
+    Up(mpsc::Sender<v1::FromWorker>, Box<FleetClient<Channel>>),
     /// The coordinator says something.
-    Told(Told),
+    Told(Box<Told>),
     /// The control stream has ended, or could not be opened.
     Down(Option<LinkError>),
     /// The upload stream is there; this is its write end.
@@ -136,34 +136,31 @@ async fn control_once(
     let (say, said) = mpsc::channel(QUEUE);
     let probes = say.downgrade();
     // The Hello is in the queue before the call begins, for a coordinator may answer only after it.
-    if events.send(LinkEvent::Up(say, client.clone())).await.is_err() {
+    if events.send(LinkEvent::Up(say, Box::new(client.clone()))).await.is_err() {
         return Ok(());
     }
     let mut stream = client.control(ReceiverStream::new(said)).await?.into_inner();
     while let Some(message) = stream.message().await? {
         let received = clock.now();
         backoff.reset();
-        match message.frame {
-            Some(Told::Clock(probe)) => {
-                let Some(say) = probes.upgrade() else { return Ok(()) };
-                let reply = v1::ClockReply {
-                    number: probe.number,
-                    coordinator_sent_us: probe.coordinator_sent_us,
-                    worker_received_us: received.as_us(),
-                    worker_replied_us: clock.now().as_us(),
-                };
-                // A full queue means a stream that is stuck; the process ends it.
-                let _full = say.try_send(v1::FromWorker {
-                    frame: Some(Say::Clock(reply)),
-                });
+        let Some(told) = message.frame else { continue };
+        let Told::Clock(probe) = told else {
+            if events.send(LinkEvent::Told(Box::new(told))).await.is_err() {
+                return Ok(());
             }
-            Some(told) => {
-                if events.send(LinkEvent::Told(told)).await.is_err() {
-                    return Ok(());
-                }
-            }
-            None => {}
-        }
+            continue;
+        };
+        let Some(say) = probes.upgrade() else { return Ok(()) };
+        let reply = v1::ClockReply {
+            number: probe.number,
+            coordinator_sent_us: probe.coordinator_sent_us,
+            worker_received_us: received.as_us(),
+            worker_replied_us: clock.now().as_us(),
+        };
+        // A full queue means a stream that is stuck; the process ends it.
+        let _full = say.try_send(v1::FromWorker {
+            frame: Some(Say::Clock(reply)),
+        });
     }
     Ok(())
 }

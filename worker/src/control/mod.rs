@@ -49,7 +49,7 @@ const EVENTS: usize = 256;
 /// What the loop waits for, besides the load threads.
 #[derive(Debug)]
 enum Event {
-    Link(LinkEvent),
+    Link(Box<LinkEvent>),
     Prepared(barrage_model::ids::RunId, Box<Result<Ready, NotReady>>),
     Once(barrage_model::ids::RunId, OnceEnd),
 }
@@ -103,7 +103,7 @@ pub(crate) async fn run(config: Config, stop: CancellationToken) -> Result<(), W
                 told_to_stop = true;
                 Some(Input::Leave)
             }
-            () = tokio::time::sleep(wake) => control.tick(),
+            () = tokio::time::sleep(wake) => Some(control.tick()),
         };
         if let Some(input) = input {
             control.handle(input);
@@ -206,7 +206,7 @@ impl Control {
         ));
         self.tasks.spawn(async move {
             while let Some(event) = inbox.recv().await {
-                if events.send(Event::Link(event)).await.is_err() {
+                if events.send(Event::Link(Box::new(event))).await.is_err() {
                     return;
                 }
             }
@@ -228,7 +228,7 @@ impl Control {
         ));
         self.tasks.spawn(async move {
             while let Some(event) = inbox.recv().await {
-                if events.send(Event::Link(event)).await.is_err() {
+                if events.send(Event::Link(Box::new(event))).await.is_err() {
                     return;
                 }
             }
@@ -238,7 +238,7 @@ impl Control {
     /// Turns what has happened into the machine's input.
     fn event(&mut self, event: Event) -> Option<Input> {
         match event {
-            Event::Link(event) => self.link(event),
+            Event::Link(event) => Some(self.link(*event)),
             Event::Prepared(run, result) => Some(match *result {
                 Ok(ready) => {
                     let info = ready.info();
@@ -254,10 +254,10 @@ impl Control {
         }
     }
 
-    fn link(&mut self, event: LinkEvent) -> Option<Input> {
-        Some(match event {
+    fn link(&mut self, event: LinkEvent) -> Input {
+        match event {
             LinkEvent::Up(say, client) => {
-                (self.say, self.client) = (Some(say), Some(client));
+                (self.say, self.client) = (Some(say), Some(*client));
                 Input::Up
             }
             LinkEvent::Told(told) => Input::Told(told),
@@ -278,7 +278,7 @@ impl Control {
                 self.upload = None;
                 Input::UploadDown
             }
-        })
+        }
     }
 
     /// A load thread has reported something.
@@ -290,7 +290,7 @@ impl Control {
         None
     }
 
-    fn tick(&mut self) -> Option<Input> {
+    fn tick(&mut self) -> Input {
         if self.threads.as_mut().is_some_and(Threads::bury) {
             let reason = "a load thread has died; what it had counted and not reported is lost".to_owned();
             self.handle(Input::Failed { reason, over: false });
@@ -301,9 +301,9 @@ impl Control {
         }
         let rows_ended = self.ready.as_ref().is_some_and(|ready| ready.program.rows_ended());
         if rows_ended && !std::mem::replace(&mut self.rows_ended_said, true) {
-            return Some(Input::DataEnded("a data set has been used up".to_owned()));
+            return Input::DataEnded("a data set has been used up".to_owned());
         }
-        Some(Input::Tick)
+        Input::Tick
     }
 
     fn once_ended(&mut self, run: barrage_model::ids::RunId, end: OnceEnd) -> Option<Input> {
@@ -340,25 +340,25 @@ impl Control {
     fn perform(&mut self, output: Output) {
         match output {
             Output::Say(frame) => {
-                let sent = self
-                    .say
-                    .as_ref()
-                    .map(|say| say.try_send(v1::FromWorker { frame: Some(frame) }));
-                if matches!(sent, Some(Err(_))) {
+                let message = v1::FromWorker { frame: Some(frame) };
+                if self.say.as_ref().is_some_and(|say| say.try_send(message).is_err()) {
                     // Stuck or gone; without its write end the stream ends, and a new one is opened.
                     self.say = None;
                 }
             }
             Output::Upload(frame) => {
-                let sent = self.upload.as_ref().map(|frames| frames.try_send(*frame));
-                if matches!(sent, Some(Err(_))) {
+                if self
+                    .upload
+                    .as_ref()
+                    .is_some_and(|frames| frames.try_send(*frame).is_err())
+                {
                     self.upload = None;
                 }
             }
             Output::Prepare(message) => self.prepare(*message),
-            Output::Once { teardown, values } => self.do_once(teardown, values),
+            Output::Once { teardown, values } => self.do_once(teardown, &values),
             Output::CancelOnce => self.once.cancel(),
-            Output::Start { at, values } => self.start(at, values),
+            Output::Start { at, values } => self.start(at, &values),
             Output::Epochs(epochs) => self.epochs(epochs),
             Output::Marks(marks) => match marks_in(marks) {
                 Ok(marks) => {
@@ -397,7 +397,7 @@ impl Control {
         });
     }
 
-    fn do_once(&mut self, teardown: bool, values: Vec<(String, String)>) {
+    fn do_once(&mut self, teardown: bool, values: &[(String, String)]) {
         let Some(ready) = &self.ready else { return };
         if self.once.is_cancelled() {
             self.once = CancellationToken::new();
@@ -417,17 +417,17 @@ impl Control {
         };
         let once = ready
             .program
-            .once(teardown, &values, recorder, self.clock, self.once.clone());
+            .once(teardown, values, recorder, self.clock, self.once.clone());
         self.tasks.spawn(async move {
             let end = once.await;
             let _gone = events.send(Event::Once(run, end)).await;
         });
     }
 
-    fn start(&mut self, at: Stamp, values: Vec<(String, String)>) {
+    fn start(&mut self, at: Stamp, values: &[(String, String)]) {
         let Some(ready) = &self.ready else { return };
         self.start = Some(at);
-        let make = ready.program.runner(&values);
+        let make = ready.program.runner(values);
         match Threads::start(&ready.layout, at, self.clock, &self.blocks, make) {
             Ok(mut threads) => {
                 threads.add(std::mem::take(&mut self.unsent));
@@ -466,7 +466,9 @@ impl Control {
             let mut open = 1 + usize::from(self.uploading);
             while open > 0 {
                 match inbox.recv().await {
-                    Some(Event::Link(LinkEvent::Down(_) | LinkEvent::UploadDown)) => open -= 1,
+                    Some(Event::Link(event)) if matches!(*event, LinkEvent::Down(_) | LinkEvent::UploadDown) => {
+                        open -= 1;
+                    }
                     Some(_) => {}
                     None => return,
                 }

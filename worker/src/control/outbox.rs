@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use barrage_model::delta::{Delta, ERROR_SAMPLES_MAX, Health, IterationRow, SketchRow, StepRow};
+use barrage_model::ledger::{IterationCounts, StepCounts};
 
 /// Most deltas that are sent and not committed.
 pub(crate) const IN_FLIGHT_MAX: usize = 16;
@@ -110,7 +111,7 @@ fn join(first: Delta, second: Delta) -> Delta {
         let sum: &mut IterationRow = iterations
             .entry((row.load, row.scenario, row.segment))
             .or_insert(IterationRow {
-                counts: Default::default(),
+                counts: IterationCounts::default(),
                 ..row
             });
         sum.counts.add(&row.counts);
@@ -118,7 +119,7 @@ fn join(first: Delta, second: Delta) -> Delta {
     let mut steps = BTreeMap::new();
     for row in first.steps.into_iter().chain(second.steps) {
         let sum: &mut StepRow = steps.entry((row.step, row.tag, row.segment)).or_insert(StepRow {
-            counts: Default::default(),
+            counts: StepCounts::default(),
             ..row
         });
         sum.counts.add(&row.counts);
@@ -176,7 +177,7 @@ mod tests {
     use super::*;
     use barrage_model::delta::{Measure, SketchKey, Subject};
     use barrage_model::ids::{LoadId, ScenarioId, SegmentId, TagId};
-    use barrage_model::ledger::{IterationCounts, Open};
+    use barrage_model::ledger::Open;
     use barrage_model::outcome::OutcomeGroup;
     use barrage_model::sketch::Sketch;
 

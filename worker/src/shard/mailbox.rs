@@ -29,12 +29,12 @@ impl Mailbox {
 
     /// Waits for the next iteration.
     pub(super) async fn next(&self) -> Start {
-        std::future::poll_fn(|context| match self.start.take() {
-            Some(start) => Poll::Ready(start),
-            None => {
-                self.waker.replace(Some(context.waker().clone()));
-                Poll::Pending
+        std::future::poll_fn(|context| {
+            if let Some(start) = self.start.take() {
+                return Poll::Ready(start);
             }
+            self.waker.replace(Some(context.waker().clone()));
+            Poll::Pending
         })
         .await
     }

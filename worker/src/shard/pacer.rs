@@ -122,7 +122,7 @@ mod tests {
             pacer.until(at).await;
             assert!(clock.now() >= at);
         }
-        let far = pacer.until(clock.now() + Duration::from_secs(60));
+        let far = pacer.until(clock.now() + Duration::from_mins(1));
         assert!(tokio::time::timeout(Duration::from_millis(5), far).await.is_err());
         let at = clock.now() + Duration::from_millis(2);
         pacer.until(at).await;

@@ -3,165 +3,40 @@
 //! One run at a time. Every command may come twice, after a broken stream: the second time it only has the answer said
 //! again. Clock probes are not seen here; the process answers them at once, for their instants matter.
 
-use std::collections::{BTreeMap, VecDeque};
+mod commands;
+mod held;
+#[cfg(test)]
+mod tests;
+mod words;
+
+use std::collections::VecDeque;
 use std::time::Duration;
 
-use barrage_model::delta::Delta;
-use barrage_model::ids::{LoadId, RunId};
+use barrage_model::ids::RunId;
 use barrage_model::time::Moment;
-use barrage_proto::v1::{self, from_worker::Frame as Say, to_worker::Frame as Told};
+use barrage_proto::v1::{self, from_worker::Frame as Say};
 
 use crate::clock::Stamp;
-use crate::control::outbox::Outbox;
-use crate::shard::machine::Input as ShardInput;
+
+pub(crate) use words::{Exit, Input, Output, Prepared};
+
+use commands::done;
+use held::{Held, OnceState, Stage};
 
 /// A run whose coordinator has been gone for this long after the end of the grant is stopped here.
-pub(crate) const ORPHAN_STOP: Duration = Duration::from_secs(120);
+pub(crate) const ORPHAN_STOP: Duration = Duration::from_mins(2);
 /// A run that has halted is forgotten when its coordinator has been gone for this long, and its counts with it.
-pub(crate) const ORPHAN_FORGET: Duration = Duration::from_secs(900);
+pub(crate) const ORPHAN_FORGET: Duration = Duration::from_mins(15);
 /// A worker that was told to leave gives its counts this long to arrive, beyond the plan's graceful stop.
 pub(crate) const LEAVE_SLACK: Duration = Duration::from_secs(10);
-/// Most marks of a run.
-const MARKS_MAX: usize = barrage_model::phase::MARKS_MAX;
 
-/// What happens to the control side.
-#[derive(Debug)]
-pub(crate) enum Input {
-    /// The control stream is there.
-    Up,
-    /// The control stream has ended.
+/// The control stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Link {
     Down,
-    /// The coordinator says something.
-    Told(Told),
-    /// The upload stream is there.
-    UploadUp,
-    /// The upload stream has ended.
-    UploadDown,
-    /// An answer on the upload stream.
-    Reply(v1::UploadReply),
-    /// The run has been prepared, or could not be.
-    Prepared(RunId, Result<Prepared, String>),
-    /// Setup or teardown has ended.
-    OnceDone {
-        /// Teardown instead of setup.
-        teardown: bool,
-        /// What it extracted, or why it failed.
-        result: Result<Vec<(String, String)>, String>,
-    },
-    /// An interval is closed; the number is not set yet.
-    Delta(Box<Delta>),
-    /// Something of ours has failed: the run cannot go on here.
-    Failed {
-        /// What.
-        reason: String,
-        /// No delta will come any more.
-        over: bool,
-    },
-    /// A user of the plan has found its data used up, and the plan says that this stops the run.
-    DataEnded(String),
-    /// The worker is to leave: no new arrivals, drain, flush.
-    Leave,
-    /// Time has passed.
-    Tick,
-}
-
-/// What the machine needs to know of a prepared run.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Prepared {
-    /// Iterations of each `iterations` load, whole fleet.
-    pub counted: BTreeMap<LoadId, u64>,
-    /// The plan's graceful stop.
-    pub graceful_stop: Duration,
-}
-
-/// What the process has to do, in order.
-#[derive(Debug)]
-pub(crate) enum Output {
-    /// Say something on the control stream.
-    Say(Say),
-    /// Send a delta.
-    Upload(Box<v1::UploadFrame>),
-    /// Fetch the files and compile the plan.
-    Prepare(Box<v1::Prepare>),
-    /// Go through setup, or through teardown with what setup extracted.
-    Once {
-        /// Teardown instead of setup.
-        teardown: bool,
-        /// What setup extracted.
-        values: Vec<(String, String)>,
-    },
-    /// Cancel a setup or teardown that is under way.
-    CancelOnce,
-    /// Start the load threads; run time 0 is at this instant.
-    Start {
-        /// On this worker's clock.
-        at: Stamp,
-        /// What setup extracted.
-        values: Vec<(String, String)>,
-    },
-    /// New epochs, as they came.
-    Epochs(Vec<v1::Epoch>),
-    /// All marks known so far.
-    Marks(Vec<v1::Mark>),
-    /// A block of indices.
-    Block(LoadId, u64, u64),
-    /// Tell every load thread.
-    Shards(ShardInput),
-    /// Forget the run; end what is left of its threads.
-    Forget,
-    /// End the worker.
-    Exit(Exit),
-}
-
-/// Why the worker ends.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Exit {
-    /// It was told to leave, and has; or its one run is over.
-    Done,
-    /// The coordinator refused it.
-    Refused(String),
-}
-
-/// What is asked for once per run.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-enum OnceState {
-    #[default]
-    Idle,
-    Busy,
-    Done(Result<Vec<(String, String)>, String>),
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Stage {
-    Preparing,
-    Prepared,
-    Running,
-    /// The last delta is in the outbox.
-    Ended,
-}
-
-/// The run that this worker holds.
-#[derive(Debug)]
-struct Held {
-    run: RunId,
-    worker: u32,
-    stage: Stage,
-    info: Prepared,
-    outbox: Outbox,
-    start: Option<Stamp>,
-    marks: Vec<v1::Mark>,
-    granted_until: Moment,
-    handed: BTreeMap<LoadId, u64>,
-    setup: OnceState,
-    teardown: OnceState,
-    /// A teardown that waits for a cancelled setup.
-    teardown_next: Option<Vec<(String, String)>>,
-    /// Ends of setup (`false`) and teardown that are said when everything counted has been sent.
-    unsaid: Vec<bool>,
-    /// Why it stopped, when nobody told it to.
-    reason: String,
-    stopped: bool,
-    halted_said: bool,
+    /// There, but the coordinator has not welcomed this worker on it.
+    Up,
+    Welcome,
 }
 
 /// The control side of a worker. See the module's words.
@@ -171,8 +46,7 @@ pub(crate) struct Machine {
     /// End after one run.
     once: bool,
     now: Stamp,
-    up: bool,
-    welcomed: bool,
+    link: Link,
     upload_up: bool,
     heartbeat: Duration,
     next_beat: Stamp,
@@ -191,8 +65,7 @@ impl Machine {
             hello,
             once,
             now: Stamp::default(),
-            up: false,
-            welcomed: false,
+            link: Link::Down,
             upload_up: false,
             heartbeat: Duration::from_secs(1),
             next_beat: Stamp::FAR,
@@ -211,10 +84,10 @@ impl Machine {
         match input {
             Input::Up => self.connected(),
             Input::Down => {
-                (self.up, self.welcomed, self.next_beat) = (false, false, Stamp::FAR);
+                (self.link, self.next_beat) = (Link::Down, Stamp::FAR);
                 self.away_since.get_or_insert(now);
             }
-            Input::Told(told) => self.told(told),
+            Input::Told(told) => self.told(*told),
             Input::UploadUp => {
                 self.upload_up = true;
                 if let Some(held) = &mut self.held {
@@ -241,6 +114,7 @@ impl Machine {
         self.beat();
         self.orphan();
         self.upload();
+        self.say_coarse();
         self.say_once_done();
         self.say_halted();
         self.leave_when_done();
@@ -259,7 +133,7 @@ impl Machine {
 
     /// Whether the coordinator has welcomed this worker on the present connection.
     pub(crate) fn is_welcome(&self) -> bool {
-        self.welcomed
+        self.link == Link::Welcome
     }
 
     /// The run that is held.
@@ -268,7 +142,7 @@ impl Machine {
     }
 
     fn say(&mut self, frame: Say) {
-        if self.up {
+        if self.link != Link::Down {
             self.outputs.push_back(Output::Say(frame));
         }
     }
@@ -285,7 +159,7 @@ impl Machine {
     }
 
     fn connected(&mut self) {
-        (self.up, self.away_since) = (true, None);
+        (self.link, self.away_since) = (Link::Up, None);
         let held = self.held.as_ref().map(|held| v1::Held {
             run: held.run.0,
             worker: held.worker,
@@ -296,226 +170,6 @@ impl Machine {
             held,
             ..self.hello.clone()
         }));
-    }
-
-    fn told(&mut self, told: Told) {
-        match told {
-            Told::Welcome(welcome) => {
-                self.welcomed = true;
-                let every = Duration::from_millis(u64::from(welcome.heartbeat_ms));
-                self.heartbeat = every.clamp(Duration::from_millis(100), Duration::from_secs(10));
-                self.next_beat = self.now;
-                if let Some(held) = &mut self.held {
-                    held.halted_said = false;
-                }
-            }
-            Told::Refused(refused) => self.exit(Exit::Refused(refused.reason)),
-            Told::Prepare(prepare) => self.prepare(prepare),
-            Told::DoSetup(setup) => self.with_run(setup.run, Self::do_setup),
-            Told::DoTeardown(teardown) => {
-                let values = fields(teardown.values);
-                self.with_run(teardown.run, |machine| machine.do_teardown(values));
-            }
-            Told::Start(start) => self.with_run(start.run, |machine| machine.start(start)),
-            Told::Grant(grant) => self.with_run(grant.run, |machine| machine.grant(grant)),
-            Told::Stop(stop) => {
-                let now = stop.how() == v1::stop::How::Now;
-                self.with_run(stop.run, |machine| machine.stop(now, String::new()));
-            }
-            Told::Release(release) => {
-                // A release for a run that is not known is a duplicate.
-                if self.run() == Some(RunId(release.run)) {
-                    self.forget();
-                }
-            }
-            Told::Fault(order) => self.say(Say::Fault(v1::FaultReport {
-                run: order.run,
-                fault: order.fault,
-                state: "refused".to_owned(),
-                detail: "this worker injects no faults".to_owned(),
-            })),
-            // Answered by the process.
-            Told::Clock(_) => {}
-        }
-    }
-
-    fn with_run(&mut self, run: u64, act: impl FnOnce(&mut Self)) {
-        if self.run() == Some(RunId(run)) {
-            act(self);
-        } else {
-            tracing::debug!(run = %RunId(run), "a command for a run that this worker does not hold");
-        }
-    }
-
-    fn prepare(&mut self, prepare: v1::Prepare) {
-        let run = RunId(prepare.run);
-        match &self.held {
-            Some(held) if held.run == run => {
-                let known = held.stage != Stage::Preparing;
-                if known {
-                    self.say(Say::Prepared(v1::Prepared {
-                        run: run.0,
-                        error: None,
-                    }));
-                }
-            }
-            Some(held) => {
-                let error = Some(format!("this worker is busy with run {}", held.run));
-                self.say(Say::Prepared(v1::Prepared { run: run.0, error }));
-            }
-            None if self.leaving.is_some() => {
-                let error = Some("this worker is leaving".to_owned());
-                self.say(Say::Prepared(v1::Prepared { run: run.0, error }));
-            }
-            None => {
-                self.held = Some(Held::new(&prepare));
-                self.outputs.push_back(Output::Prepare(Box::new(prepare)));
-            }
-        }
-    }
-
-    fn prepared(&mut self, run: RunId, result: Result<Prepared, String>) {
-        let Some(held) = self
-            .held
-            .as_mut()
-            .filter(|held| held.run == run && held.stage == Stage::Preparing)
-        else {
-            return;
-        };
-        match result {
-            Ok(info) => {
-                (held.stage, held.info) = (Stage::Prepared, info);
-                self.say(Say::Prepared(v1::Prepared {
-                    run: run.0,
-                    error: None,
-                }));
-            }
-            Err(error) => {
-                self.say(Say::Prepared(v1::Prepared {
-                    run: run.0,
-                    error: Some(error),
-                }));
-                self.forget();
-            }
-        }
-    }
-
-    fn do_setup(&mut self) {
-        let Some(held) = &mut self.held else { return };
-        match &held.setup {
-            OnceState::Idle if held.stage == Stage::Prepared => {
-                held.setup = OnceState::Busy;
-                self.outputs.push_back(Output::Once {
-                    teardown: false,
-                    values: Vec::new(),
-                });
-            }
-            OnceState::Idle | OnceState::Busy => {}
-            OnceState::Done(result) => {
-                let said = done(held.run, false, result.clone());
-                self.say(said);
-            }
-        }
-    }
-
-    fn do_teardown(&mut self, values: Vec<(String, String)>) {
-        let Some(held) = &mut self.held else { return };
-        match &held.teardown {
-            OnceState::Idle if held.setup == OnceState::Busy => {
-                held.teardown_next = Some(values);
-                self.outputs.push_back(Output::CancelOnce);
-            }
-            OnceState::Idle => {
-                held.teardown = OnceState::Busy;
-                self.outputs.push_back(Output::Once { teardown: true, values });
-            }
-            OnceState::Busy => {}
-            OnceState::Done(result) => {
-                let said = done(held.run, true, result.clone());
-                self.say(said);
-            }
-        }
-    }
-
-    fn once_done(&mut self, teardown: bool, result: Result<Vec<(String, String)>, String>) {
-        let Some(held) = &mut self.held else { return };
-        let state = if teardown { &mut held.teardown } else { &mut held.setup };
-        *state = OnceState::Done(result);
-        held.unsaid.push(teardown);
-        if let Some(values) = held.teardown_next.take() {
-            self.do_teardown(values);
-        }
-    }
-
-    fn start(&mut self, start: v1::Start) {
-        let Some(held) = self.held.as_mut().filter(|held| held.stage == Stage::Prepared) else {
-            return;
-        };
-        let coordinator_us = i128::from(start.coordinator_start_us);
-        let own = u64::try_from(coordinator_us - i128::from(start.offset_us)).unwrap_or(0);
-        let at = Stamp::from_us(own);
-        (held.start, held.stage) = (Some(at), Stage::Running);
-        self.outputs.push_back(Output::Start {
-            at,
-            values: fields(start.values),
-        });
-        let (until, marks) = (held.granted_until, held.marks.clone());
-        self.outputs.push_back(Output::Marks(marks));
-        if until > Moment::ZERO {
-            self.outputs.push_back(Output::Shards(ShardInput::Grant(until)));
-        }
-    }
-
-    fn grant(&mut self, grant: v1::Grant) {
-        let Some(held) = self.held.as_mut().filter(|held| held.stage != Stage::Ended) else {
-            return;
-        };
-        if !grant.epochs.is_empty() {
-            self.outputs.push_back(Output::Epochs(grant.epochs));
-        }
-        if !grant.marks.is_empty() {
-            held.add_marks(grant.marks);
-            if held.stage == Stage::Running {
-                self.outputs.push_back(Output::Marks(held.marks.clone()));
-            }
-        }
-        for block in grant.blocks {
-            let Ok(load) = u16::try_from(block.load).map(LoadId) else {
-                continue;
-            };
-            let handed = held.handed.entry(load).or_default();
-            *handed = handed.saturating_add(block.count);
-            let all = held.info.counted.get(&load).is_some_and(|count| *handed >= *count);
-            self.outputs.push_back(Output::Block(load, block.first, block.count));
-            if held.stage == Stage::Running {
-                self.outputs.push_back(Output::Shards(ShardInput::Refilled(load)));
-                if all {
-                    self.outputs.push_back(Output::Shards(ShardInput::Exhausted(load)));
-                }
-            }
-        }
-        let until = Moment::from_micros(grant.until_us);
-        held.granted_until = held.granted_until.max(until);
-        if held.stage == Stage::Running {
-            self.outputs.push_back(Output::Shards(ShardInput::Grant(until)));
-        }
-    }
-
-    fn stop(&mut self, at_once: bool, reason: String) {
-        let Some(held) = &mut self.held else { return };
-        held.stopped = true;
-        if held.reason.is_empty() {
-            held.reason = reason;
-        }
-        match held.stage {
-            Stage::Running => {
-                let stop = if at_once { ShardInput::StopNow } else { ShardInput::Stop };
-                self.outputs.push_back(Output::Shards(stop));
-            }
-            // Nothing was started, and nothing will be.
-            Stage::Preparing | Stage::Prepared => held.stage = Stage::Ended,
-            Stage::Ended => {}
-        }
     }
 
     fn failed(&mut self, reason: String, over: bool) {
@@ -553,7 +207,7 @@ impl Machine {
     }
 
     fn beat(&mut self) {
-        if self.welcomed && self.now >= self.next_beat {
+        if self.is_welcome() && self.now >= self.next_beat {
             self.next_beat = self.now + self.heartbeat;
             self.beats += 1;
             let number = self.beats;
@@ -563,7 +217,7 @@ impl Machine {
 
     /// A run whose coordinator does not come back is stopped, and later forgotten.
     fn orphan(&mut self) {
-        let Some(away) = self.away_since.filter(|_| !self.up) else {
+        let Some(away) = self.away_since.filter(|_| self.link == Link::Down) else {
             return;
         };
         let Some(held) = &self.held else { return };
@@ -594,11 +248,23 @@ impl Machine {
         }
     }
 
+    /// Flags that intervals were merged while nobody took them.
+    fn say_coarse(&mut self) {
+        let Some(held) = self.held.as_mut().filter(|_| self.link == Link::Welcome) else {
+            return;
+        };
+        let joined = held.outbox.coalesced();
+        if joined > std::mem::replace(&mut held.coarse_said, joined) {
+            let text = format!("{joined} intervals were merged with a neighbour while the coordinator took none");
+            self.event("coarse-intervals", text);
+        }
+    }
+
     fn say_once_done(&mut self) {
         let Some(held) = self
             .held
             .as_mut()
-            .filter(|held| self.welcomed && held.outbox.all_sent())
+            .filter(|held| self.link == Link::Welcome && held.outbox.all_sent())
         else {
             return;
         };
@@ -613,7 +279,7 @@ impl Machine {
 
     /// Says that nothing more will come, once everything has been sent; again on each new connection.
     fn say_halted(&mut self) {
-        let Some(held) = self.held.as_mut().filter(|_| self.welcomed) else {
+        let Some(held) = self.held.as_mut().filter(|_| self.link == Link::Welcome) else {
             return;
         };
         if held.stage == Stage::Ended && held.outbox.all_sent() && !held.halted_said {
@@ -654,65 +320,3 @@ impl Machine {
         }
     }
 }
-
-impl Held {
-    fn new(prepare: &v1::Prepare) -> Self {
-        Self {
-            run: RunId(prepare.run),
-            worker: prepare.worker,
-            stage: Stage::Preparing,
-            info: Prepared::default(),
-            outbox: Outbox::default(),
-            start: None,
-            marks: prepare.marks.clone(),
-            granted_until: Moment::ZERO,
-            handed: BTreeMap::new(),
-            setup: OnceState::Idle,
-            teardown: OnceState::Idle,
-            teardown_next: None,
-            unsaid: Vec::new(),
-            reason: String::new(),
-            stopped: false,
-            halted_said: false,
-        }
-    }
-
-    fn run_time(&self, now: Stamp) -> Moment {
-        self.start.map_or(Moment::ZERO, |start| Moment::ZERO + now.since(start))
-    }
-
-    /// A mark replaces the one with its number and all that came after it.
-    fn add_marks(&mut self, marks: Vec<v1::Mark>) {
-        for mark in marks {
-            let place = mark.segment as usize;
-            if place <= self.marks.len() && place < MARKS_MAX {
-                self.marks.truncate(place);
-                self.marks.push(mark);
-            }
-        }
-    }
-}
-
-fn fields(fields: Vec<v1::Field>) -> Vec<(String, String)> {
-    fields.into_iter().map(|field| (field.name, field.value)).collect()
-}
-
-fn done(run: RunId, teardown: bool, result: Result<Vec<(String, String)>, String>) -> Say {
-    let (error, values) = match result {
-        Ok(values) => (None, values),
-        Err(error) => (Some(error), Vec::new()),
-    };
-    let values = values
-        .into_iter()
-        .map(|(name, value)| v1::Field { name, value })
-        .collect();
-    Say::SetupDone(v1::SetupDone {
-        run: run.0,
-        teardown,
-        error,
-        values,
-    })
-}
-
-#[cfg(test)]
-mod tests;

@@ -1,7 +1,12 @@
+use std::collections::BTreeMap;
+
 use barrage_model::delta::Health;
+use barrage_model::ids::LoadId;
+use barrage_proto::v1::to_worker::Frame as Told;
 
 use super::*;
 use crate::recorder::Merged;
+use crate::shard::machine::Input as ShardInput;
 
 const RUN: u64 = 7;
 
@@ -39,7 +44,7 @@ impl Bench {
     }
 
     fn tell(&mut self, told: Told) -> &mut Self {
-        self.give(Input::Told(told))
+        self.give(Input::Told(Box::new(told)))
     }
 
     /// What has been put out since the last call.

@@ -34,6 +34,8 @@ pub(super) struct Script {
     pub(super) stop_after: Option<Duration>,
     /// Both streams break off this long after the start, once.
     pub(super) cut_after: Option<Duration>,
+    /// Setup before the start, and teardown after the end.
+    pub(super) once: bool,
 }
 
 impl Script {
@@ -47,6 +49,7 @@ impl Script {
             grant,
             stop_after: None,
             cut_after: None,
+            once: false,
         }
     }
 
@@ -91,6 +94,8 @@ pub(super) struct Heard {
     grants: u64,
     pub(super) prepared: Option<String>,
     pub(super) halted: Option<v1::Halted>,
+    pub(super) setup: Option<v1::SetupDone>,
+    pub(super) teardown: Option<v1::SetupDone>,
     pub(super) deltas: Vec<Delta>,
 }
 
@@ -286,17 +291,19 @@ impl Shared {
                 if prepared.error.is_some() {
                     return Vec::new();
                 }
-                let start = Clock::boot().now() + Duration::from_millis(200);
-                *self.start.lock().unwrap() = Some(start);
-                // A clock that is 5 s ahead of the worker's.
-                let coordinator_start_us = start.as_us() + 5_000_000;
-                let start = v1::Start {
-                    run: RUN,
-                    coordinator_start_us,
-                    offset_us: 5_000_000,
-                    ..v1::Start::default()
-                };
-                vec![Tell::Start(start)]
+                if self.script.once {
+                    return vec![Tell::DoSetup(v1::DoSetup { run: RUN })];
+                }
+                vec![self.begin(Vec::new())]
+            }
+            Said::SetupDone(done) if done.teardown => {
+                heard.teardown = Some(done);
+                vec![Tell::Release(v1::Release { run: RUN })]
+            }
+            Said::SetupDone(done) => {
+                let values = done.values.clone();
+                heard.setup = Some(done);
+                vec![self.begin(values)]
             }
             Said::Halted(halted) => {
                 heard.halted = Some(halted);
@@ -304,6 +311,20 @@ impl Shared {
             }
             _ => Vec::new(),
         }
+    }
+
+    fn begin(&self, values: Vec<v1::Field>) -> Tell {
+        let start = Clock::boot().now() + Duration::from_millis(200);
+        *self.start.lock().unwrap() = Some(start);
+        // A clock that is 5 s ahead of the worker's.
+        let coordinator_start_us = start.as_us() + 5_000_000;
+        Tell::Start(v1::Start {
+            run: RUN,
+            coordinator_start_us,
+            offset_us: 5_000_000,
+            uncertainty_us: 0,
+            values,
+        })
     }
 
     fn renew(&self, number: u64) -> Vec<Tell> {
@@ -345,7 +366,12 @@ impl Shared {
         }
         let complete = heard.deltas.last().is_some_and(|delta| delta.last);
         if complete && heard.halted.is_some() {
-            frames.push(Tell::Release(v1::Release { run: RUN }));
+            let values = heard.setup.as_ref().map(|done| done.values.clone()).unwrap_or_default();
+            frames.push(if self.script.once {
+                Tell::DoTeardown(v1::DoTeardown { run: RUN, values })
+            } else {
+                Tell::Release(v1::Release { run: RUN })
+            });
         }
         frames
     }

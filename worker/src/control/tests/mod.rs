@@ -3,11 +3,15 @@
 mod coordinator;
 mod target;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use barrage_model::delta::{Delta, Measure};
+use barrage_model::delta::{Delta, Measure, Subject};
+use barrage_model::ids::StepId;
 use barrage_model::ledger::{IterationCounts, Open, StepCounts};
-use barrage_model::plan::LoadModel;
+use barrage_model::outcome::OutcomeGroup;
+use barrage_model::plan::{Action, Extract, ExtractFrom, LoadModel, Step};
+use barrage_model::sketch::{Packed, Sketch};
 use tokio_util::sync::CancellationToken;
 
 use crate::{Config, WorkerError};
@@ -20,7 +24,7 @@ fn config(url: &str) -> Config {
     Config {
         coordinator: url.to_owned(),
         name: "worker".to_owned(),
-        labels: std::collections::BTreeMap::new(),
+        labels: BTreeMap::new(),
         shards: 2,
         max_rate: None,
         trace_samples: None,
@@ -89,6 +93,86 @@ async fn a_run_is_prepared_made_counted_and_handed_over() {
     assert_eq!(lags, 400);
     assert!(said.beats > 0 && said.probes > 0);
     assert_eq!(said.deltas[0].progress.len(), 2, "one place for each shard");
+}
+
+#[tokio::test]
+async fn setup_and_teardown_are_done_once_and_counted() {
+    let served = target().await;
+    let mut plan = plan_for(served.port, get("/items?token=${token}"), 50, 1);
+    let mut login = get("/login");
+    login.extract = vec![Extract {
+        name: "token".to_owned(),
+        from: ExtractFrom::Regex("h(el+)o".to_owned()),
+        default: None,
+    }];
+    let step = |id, request| Step {
+        id: Some(StepId(id)),
+        action: Action::Request(Box::new(request)),
+    };
+    plan.setup = vec![step(0, login)];
+    plan.scenarios[0].steps[0].id = Some(StepId(1));
+    plan.teardown = vec![step(2, get("/logout?token=${token}"))];
+    let mut script = Script::new(plan, 2);
+    script.once = true;
+    let coordinator = Coordinator::start(script).await;
+    let working = crate::run(config(&coordinator.url), CancellationToken::new());
+    tokio::time::timeout(LIMIT, working).await.unwrap().unwrap();
+    let said = coordinator.said();
+    let values = said.setup.unwrap().values;
+    assert_eq!((values[0].name.as_str(), values[0].value.as_str()), ("token", "ell"));
+    assert_eq!(said.teardown.unwrap().error, None);
+    let (iterations, steps) = sums(&said.deltas);
+    assert_eq!((iterations.completed, steps.sent, steps.ok), (50, 52, 52));
+    assert_eq!((served.requests(), served.with("token=ell")), (52, 51));
+    let setup = said.deltas[0].steps.iter().find(|row| row.step == StepId(0)).unwrap();
+    assert_eq!(setup.counts.ok, 1);
+    let last = said.deltas.last().unwrap();
+    assert_eq!((last.last, last.steps.len(), last.steps[0].step), (true, 1, StepId(2)));
+}
+
+#[tokio::test]
+async fn the_traced_samples_are_those_of_the_sketches() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("samples");
+    let served = target().await;
+    let plan = plan_for(served.port, get("/"), 300, 2);
+    let coordinator = Coordinator::start(Script::new(plan, 2)).await;
+    let settings = Config {
+        trace_samples: Some(path.clone()),
+        ..config(&coordinator.url)
+    };
+    let working = crate::run(settings, CancellationToken::new());
+    tokio::time::timeout(LIMIT, working).await.unwrap().unwrap();
+    let mut merged: BTreeMap<String, Sketch> = BTreeMap::new();
+    for row in coordinator.said().deltas.iter().flat_map(|delta| &delta.sketches) {
+        let subject = match row.key.subject {
+            Subject::Step(step) => format!("step:{step}"),
+            Subject::Scenario(scenario) => format!("scenario:{scenario}"),
+        };
+        assert_eq!(row.key.group, OutcomeGroup::Ok);
+        let key = format!(
+            "{} {subject} ok {} {}",
+            row.key.measure.word(),
+            row.key.tag,
+            row.key.segment
+        );
+        merged.entry(key).or_default().merge(&row.sketch).unwrap();
+    }
+    let mut traced: BTreeMap<String, Sketch> = BTreeMap::new();
+    for line in std::fs::read_to_string(&path).unwrap().lines() {
+        let (key, value) = line.rsplit_once(' ').unwrap();
+        traced.entry(key.to_owned()).or_default().record(value.parse().unwrap());
+    }
+    let packed = |sketches: BTreeMap<String, Sketch>| -> Vec<(String, Packed)> {
+        sketches.into_iter().map(|(key, sketch)| (key, sketch.pack())).collect()
+    };
+    let (merged, traced) = (packed(merged), packed(traced));
+    assert_eq!(merged, traced);
+    assert!(
+        merged
+            .iter()
+            .any(|(key, sketch)| key.starts_with("response step:0 ok") && sketch.count() == 600)
+    );
 }
 
 #[tokio::test]

@@ -1,7 +1,6 @@
 //! A plan of one request, and a server that counts what it gets.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use barrage_model::ids::{ScenarioId, StepId};
@@ -18,26 +17,36 @@ use crate::shard::machine::testing;
 /// A server that answers everything with 200.
 pub(super) struct Served {
     pub(super) port: u16,
-    count: Arc<AtomicU64>,
+    urls: Arc<Mutex<Vec<String>>>,
 }
 
 impl Served {
     pub(super) fn requests(&self) -> u64 {
-        self.count.load(Ordering::SeqCst)
+        self.urls.lock().unwrap().len() as u64
+    }
+
+    /// Requests whose URL contains the text.
+    pub(super) fn with(&self, text: &str) -> u64 {
+        self.urls
+            .lock()
+            .unwrap()
+            .iter()
+            .filter(|url| url.contains(text))
+            .count() as u64
     }
 }
 
 pub(super) async fn target() -> Served {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
-    let count = Arc::new(AtomicU64::new(0));
-    let counter = Arc::clone(&count);
-    let app = axum::Router::new().fallback(move || {
-        counter.fetch_add(1, Ordering::SeqCst);
+    let urls = Arc::new(Mutex::new(Vec::new()));
+    let seen = Arc::clone(&urls);
+    let app = axum::Router::new().fallback(move |url: axum::http::Uri| {
+        seen.lock().unwrap().push(url.to_string());
         async { "hello" }
     });
     tokio::spawn(async move { axum::serve(listener, app).await });
-    Served { port, count }
+    Served { port, urls }
 }
 
 pub(super) fn get(path: &str) -> Request {
@@ -45,7 +54,7 @@ pub(super) fn get(path: &str) -> Request {
         name: format!("GET {path}"),
         method: Method::Get,
         target: 0,
-        url: Template::literal(path),
+        url: Template::parse(path).unwrap(),
         query: Vec::new(),
         headers: Vec::new(),
         body: Body::Empty,

@@ -32,8 +32,8 @@ pub(super) struct Users {
     pace: Option<std::time::Duration>,
     /// Users that exist anywhere in the fleet: the stride of iteration numbers.
     peak: u32,
-    users: Vec<User>,
-    /// When users that live and are idle begin next, and when others are born; by place in `users`.
+    all: Vec<User>,
+    /// When users that live and are idle begin next, and when others are born; by place in `all`.
     ready: BinaryHeap<Reverse<(Moment, u32)>>,
     running: u32,
     stopped: Option<Moment>,
@@ -71,14 +71,14 @@ impl Users {
             think: model.think,
             pace: model.pace,
             peak,
-            users,
+            all: users,
             ready: BinaryHeap::new(),
             running: 0,
             stopped: None,
             held_until: None,
             more: false,
         };
-        for place in 0..closed.users.len() {
+        for place in 0..closed.all.len() {
             closed.queue(place as u32, start_at);
         }
         Ok(closed)
@@ -87,7 +87,7 @@ impl Users {
     pub(super) fn done(&mut self, place: u32, now: Moment) {
         self.running -= 1;
         let think = self.think;
-        let Some(user) = self.users.get_mut(place as usize) else {
+        let Some(user) = self.all.get_mut(place as usize) else {
             return;
         };
         let mut next = now;
@@ -145,7 +145,7 @@ impl Users {
             return false;
         };
         let local = Moment::ZERO + now.since(self.start_at);
-        let number = self.users[place as usize].number;
+        let number = self.all[place as usize].number;
         if !self.curve.alive(number, local) {
             self.ready.pop();
             self.queue(place, now);
@@ -154,7 +154,7 @@ impl Users {
         if !shared.may_send(now) {
             return false;
         }
-        let user = &mut self.users[place as usize];
+        let user = &mut self.all[place as usize];
         // Drawn only once for each iteration, whatever the ceilings say: the stream must not depend on time.
         let mut rng = user.rng.clone();
         let scenario = self.choice.ids[rng.pick_weighted(&self.choice.weights)];
@@ -193,7 +193,7 @@ impl Users {
 
     /// Has the user begin at `next`, or at its next birth if it does not live then.
     fn queue(&mut self, place: u32, next: Moment) {
-        let number = self.users[place as usize].number;
+        let number = self.all[place as usize].number;
         let local = Moment::ZERO + next.since(self.start_at);
         let begins = if self.curve.alive(number, local) {
             Some(next.max(self.start_at))

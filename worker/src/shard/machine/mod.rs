@@ -13,19 +13,22 @@ pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 mod walk;
+mod words;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
 use barrage_model::delta::{INTERVAL, Progress};
-use barrage_model::ids::{LoadId, ScenarioId, SegmentId, ShardId};
+use barrage_model::ids::{LoadId, ScenarioId, ShardId};
 use barrage_model::outcome::DropReason;
 use barrage_model::phase::Marks;
 use barrage_model::plan::{Load, LoadModel, Plan};
 use barrage_model::rng::{Purpose, stream};
-use barrage_model::schedule::{CurveError, Epoch};
+use barrage_model::schedule::Epoch;
 use barrage_model::time::Moment;
+
+pub use words::{Gate, Input, Output, SetupError, SlotId, Start};
 
 use closed::Users;
 use counted::Counted;
@@ -37,143 +40,6 @@ pub const TICK: Duration = Duration::from_millis(100);
 pub const GAP_MAX: Duration = Duration::from_secs(1);
 /// Most iterations that one load starts for one input: a catch-up after a stall leaves room for answers in between.
 const BATCH: u32 = 256;
-
-/// A slot of this shard, numbered in the order of their first use.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct SlotId(pub u32);
-
-/// What happens to a shard.
-#[derive(Clone, Debug)]
-pub enum Input {
-    /// Time has passed.
-    Tick,
-    /// A slot's iteration has ended.
-    Done(SlotId),
-    /// Load may be offered until this run time. Renewals never shorten.
-    Grant(Moment),
-    /// An epoch, at the start or later.
-    Epoch(LoadId, Arc<Epoch>),
-    /// All marks known so far.
-    Marks(Marks),
-    /// Indices of an `iterations` load for this shard, in answer to [`Output::WantIndices`]; `count` 0 when there are
-    /// none now.
-    Indices {
-        /// The load.
-        load: LoadId,
-        /// First index.
-        first: u64,
-        /// How many.
-        count: u64,
-    },
-    /// There may be indices again.
-    Refilled(LoadId),
-    /// This worker will be handed no more indices of this `iterations` load than it has been.
-    Exhausted(LoadId),
-    /// No new arrivals; what is in progress may end within the graceful stop.
-    Stop,
-    /// No new arrivals; what is in progress is cancelled.
-    StopNow,
-}
-
-/// What the shard has to do, in order.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Output {
-    /// Count arrivals that fell due.
-    Scheduled {
-        /// The load.
-        load: LoadId,
-        /// The scenario they choose.
-        scenario: ScenarioId,
-        /// The segment of their due instants.
-        segment: SegmentId,
-        /// How many.
-        count: u64,
-        /// When the first of them fell due; all lie in one interval.
-        at: Moment,
-    },
-    /// Start an iteration.
-    Start(Start),
-    /// Count an arrival that will never start.
-    Dropped {
-        /// The load.
-        load: LoadId,
-        /// The scenario it chose.
-        scenario: ScenarioId,
-        /// The segment of its due instant.
-        segment: SegmentId,
-        /// Why.
-        reason: DropReason,
-        /// When it fell due.
-        due: Moment,
-        /// When it was given up.
-        at: Moment,
-    },
-    /// Close the oldest open interval.
-    Close {
-        /// The shard's place in its open schedules at that interval's end.
-        progress: Vec<Progress>,
-    },
-    /// Ask for indices of an `iterations` load.
-    WantIndices(LoadId),
-    /// Cancel every iteration of the load that is still in progress.
-    Cancel(LoadId),
-    /// No load will start anything any more, and nothing is in progress. Comes once; intervals go on closing.
-    Finished,
-}
-
-/// An iteration to start.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Start {
-    /// The slot that goes through it; free, or never used before.
-    pub slot: SlotId,
-    /// The load that made it.
-    pub load: LoadId,
-    /// The scenario it goes through.
-    pub scenario: ScenarioId,
-    /// Number of the iteration within its load, unique in the fleet.
-    pub index: u64,
-    /// Number of the virtual user within its load, unique in the fleet.
-    pub user: u64,
-    /// When it fell due.
-    pub due: Moment,
-    /// When it starts.
-    pub at: Moment,
-    /// The segment of its due instant.
-    pub segment: SegmentId,
-    /// The part of the lag in which the shard could have started it.
-    pub own_lag: Duration,
-}
-
-/// Ceilings in front of the slots.
-pub trait Gate {
-    /// Whether an iteration of this scenario may start now; if not, when to ask again (later than `now`).
-    fn admit(&mut self, load: LoadId, scenario: ScenarioId, now: Moment) -> Result<(), Moment>;
-}
-
-/// A plan that a shard cannot carry out.
-#[derive(Debug, thiserror::Error)]
-pub enum SetupError {
-    /// The coordinator sent no epoch, and so no wheel.
-    #[error("load {0:?} has no epoch")]
-    NoEpoch(String),
-    /// The wheel gives this shard arrivals but the limit leaves it no slot.
-    #[error("load {load:?} allows {total} iterations in progress, too few for every shard on its wheel")]
-    NoSlot {
-        /// The load's name.
-        load: String,
-        /// The limit, whole fleet.
-        total: u32,
-    },
-    /// The stages of users are no curve.
-    #[error("load {load:?} has stages that are not a curve")]
-    Stages {
-        /// The load's name.
-        load: String,
-        /// What is wrong.
-        #[source]
-        source: CurveError,
-    },
-}
 
 /// What all loads of a shard share: who it is, what it may do, and what it has decided.
 #[derive(Debug)]
@@ -304,7 +170,7 @@ impl Machine {
                 .collect();
             loads.push(State::new(id, load, shard, seed, &own)?);
         }
-        let shared = Shared {
+        let common = Shared {
             shard,
             seed,
             marks,
@@ -318,7 +184,7 @@ impl Machine {
         let boundary = Moment::ZERO + INTERVAL;
         Ok(Self {
             loads,
-            shared,
+            shared: common,
             last: Moment::ZERO,
             boundary,
             finished: false,
@@ -333,7 +199,7 @@ impl Machine {
         }
         self.last = now;
         while now >= self.boundary {
-            self.close(gate);
+            self.close();
         }
         self.take(now, input);
         for load in &mut self.loads {
@@ -395,7 +261,7 @@ impl Machine {
     }
 
     /// Closes the oldest interval with exactly the arrivals that fell due in it.
-    fn close(&mut self, _gate: &mut dyn Gate) {
+    fn close(&mut self) {
         for load in &mut self.loads {
             if let State::Open(open) = load {
                 open.count_due(self.boundary, &mut self.shared);

@@ -44,15 +44,14 @@ impl Pool {
         if self.active >= self.max {
             return None;
         }
-        let slot = match self.free.pop() {
-            Some(slot) => slot,
-            None => {
-                let user = self
-                    .wheel
-                    .next_owned(self.shard, self.last_user.map_or(0, |last| last + 1))?;
-                self.last_user = Some(user);
-                make(user)
-            }
+        let slot = if let Some(slot) = self.free.pop() {
+            slot
+        } else {
+            let user = self
+                .wheel
+                .next_owned(self.shard, self.last_user.map_or(0, |last| last + 1))?;
+            self.last_user = Some(user);
+            make(user)
         };
         self.active += 1;
         Some(slot)

@@ -1,6 +1,6 @@
 //! Plans and epochs for tests.
 
-use barrage_model::ids::EpochId;
+use barrage_model::ids::{EpochId, SegmentId};
 use barrage_model::phase::Mark;
 use barrage_model::plan::{Ceilings, DnsPolicy, Network, OnLoss, OpenLoad, Reuse, Tls, WorkerPolicy};
 use barrage_model::schedule::{Arrivals, Curve, Piece, Wheel};

@@ -1,6 +1,8 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 
+use barrage_model::ids::SegmentId;
+use barrage_model::outcome::DropReason;
 use barrage_model::plan::{Delay, IterationsLoad, UserStage, UserStageShape, UsersLoad};
 
 use super::testing::{epoch, hold, marks, open, plan};
@@ -257,7 +259,7 @@ fn arrivals_that_wait_too_long_are_dropped_for_the_reason_that_held_them() {
 #[test]
 fn the_end_leaves_due_arrivals_the_graceful_stop_and_then_drops_and_cancels() {
     let never: Target = |_| u64::MAX;
-    let plan = plan(vec![open(3, Duration::from_secs(3_000))], Duration::ZERO);
+    let plan = plan(vec![open(3, Duration::from_mins(50))], Duration::ZERO);
     let epochs = [(LoadId(0), epoch(&[0], hold(10, 2), 0, Moment::ZERO))];
     let record = World::new(&plan, &epochs, never).run(100 * SECOND);
     assert_eq!((record.scheduled, record.started.len()), (20, 3));
@@ -270,7 +272,7 @@ fn the_end_leaves_due_arrivals_the_graceful_stop_and_then_drops_and_cancels() {
 #[test]
 fn a_stop_drops_what_waits_and_lets_the_rest_end() {
     for (input, finished) in [(Input::Stop, 1_500_000 + 400_000), (Input::StopNow, 1_500_000)] {
-        let plan = plan(vec![open(3, Duration::from_secs(60))], Duration::ZERO);
+        let plan = plan(vec![open(3, Duration::from_mins(1))], Duration::ZERO);
         let epochs = [(LoadId(0), epoch(&[0], hold(10, 1_000), 0, Moment::ZERO))];
         let mut world = World::new(&plan, &epochs, |begun| begun + 900_000);
         world.inputs.push((1_500_000, input));
@@ -288,7 +290,7 @@ fn a_stop_drops_what_waits_and_lets_the_rest_end() {
 
 #[test]
 fn nothing_due_after_the_grant_is_counted_or_sent_and_a_renewal_catches_up() {
-    let plan = plan(vec![open(100, Duration::from_secs(60))], Duration::ZERO);
+    let plan = plan(vec![open(100, Duration::from_mins(1))], Duration::ZERO);
     let epochs = [(LoadId(0), epoch(&[0], hold(10, 20), 0, Moment::ZERO))];
     let mut world = World::new(&plan, &epochs, |begun| begun + 1_000);
     world.inputs = vec![
@@ -314,7 +316,7 @@ fn nothing_due_after_the_grant_is_counted_or_sent_and_a_renewal_catches_up() {
 
 #[test]
 fn a_new_epoch_takes_over_at_its_index_without_gap_or_overlap() {
-    let plan = plan(vec![open(100, Duration::from_secs(60))], Duration::ZERO);
+    let plan = plan(vec![open(100, Duration::from_mins(1))], Duration::ZERO);
     let first = epoch(&[0, 1], hold(10, 20), 0, Moment::ZERO);
     let mut world = World::new(&plan, &[(LoadId(0), first)], |begun| begun + 1_000);
     let second = epoch(&[0], hold(100, 2), 50, Moment::from_secs(5));
@@ -323,12 +325,12 @@ fn a_new_epoch_takes_over_at_its_index_without_gap_or_overlap() {
     let got: Vec<u64> = record.started.iter().map(|start| start.index).collect();
     let want: Vec<u64> = (0..50).step_by(2).chain(50..250).collect();
     assert_eq!(got, want);
-    assert_eq!(record.finished.map(|at| at.as_micros()), Some(6_991_000));
+    assert_eq!(record.finished.map(Moment::as_micros), Some(6_991_000));
 }
 
 #[test]
 fn own_lag_is_the_time_in_which_a_slot_was_free() {
-    let plan = plan(vec![open(1, Duration::from_secs(60))], Duration::ZERO);
+    let plan = plan(vec![open(1, Duration::from_mins(1))], Duration::ZERO);
     let epochs = [(LoadId(0), epoch(&[0], hold(10, 1), 0, Moment::ZERO))];
     let record = World::new(&plan, &epochs, |begun| begun + 250_000).run(60 * SECOND);
     assert_eq!(record.started.len(), 10);
@@ -348,7 +350,7 @@ fn own_lag_is_the_time_in_which_a_slot_was_free() {
 
 #[test]
 fn segments_follow_the_due_instant() {
-    let plan = plan(vec![open(1, Duration::from_secs(60))], Duration::ZERO);
+    let plan = plan(vec![open(1, Duration::from_mins(1))], Duration::ZERO);
     let epochs = [(LoadId(0), epoch(&[0], hold(10, 2), 0, Moment::ZERO))];
     let mut world = World::new(&plan, &epochs, |begun| begun + 300_000);
     world.inputs.push((0, Input::Marks(marks(&[0, 1_000_000]))));
@@ -399,7 +401,7 @@ fn users_live_while_the_curve_is_above_their_number() {
     };
     // This shard owns users 0 and 2; user 2 lives from 3 s to 5 s of run time.
     assert_eq!(times(0).next(), Some(SECOND + 1));
-    assert_eq!(times(0).last(), Some(SECOND + 1 + 19 * 300_000));
+    assert_eq!(times(0).next_back(), Some(SECOND + 1 + 19 * 300_000));
     let second: Vec<u64> = times(2).collect();
     assert_eq!((second[0], second.len()), (3 * SECOND + 1, 7));
     assert_eq!(times(1).count() + times(3).count(), 0);
@@ -451,7 +453,7 @@ fn counted_iterations_are_never_more_than_handed_out() {
     let model = LoadModel::Iterations(IterationsLoad {
         count: 25,
         users: 4,
-        at_most: Duration::from_secs(60),
+        at_most: Duration::from_mins(1),
     });
     let plan = plan(vec![model], Duration::ZERO);
     let wheel = [(LoadId(0), epoch(&[0, 1], vec![], 0, Moment::ZERO))];
@@ -524,7 +526,7 @@ fn counted_iterations_end_at_their_time_with_the_rest_dropped() {
 
 #[test]
 fn shards_share_the_arrivals_and_a_slot_freed_last_is_used_first() {
-    let plan = plan(vec![open(10, Duration::from_secs(60))], Duration::ZERO);
+    let plan = plan(vec![open(10, Duration::from_mins(1))], Duration::ZERO);
     let epochs = [(LoadId(0), epoch(&[1, 0, 1], hold(300, 1), 0, Moment::ZERO))];
     let record = World::new(&plan, &epochs, |begun| begun + 1_000).run(60 * SECOND);
     assert!(record.started.iter().all(|start| start.index % 3 == 1));
@@ -535,7 +537,7 @@ fn shards_share_the_arrivals_and_a_slot_freed_last_is_used_first() {
             .iter()
             .all(|start| start.slot == SlotId(0) && start.user == 1)
     );
-    let plan = super::testing::plan(vec![open(1, Duration::from_secs(60))], Duration::ZERO);
+    let plan = super::testing::plan(vec![open(1, Duration::from_mins(1))], Duration::ZERO);
     let refused = Machine::new(&plan, ShardId(0), 1, &epochs, marks(&[0]));
     assert!(matches!(refused, Err(SetupError::NoSlot { total: 1, .. })));
 }

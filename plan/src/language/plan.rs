@@ -162,7 +162,7 @@ pub(crate) static DEFAULTS: Object = Object {
             "timeout",
             Shape::Duration { min: MICRO, max: HOUR },
             "30s",
-            "From the send to the end of the answer.",
+            "For connecting, sending and the whole answer.",
         ),
         key(
             "headers",

@@ -58,7 +58,7 @@ pub(crate) static REQUEST: Object = Object {
         key(
             "timeout",
             Shape::Duration { min: MICRO, max: HOUR },
-            "From the send to the end of the answer.",
+            "For connecting, sending and the whole answer.",
         ),
         key("redirects", Shape::Whole { min: 0, max: 20 }, "Redirects to follow."),
         key("decompress", Shape::Flag, "Ask for and undo content encodings."),

@@ -1,5 +1,9 @@
 //! System tests: they drive the `barrage` binary as a user does, against real servers on loopback.
 
+mod cli;
+mod compose;
+mod demo;
+mod docs;
 mod everything;
 mod failures;
 mod freeze;

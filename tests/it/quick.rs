@@ -225,6 +225,7 @@ fn how_much_is_sent() {
     assert!((4..=40).contains(&seconds), "{seconds} s");
     // The letters of other tools mean the same.
     each(&home, &server, 60, &["-R", "30/s", "-z", "2s", "URL"], |_| true);
+    each(&home, &server, 60, &["-R", "30", "-z", "2", "URL"], |_| true);
     each(
         &home,
         &server,
@@ -309,7 +310,7 @@ fn wrong_usage() {
         (&["run", "--no-such-flag", "URL"], "--no-such-flag"),
         (&["run", "-r", "fast", "URL"], "fast"),
         (&["run", "-r", "0/s", "URL"], "-r"),
-        (&["run", "-d", "10", "URL"], "10"),
+        (&["run", "-d", "10 parsecs", "URL"], "parsecs"),
         (&["run", "-n", "0", "URL"], "-n"),
         (&["run", "-c", "0", "URL"], "-c"),
         (&["run", "-n", "-1", "URL"], "-1"),

@@ -1,0 +1,655 @@
+//! The commands around a run: plans, stored runs, reports, stopping and signals, secrets.
+
+use std::path::Path;
+use std::time::Duration;
+
+use base64::Engine as _;
+use rustix::process::Signal;
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::support::barrage::{Ended, Fleet, Process, command, home, run};
+use crate::support::report::{assert_iterations_balance, assert_steps_balance, at, sum, whole};
+use crate::support::server::{Reply, Server};
+use crate::support::{plan, wait};
+
+const LIMIT: Duration = Duration::from_mins(1);
+
+/// What `--out` writes, with something that each file contains, and the word of `--format`.
+const FILES: [(&str, &str, &str); 7] = [
+    ("report.json", "\"schema_version\"", "json"),
+    ("report.html", "<!doctype html", "html"),
+    ("report.txt", "passed", "text"),
+    ("report.md", "|", "markdown"),
+    ("junit.xml", "<testsuite", "junit"),
+    ("timeline.csv", "t_s", "csv"),
+    ("latency.hlog", "#[", "hlog"),
+];
+
+fn ok_server() -> Server {
+    Server::start(|_| Ok(Reply::text("ok")))
+}
+
+fn simple(target: &str, seconds: u64) -> String {
+    format!(
+        "
+name: simple
+target: {target}
+load: {{ rate: 50/s, for: {seconds}s, max_active: 100 }}
+steps: [ get: {{ name: one, url: /one }} ]
+sla: [ error_rate < 1% ]
+"
+    )
+}
+
+#[track_caller]
+fn assert_code(ended: &Ended, code: i32) {
+    assert_eq!(ended.code, code, "{}\n{}", ended.stdout, ended.stderr);
+}
+
+#[test]
+fn plan_check_says_where_and_what() {
+    let home = home();
+    let good = plan::write(&home, &simple("http://127.0.0.1:9", 1));
+    let ended = run(&home, ["plan", "check", &good]);
+    assert_code(&ended, 0);
+    assert!(
+        ended.stdout.contains(": ok, 1 scenarios, 1 requests, 1 SLAs"),
+        "{}",
+        ended.stdout
+    );
+    for (text, line, column, says) in [
+        (simple("http://127.0.0.1:9", 1).replace("rate:", "raet:"), 4, 9, "rate"),
+        (
+            simple("http://127.0.0.1:9", 1).replace("50/s", "50 per s"),
+            4,
+            15,
+            "50 per s",
+        ),
+        (
+            simple("http://127.0.0.1:9", 1).replace("< 1%", "< often"),
+            6,
+            8,
+            "often",
+        ),
+        ("name: [\n".to_owned(), 2, 1, "expected"),
+        (simple("http://127.0.0.1:9", 1).replace("get:", "fetch:"), 5, 10, "get"),
+    ] {
+        let bad = plan::write(&home, &text);
+        for command in [&["plan", "check"][..], &["plan", "show"], &["run"]] {
+            let ended = run(&home, command.iter().copied().chain([bad.as_str()]));
+            assert_code(&ended, 3);
+            assert_eq!(ended.stdout, "", "{}", ended.stderr);
+            assert!(ended.stderr.contains(says), "{says}: {}", ended.stderr);
+            let place = format!("plan.yaml:{line}:");
+            assert!(
+                ended.stderr.contains(&place),
+                "{place} (about column {column}): {}",
+                ended.stderr
+            );
+            assert_eq!(
+                ended.stderr.matches("error: ").count(),
+                1,
+                "one error: {}",
+                ended.stderr
+            );
+        }
+    }
+    let ended = run(&home, ["plan", "check", "no-such-plan.yaml"]);
+    assert_code(&ended, 3);
+    assert!(ended.stderr.contains("no-such-plan.yaml"), "{}", ended.stderr);
+}
+
+#[test]
+fn plan_from_stdin() {
+    use std::io::Write as _;
+    let home = home();
+    let server = ok_server();
+    let mut child = command(&home)
+        .args(["run", "-", "--format", "json", "--accept-invalid", "--quiet"])
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .expect("the binary starts");
+    let text = simple(&server.url, 1);
+    let mut stdin = child.stdin.take().expect("stdin is piped");
+    stdin.write_all(text.as_bytes()).expect("the plan can be written");
+    drop(stdin);
+    let output = child.wait_with_output().expect("the process ends");
+    assert_eq!(output.status.code(), Some(0));
+    let report: Value = serde_json::from_slice(&output.stdout).expect("stdout is JSON");
+    assert_eq!(whole(&report, "iterations.completed"), 50);
+    assert_eq!(server.count(), 50);
+}
+
+#[test]
+fn plan_schema_is_the_published_one() {
+    let ended = run(&home(), ["plan", "schema"]);
+    assert_code(&ended, 0);
+    let published = Path::new(env!("CARGO_MANIFEST_DIR")).join("../plan/plan.schema.json");
+    let published = std::fs::read_to_string(published).expect("the schema is published");
+    let published: Value = serde_json::from_str(&published).expect("the published schema is JSON");
+    assert_eq!(ended.json(), published);
+}
+
+#[test]
+fn plan_show_normalises_and_forecasts() {
+    let home = home();
+    let file = plan::write(&home, &simple("http://127.0.0.1:9", 3));
+    let ended = run(
+        &home,
+        [
+            "plan",
+            "show",
+            &file,
+            "--workers",
+            "3",
+            "--seed",
+            "5",
+            "-e",
+            "UNUSED=secret-canary",
+        ],
+    );
+    assert_code(&ended, 0);
+    for part in [
+        "150 iterations",
+        "seed: 5",
+        "50 iterations",
+        "give_up_after",
+        "engine of one: http1",
+        "memory",
+    ] {
+        assert!(ended.stdout.contains(part), "{part:?}: {}", ended.stdout);
+    }
+    assert!(!ended.stdout.contains("secret-canary"), "{}", ended.stdout);
+    // What it shows is a plan that shows the same.
+    let again = plan::write(&home, &ended.stdout);
+    let again = run(&home, ["plan", "show", &again, "--workers", "3"]);
+    assert_code(&again, 0);
+    assert_eq!(again.stdout, ended.stdout);
+}
+
+const TRIED: &str = r#"
+name: tried
+variables: { key: "${env:API_KEY}" }
+scenarios:
+  - name: first
+    steps:
+      - post: { name: log in, url: /in, json: { user: ann, password: "${password}" }, headers: { x-key: "${key}" } }
+        expect: { status: 200, json: { $.error: absent } }
+        extract: { ticket: { json: $.ticket } }
+      - get: { name: use, url: "/use/${ticket}" }
+  - name: second
+    steps: [ get: /other ]
+load: { rate: 1k/s, for: 1h }
+"#;
+
+#[test]
+fn plan_try_shows_each_step_once_and_no_secret() {
+    let home = home();
+    // The server says the secrets back, as careless servers do.
+    let server = Server::start(|seen| {
+        let said = format!("{}{}", seen.text().escape_default(), seen.header("x-key"));
+        Ok(Reply::json(&serde_json::json!({ "ticket": "t-17", "said": said })).with("x-said", seen.header("x-key")))
+    });
+    let file = plan::write(&home, TRIED);
+    let args = [
+        "plan",
+        "try",
+        &file,
+        "--target",
+        &server.url,
+        "-e",
+        "password=p4ssw0rd-canary",
+    ];
+    let output = command(&home)
+        .args(args)
+        .env("API_KEY", "api-key-canary")
+        .output()
+        .expect("the binary starts");
+    let (stdout, stderr) = (
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr),
+    );
+    assert_eq!(output.status.code(), Some(0), "{stdout}\n{stderr}");
+    for part in [
+        "POST /in HTTP/1.1",
+        "\"user\":\"ann\"",
+        "GET /use/t-17",
+        "GET /other",
+        "ticket = t-17",
+        "ok      json $.error",
+    ] {
+        assert!(stdout.contains(part), "{part:?}: {stdout}");
+    }
+    assert!(stdout.contains("***"), "{stdout}");
+    assert!(
+        !stdout.contains("canary") && !stderr.contains("canary"),
+        "{stdout}\n{stderr}"
+    );
+    let paths: Vec<String> = server.seen().iter().map(crate::support::server::Seen::what).collect();
+    assert_eq!(
+        paths,
+        ["POST /in", "GET /use/t-17", "GET /other"],
+        "one iteration of each scenario"
+    );
+    assert!(
+        server.seen()[0].text().contains("p4ssw0rd-canary"),
+        "the server itself gets the secret"
+    );
+
+    let only = run(
+        &home,
+        [
+            "plan",
+            "try",
+            &file,
+            "--target",
+            &server.url,
+            "--scenario",
+            "nope",
+            "-e",
+            "password=x",
+        ],
+    );
+    assert_eq!(only.code, 2, "{}", only.stderr);
+    assert!(
+        only.stderr.contains("first") && only.stderr.contains("second"),
+        "{}",
+        only.stderr
+    );
+    let failing = plan::write(
+        &home,
+        &simple(&server.url, 1)
+            .replace("/one }", "/one }\n  - get: /two\n    expect: { status: 404 }")
+            .replace("steps: [", "steps:\n  -")
+            .replace("} ]", "}"),
+    );
+    let failing = run(&home, ["plan", "try", &failing]);
+    assert_ne!(
+        failing.code, 0,
+        "a failed check shows in the exit code: {}",
+        failing.stdout
+    );
+}
+
+#[track_caller]
+fn read(file: &Path) -> String {
+    std::fs::read_to_string(file).unwrap_or_else(|error| panic!("{}: {error}", file.display()))
+}
+
+/// The ids that `runs ls` prints, with their lines.
+fn listed(home: &TempDir, place: &[&str]) -> Vec<(String, String)> {
+    let ended = run(home, ["runs", "ls"].iter().chain(place));
+    assert_code(&ended, 0);
+    let lines = ended.stdout.lines().skip(1);
+    lines
+        .map(|line| (line.split(' ').next().unwrap_or_default().to_owned(), line.to_owned()))
+        .collect()
+}
+
+#[test]
+fn stored_runs_live_through_a_restart() {
+    let home = home();
+    let server = ok_server();
+    let file = plan::write(&home, &simple(&server.url, 2));
+    let out = home.path().join("out");
+    let out_text = out.to_str().expect("temporary folders are UTF-8");
+    let store = home.path().join("store");
+    let store = store.to_str().expect("temporary folders are UTF-8");
+    let fleet = Fleet::start(&home, 2, |_| Vec::new());
+    let url = &fleet.coordinator.url;
+    let args = [
+        "submit",
+        &file,
+        "--min-workers",
+        "2",
+        "--coordinator",
+        url,
+        "--out",
+        out_text,
+        "--accept-invalid",
+        "--quiet",
+        "--label",
+        "team=a",
+    ];
+    let ended = Process::start(&home, args).wait(LIMIT);
+    assert_code(&ended, 0);
+    assert_eq!(ended.stdout, read(&out.join("report.txt")), "stdout is the text report");
+    for (name, part, _) in FILES {
+        assert!(
+            read(&out.join(name)).to_lowercase().contains(part),
+            "{name} has no {part:?}"
+        );
+    }
+    let report: Value = serde_json::from_str(&read(&out.join("report.json"))).expect("report.json is JSON");
+    assert_eq!(report["run"]["labels"]["team"], "a");
+    let id = report["run"]["id"].as_str().expect("an id").to_owned();
+    let lines = listed(&home, &["--coordinator", url]);
+    assert_eq!(lines.len(), 1);
+    assert_eq!(lines[0].0, id);
+    assert!(
+        lines[0].1.contains("passed") && lines[0].1.contains("simple"),
+        "{}",
+        lines[0].1
+    );
+
+    // A graceful end of all, and another coordinator on the same store.
+    let Fleet { coordinator, workers } = fleet;
+    coordinator.signal(Signal::TERM);
+    assert_code(&coordinator.wait(LIMIT), 0);
+    drop(workers);
+    let again = Process::server(&home, ["coordinator", "--listen", "127.0.0.1:0", "--store", store]);
+    for (name, _, format) in FILES {
+        let ended = run(&home, ["report", &id, "--format", format, "--coordinator", &again.url]);
+        assert_code(&ended, 0);
+        assert_eq!(
+            ended.stdout,
+            read(&out.join(name)),
+            "{name} is the same after a restart"
+        );
+    }
+    let rendered = home.path().join("rendered");
+    let rendered_text = rendered.to_str().expect("temporary folders are UTF-8");
+    assert_code(
+        &run(
+            &home,
+            ["report", &id, "--out", rendered_text, "--coordinator", &again.url],
+        ),
+        0,
+    );
+    for (name, ..) in FILES {
+        assert_eq!(read(&rendered.join(name)), read(&out.join(name)), "{name}");
+    }
+    let shown = run(&home, ["runs", "show", &id, "--coordinator", &again.url]);
+    assert_eq!(shown.stdout, read(&out.join("report.txt")));
+    drop(again);
+
+    // The store alone is enough.
+    let local = ["--store", store];
+    let ended = run(&home, ["report", &id, "--format", "json", "--store", store]);
+    assert_eq!(ended.json(), report);
+    assert_eq!(listed(&home, &local).len(), 1);
+    assert_code(&run(&home, ["runs", "rm", "0000000000000001", "--store", store]), 2);
+    assert_code(&run(&home, ["runs", "rm", &id, "--store", store]), 0);
+    assert_eq!(listed(&home, &local).len(), 0);
+    assert_code(&run(&home, ["report", &id, "--store", store]), 2);
+}
+
+#[test]
+fn runs_of_one_process_are_stored_and_pruned() {
+    let home = home();
+    let server = ok_server();
+    for n in 0..3 {
+        let name = format!("run-{n}");
+        let file = plan::write(
+            &home,
+            &simple(&server.url, 1).replace("name: simple", &format!("name: {name}")),
+        );
+        assert_code(&run(&home, ["run", &file, "--accept-invalid", "--quiet"]), 0);
+    }
+    let names = || -> Vec<String> {
+        let last = |line: String| line.rsplit(' ').next().unwrap_or_default().to_owned();
+        listed(&home, &[]).into_iter().map(|(_, line)| last(line)).collect()
+    };
+    assert_eq!(names(), ["run-2", "run-1", "run-0"], "the newest first");
+    let newest = run(&home, ["report", "--format", "json"]);
+    assert_eq!(newest.json()["run"]["name"], "run-2");
+    let pruned = run(&home, ["runs", "prune", "--keep", "1"]);
+    assert_eq!((pruned.code, pruned.stdout.as_str()), (0, "2 removed\n"));
+    assert_eq!(names(), ["run-2"]);
+    assert_code(&run(&home, ["runs", "prune", "--older-than", "1h"]), 0);
+    assert_eq!(names(), ["run-2"]);
+}
+
+#[test]
+fn watch_and_stop() {
+    let home = home();
+    let server = ok_server();
+    let file = plan::write(&home, &simple(&server.url, 60));
+    let fleet = Fleet::start(&home, 1, |_| Vec::new());
+    let url = fleet.coordinator.url.clone();
+    let submitted = run(&home, ["submit", &file, "--detach", "--coordinator", &url]);
+    assert_code(&submitted, 0);
+    let id = submitted.stdout.trim().to_owned();
+    assert_eq!(id.len(), 16, "{id:?}");
+    // A watcher that leaves does not end the run. It finds the coordinator by itself.
+    let leaving = Process::start(&home, ["watch", "--no-progress"]);
+    wait::until("load", LIMIT, || (server.count() >= 50).then_some(()));
+    leaving.signal(Signal::INT);
+    assert_code(&leaving.wait(LIMIT), 130);
+    let before = server.count();
+    wait::until("more load", LIMIT, || (server.count() > before + 10).then_some(()));
+
+    let watcher = Process::start(
+        &home,
+        ["watch", &id, "--coordinator", &url, "--format", "json", "--quiet"],
+    );
+    let stopped = run(&home, ["stop", &id, "--coordinator", &url]);
+    assert_eq!(
+        (stopped.code, stopped.stdout.trim()),
+        (0, id.as_str()),
+        "{}",
+        stopped.stderr
+    );
+    let watched = watcher.wait(LIMIT);
+    assert_code(&watched, 96);
+    let report = watched.json();
+    assert_eq!(report["verdict"], "aborted");
+    assert_eq!(report["exit_code"], 96);
+    assert!(at(&report, "stopped_early").is_object(), "{report:#}");
+    assert_iterations_balance(&report, "iterations");
+    assert_steps_balance(&report, "steps_total");
+    assert_eq!(
+        whole(&report, "steps_total.ok"),
+        server.count(),
+        "what was sent is counted"
+    );
+    assert_eq!(
+        whole(&report, "iterations.in_progress") + whole(&report, "iterations.unknown"),
+        0
+    );
+    let again = run(&home, ["stop", &id, "--coordinator", &url]);
+    assert_eq!(again.code, 2, "it does not run any more: {}", again.stderr);
+    let all = run(&home, ["stop", "--all", "--coordinator", &url]);
+    assert_eq!((all.code, all.stdout.as_str()), (0, ""));
+    // The worker is free for the next one.
+    let file = plan::write(&home, &simple(&server.url, 1));
+    let next = [
+        "submit",
+        &file,
+        "--coordinator",
+        &url,
+        "--no-wait",
+        "--accept-invalid",
+        "--quiet",
+    ];
+    assert_code(&Process::start(&home, next).wait(LIMIT), 0);
+}
+
+/// Starts a long run and signals it in the middle.
+fn signalled(home: &TempDir, server: &Server, signal: Signal, out: &str) -> Ended {
+    let file = plan::write(home, &simple(&server.url, 120));
+    let process = Process::start(
+        home,
+        [
+            "run",
+            &file,
+            "--format",
+            "json",
+            "--quiet",
+            "--out",
+            out,
+            "--threads",
+            "1",
+        ],
+    );
+    wait::until("load", LIMIT, || (server.count() >= 60).then_some(()));
+    process.signal(signal);
+    process.wait(LIMIT)
+}
+
+#[test]
+fn the_first_signal_is_graceful() {
+    for (signal, code) in [(Signal::INT, 130), (Signal::TERM, 143)] {
+        let home = home();
+        let server = ok_server();
+        let out = home.path().join("out");
+        let ended = signalled(
+            &home,
+            &server,
+            signal,
+            out.to_str().expect("temporary folders are UTF-8"),
+        );
+        assert_code(&ended, code);
+        let report = ended.json();
+        assert_eq!(report["exit_code"], code);
+        assert!(at(&report, "stopped_early").is_object(), "{report:#}");
+        assert_iterations_balance(&report, "iterations");
+        assert_steps_balance(&report, "steps_total");
+        assert_eq!(
+            whole(&report, "steps_total.ok"),
+            server.count(),
+            "what was sent is counted"
+        );
+        assert_eq!(
+            sum(&report, "steps_total.failed") + whole(&report, "steps_total.cancelled"),
+            0
+        );
+        assert_eq!(at(&report, "conservation.consistent"), true, "{report:#}");
+        assert!(out.join("report.html").exists(), "the report is written");
+    }
+}
+
+#[test]
+fn the_second_signal_ends_at_once() {
+    let home = home();
+    let server = Server::start(|_| Ok(Reply::text("late").after(Duration::from_secs(50))));
+    let file = plan::write(&home, &simple(&server.url, 120));
+    let process = Process::start(&home, ["run", &file, "--no-progress"]);
+    wait::until("load", LIMIT, || (server.count() >= 10).then_some(()));
+    process.signal(Signal::INT);
+    // The first one waits for what is in flight.
+    std::thread::sleep(Duration::from_secs(1));
+    process.signal(Signal::INT);
+    let ended = process.wait(Duration::from_secs(15));
+    assert_code(&ended, 130);
+    assert!(ended.stderr.contains("second signal"), "{}", ended.stderr);
+}
+
+#[test]
+fn listening_beyond_loopback_needs_a_word() {
+    let home = home();
+    for address in ["0.0.0.0:0", "[::]:0"] {
+        let ended = Process::start(&home, ["coordinator", "--listen", address]).wait(LIMIT);
+        assert_code(&ended, 5);
+        assert!(
+            ended.stderr.contains("--insecure") && ended.stderr.lines().count() == 1,
+            "{}",
+            ended.stderr
+        );
+    }
+    let process = Process::server(&home, ["coordinator", "--listen", "0.0.0.0:0", "--insecure"]);
+    process.signal(Signal::TERM);
+    assert_code(&process.wait(LIMIT), 0);
+}
+
+const SECRETS: &str = r#"
+name: secrets
+variables: { from_env: "${env:CANARY_ENV}", from_file: "${file:CANARY_FILE}" }
+load: { rate: 20/s, for: 2s }
+setup:
+  - get: { name: set up, url: /setup, headers: { x-one: "${from_env}" } }
+steps:
+  - post:
+      name: tell
+      url: "/tell?key=${from_flag}"
+      headers: { x-env: "${from_env}" }
+      form: { file: "${from_file}" }
+      auth: { basic: { user: ann, password: "${from_flag}" } }
+    expect: { status: 200, body_contains: never said, header: { x-said: "${from_flag}" } }
+"#;
+
+#[test]
+fn secrets_stay_where_they_belong() {
+    // With characters that every encoding writes differently.
+    let canaries = ["canary-env &\"1", "canary-file+/=2", "canary-flag %3?"];
+    let home = home();
+    let server = Server::start(|seen| {
+        // All that was sent comes back, and the check fails, so it ends up in error samples.
+        let fields = format!("{} {}", seen.header("authorization"), seen.header("x-env"));
+        let said = format!("{} {fields} {}", seen.query, seen.text());
+        Ok(Reply::text(said).with("x-said", seen.query.clone()))
+    });
+    let secret = home.path().join("secret.txt");
+    std::fs::write(&secret, format!("{}\n", canaries[1])).expect("a file can be written");
+    let file = plan::write(&home, &SECRETS.replace("CANARY_FILE", &secret.display().to_string()));
+    let out = home.path().join("out");
+    let store = home.path().join("kept");
+    let flag = format!("from_flag={}", canaries[2]);
+    let mut run = command(&home);
+    run.args([
+        "run",
+        &file,
+        "--target",
+        &server.url,
+        "-e",
+        &flag,
+        "--accept-invalid",
+        "--no-progress",
+    ])
+    .arg("--out")
+    .arg(&out)
+    .arg("--store")
+    .arg(&store)
+    .env("CANARY_ENV", canaries[0])
+    .env("RUST_LOG", "trace");
+    let output = run.output().expect("the binary starts");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{stderr}");
+    let report: Value = serde_json::from_str(&read(&out.join("report.json"))).expect("report.json is JSON");
+    assert_eq!(whole(&report, "steps_total.failed.check"), 40, "{report:#}");
+    assert!(!report["errors"].as_array().expect("a list").is_empty());
+    let seen = server.seen();
+    assert!(
+        seen.iter().any(|seen| seen.text().contains("canary-file")),
+        "the server gets the secrets"
+    );
+
+    let mut places: Vec<(String, Vec<u8>)> = vec![
+        ("stdout".to_owned(), output.stdout),
+        ("stderr".to_owned(), output.stderr),
+    ];
+    for folder in [&out, &store] {
+        collect(folder, &mut places);
+    }
+    assert!(places.len() > 9, "outputs, store and streams: {}", places.len());
+    for canary in canaries {
+        let base64 = base64::engine::general_purpose::STANDARD.encode(format!("ann:{canary}"));
+        // What all encodings leave as it is.
+        let plain: String = canary
+            .chars()
+            .take_while(|c| c.is_ascii_alphanumeric() || *c == '-')
+            .collect();
+        for (place, content) in &places {
+            for needle in [plain.as_str(), base64.as_str()] {
+                let found = content.windows(needle.len()).any(|window| window == needle.as_bytes());
+                assert!(!found, "{needle:?} is in {place}");
+            }
+        }
+    }
+}
+
+fn collect(folder: &Path, places: &mut Vec<(String, Vec<u8>)>) {
+    for entry in std::fs::read_dir(folder).expect("the folder is there") {
+        let path = entry.expect("the folder can be read").path();
+        if path.is_dir() {
+            collect(&path, places);
+        } else {
+            places.push((
+                path.display().to_string(),
+                std::fs::read(&path).expect("the file can be read"),
+            ));
+        }
+    }
+}

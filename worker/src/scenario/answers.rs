@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 
 use serde_json::Value;
 
+use super::redact::Redactor;
 use crate::engine::Answer;
 
 /// Largest body that is parsed as JSON, in bytes; a larger one counts as not being JSON.
@@ -15,13 +16,15 @@ const SHOWN_MAX: usize = 60;
 /// One answer.
 pub(super) struct Reading<'a> {
     pub(super) answer: &'a Answer,
+    redactor: &'a Redactor,
     json: OnceCell<Option<Value>>,
 }
 
 impl<'a> Reading<'a> {
-    pub(super) fn new(answer: &'a Answer) -> Self {
+    pub(super) fn new(answer: &'a Answer, redactor: &'a Redactor) -> Self {
         Self {
             answer,
+            redactor,
             json: OnceCell::new(),
         }
     }
@@ -38,6 +41,33 @@ impl<'a> Reading<'a> {
         };
         self.json.get_or_init(parse).as_ref()
     }
+
+    /// The beginning of the body for a message.
+    pub(super) fn shown_body(&self) -> String {
+        let body = &self.answer.body;
+        let end = body.len().min(self.redactor.window(SHOWN_MAX));
+        self.shown(&String::from_utf8_lossy(&body[..end]))
+    }
+
+    /// A text in quotes for a message: without secrets, on one line, control characters escaped, cut after 60 bytes.
+    pub(super) fn shown(&self, text: &str) -> String {
+        let (text, more) = self.redactor.beginning(text, SHOWN_MAX);
+        let mut out = String::with_capacity(text.len() + 8);
+        out.push('"');
+        for letter in text.chars() {
+            if letter == '"' || letter == '\\' || letter.is_control() || is_invisible(letter) {
+                // Writing into a string cannot fail.
+                let _ = write!(out, "{}", letter.escape_default());
+            } else {
+                out.push(letter);
+            }
+        }
+        out.push('"');
+        if more {
+            out.push('…');
+        }
+        out
+    }
 }
 
 /// A JSON value as text: strings as they are, others as JSON.
@@ -46,32 +76,6 @@ pub(super) fn json_text(value: &Value) -> String {
         Value::String(text) => text.clone(),
         other => other.to_string(),
     }
-}
-
-/// A text in quotes for a message: on one line, control characters escaped, cut after 60 bytes.
-pub(super) fn shown(text: &str) -> String {
-    let end = text.floor_char_boundary(SHOWN_MAX);
-    let mut out = String::with_capacity(end + 8);
-    out.push('"');
-    for letter in text[..end].chars() {
-        if letter == '"' || letter == '\\' || letter.is_control() || is_invisible(letter) {
-            // Writing into a string cannot fail.
-            let _ = write!(out, "{}", letter.escape_default());
-        } else {
-            out.push(letter);
-        }
-    }
-    out.push('"');
-    if end < text.len() {
-        out.push('…');
-    }
-    out
-}
-
-/// Bytes as [`shown`], what is no text replaced.
-pub(super) fn shown_bytes(bytes: &[u8]) -> String {
-    let cut = &bytes[..bytes.len().min(SHOWN_MAX + 4)];
-    shown(&String::from_utf8_lossy(cut))
 }
 
 /// Letters that change how the text around them is shown.
@@ -84,7 +88,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn quotations_are_short_and_on_one_line() {
+    fn quotations_are_short_and_on_one_line_and_hold_no_part_of_a_secret() {
+        let redactor = Redactor::new(&["0123456789".to_owned()]);
+        let answer = Answer {
+            body: b"a\xff".to_vec(),
+            ..Answer::default()
+        };
+        let reading = Reading::new(&answer, &redactor);
         let long = format!("{}x", "\u{e4}".repeat(30));
         for (text, want) in [
             ("", "\"\"".to_owned()),
@@ -95,9 +105,24 @@ mod tests {
             ),
             (long.as_str(), format!("\"{}\"…", "\u{e4}".repeat(30))),
         ] {
-            assert_eq!(shown(text), want);
+            assert_eq!(reading.shown(text), want);
         }
-        assert_eq!(shown_bytes(b"a\xff"), "\"a\u{fffd}\"");
-        assert!(shown_bytes(&[b'\n'; 1_000]).ends_with('…'));
+        assert_eq!(reading.shown_body(), "\"a\u{fffd}\"");
+        for before in 0..200 {
+            let text = format!("{}0123456789{}", "-".repeat(before), "0123456789".repeat(50));
+            let shown = reading.shown(&text);
+            assert!(!shown.contains('0') && shown.len() < 80, "{shown}");
+            let answer = Answer {
+                body: text.into_bytes(),
+                ..Answer::default()
+            };
+            let shown = Reading::new(&answer, &redactor).shown_body();
+            assert!(!shown.contains('0') && shown.len() < 80, "{shown}");
+        }
+        let answer = Answer {
+            body: vec![b'\n'; 1_000],
+            ..Answer::default()
+        };
+        assert!(Reading::new(&answer, &redactor).shown_body().ends_with('…'));
     }
 }

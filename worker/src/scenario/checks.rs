@@ -10,7 +10,7 @@ use regex::bytes::Regex;
 use serde_json::Value;
 use serde_json_path::JsonPath;
 
-use super::answers::{Reading, json_text, shown, shown_bytes};
+use super::answers::{Reading, json_text};
 use super::compile::{Linker, json_path, json_template, regex};
 use super::encode::Encoding;
 use super::error::StepProblem;
@@ -181,7 +181,7 @@ impl Check {
             Self::Header { name, wanted } => {
                 let values = answer.headers.get_all(name).map(String::from_utf8_lossy);
                 return wanted
-                    .judge_texts(values, scope)
+                    .judge_texts(values, reading, scope)
                     .map_err(|said| format!("header {name}: {said}"));
             }
             Self::BodyContains(text) => {
@@ -189,15 +189,18 @@ impl Check {
                 if contains(&answer.body, &wanted) {
                     return Ok(());
                 }
-                (format!("text containing {}", shown(&wanted)), shown_bytes(&answer.body))
+                (
+                    format!("text containing {}", reading.shown(&wanted)),
+                    reading.shown_body(),
+                )
             }
             Self::BodyMatches(pattern) => {
                 if pattern.is_match(&answer.body) {
                     return Ok(());
                 }
                 (
-                    format!("a match of {}", shown(pattern.as_str())),
-                    shown_bytes(&answer.body),
+                    format!("a match of {}", reading.shown(pattern.as_str())),
+                    reading.shown_body(),
                 )
             }
             Self::Json {
@@ -207,9 +210,9 @@ impl Check {
             } => {
                 let json = reading
                     .json()
-                    .ok_or_else(|| format!("json {name}: expected JSON, found {}", shown_bytes(&answer.body)))?;
+                    .ok_or_else(|| format!("json {name}: expected JSON, found {}", reading.shown_body()))?;
                 return wanted
-                    .judge_json(&path.query(json).all(), scope)
+                    .judge_json(&path.query(json).all(), reading, scope)
                     .map_err(|said| format!("json {name}: {said}"));
             }
             Self::Size { min, max } => {
@@ -259,9 +262,18 @@ impl Wanted {
     }
 
     /// Holds when one of the values is as wanted.
-    fn judge_texts<'v>(&self, mut values: impl Iterator<Item = Cow<'v, str>>, scope: &Scope<'_>) -> Said {
+    fn judge_texts<'v>(
+        &self,
+        mut values: impl Iterator<Item = Cow<'v, str>>,
+        reading: &Reading<'_>,
+        scope: &Scope<'_>,
+    ) -> Said {
         let first = values.next();
-        let found = || first.as_deref().map_or("nothing".to_owned(), shown);
+        let found = || {
+            first
+                .as_deref()
+                .map_or("nothing".to_owned(), |text| reading.shown(text))
+        };
         let wanted = match self {
             Self::Present => {
                 return if first.is_some() {
@@ -293,28 +305,31 @@ impl Wanted {
             Self::Matches(_) => "a match of ",
             _ => "",
         };
-        Err(format!("expected {kind}{}, found {}", shown(&wanted), found()))
+        Err(format!("expected {kind}{}, found {}", reading.shown(&wanted), found()))
     }
 
-    fn judge_json(&self, values: &[&Value], scope: &Scope<'_>) -> Said {
+    fn judge_json(&self, values: &[&Value], reading: &Reading<'_>, scope: &Scope<'_>) -> Said {
         let Self::Is(text, constant) = self else {
-            return self.judge_texts(values.iter().map(|value| Cow::Owned(json_text(value))), scope);
+            return self.judge_texts(values.iter().map(|value| Cow::Owned(json_text(value))), reading, scope);
         };
         let made;
-        let wanted = match constant {
-            Some(value) => value,
-            None => {
-                made = rendered(text, scope)?;
-                &serde_json::from_str(&made).map_err(|_| format!("the expected value {} is not JSON", shown(&made)))?
-            }
+        let wanted = if let Some(value) = constant {
+            value
+        } else {
+            made = rendered(text, scope)?;
+            &serde_json::from_str(&made)
+                .map_err(|_| format!("the expected value {} is not JSON", reading.shown(&made)))?
         };
         if values.iter().any(|value| is_equal(value, wanted)) {
             return Ok(());
         }
         let found = values
             .first()
-            .map_or("nothing".to_owned(), |value| shown(&value.to_string()));
-        Err(format!("expected {}, found {found}", shown(&wanted.to_string())))
+            .map_or("nothing".to_owned(), |value| reading.shown(&value.to_string()));
+        Err(format!(
+            "expected {}, found {found}",
+            reading.shown(&wanted.to_string())
+        ))
     }
 }
 

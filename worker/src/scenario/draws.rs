@@ -171,7 +171,7 @@ mod tests {
         assert_eq!(call(Function::RandomString { len: 33 }).len(), 33);
         assert_eq!(call(Function::Counter("x".into())), "30");
         assert_eq!(call(Function::User), "7");
-        let turn = 200 * 4 + 2;
+        let turn = 200 * 4 + 3;
         assert_eq!(call(Function::UniqueId), format!("0000000000000abc-2-1e-0-{turn:x}"));
     }
 }

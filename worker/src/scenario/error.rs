@@ -19,8 +19,8 @@ pub enum PrepareError {
         #[source]
         source: io::Error,
     },
-    /// A `${file:PATH}` that is something else than a text of at most 1 MiB.
-    #[error("the secret file `{0}` is not a regular UTF-8 file of at most 1 MiB")]
+    /// A `${file:PATH}` that is something else than a text of at most 64 KiB.
+    #[error("the secret file `{0}` is not a regular UTF-8 file of at most 64 KiB")]
     NotText(String),
     /// A file of the plan has not arrived.
     #[error("the plan's file `{0}` was not delivered to this worker")]
@@ -81,9 +81,9 @@ pub enum StepProblem {
     #[error("there is no target number {0}")]
     UnknownTarget(u16),
     /// A constant value that cannot stand at its place.
-    #[error("`${{{shown}}}` holds {problem}")]
+    #[error("{shown} holds {problem}")]
     Value {
-        /// The splice, as written.
+        /// The splice, as written, or a word for the text around it.
         shown: String,
         /// What is wrong with its value.
         problem: String,

@@ -197,7 +197,7 @@ pub(super) fn judge(
     if let Err(failure) = result {
         return Judged::failed(failure);
     }
-    let reading = Reading::new(answer);
+    let reading = Reading::new(answer, &program.redactor);
     let scope = values.scope(program, Some(answer));
     if let Err((class, message)) = request.checks.judge(&reading, &scope, service(answer)) {
         return Judged {

@@ -79,7 +79,7 @@ impl Extract {
         match &self.from {
             From::Json(path, _) => format!("json {path}"),
             From::Header(name) => format!("header {name}"),
-            From::Regex(pattern) => format!("regex {}", super::answers::shown(pattern.as_str())),
+            From::Regex(pattern) => format!("regex {:?}", pattern.as_str()),
             From::Cookie(name) => format!("cookie {name}"),
         }
     }
@@ -92,7 +92,7 @@ impl Extract {
             From::Regex(pattern) => {
                 let found = pattern.captures(&answer.body)?;
                 found
-                    .get(if pattern.captures_len() > 1 { 1 } else { 0 })
+                    .get(usize::from(pattern.captures_len() > 1))
                     .map(|group| text(group.as_bytes()))
             }
             From::Cookie(name) => {

@@ -40,6 +40,33 @@ impl Redactor {
     }
 }
 
+impl Redactor {
+    fn longest(&self) -> usize {
+        self.forms.first().map_or(0, String::len)
+    }
+
+    /// So many bytes of a longer text are enough for [`Redactor::beginning`].
+    pub(super) fn window(&self, max: usize) -> usize {
+        max.saturating_add(self.longest().saturating_mul(2)).saturating_add(4)
+    }
+
+    /// The first `max` bytes of the text without secrets, and whether there is more; never a part of a secret, which
+    /// could not be recognised any more.
+    pub(super) fn beginning(&self, text: &str, max: usize) -> (String, bool) {
+        let longest = self.longest();
+        let looked_at = text.floor_char_boundary(max.saturating_add(longest.saturating_mul(2)));
+        let mut clean = self.clean(&text[..looked_at]).into_owned();
+        if looked_at < text.len() {
+            // A secret may have been cut in two here.
+            clean.truncate(clean.floor_char_boundary(clean.len().saturating_sub(longest)));
+        }
+        let end = clean.floor_char_boundary(max);
+        let more = looked_at < text.len() || end < clean.len();
+        clean.truncate(end);
+        (clean, more)
+    }
+}
+
 impl fmt::Debug for Redactor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Redactor({} forms)", self.forms.len())

@@ -204,7 +204,7 @@ pub(super) struct Observer<'o> {
     without_row: bool,
 }
 
-impl<'o> Observer<'o> {
+impl Observer<'_> {
     pub(super) fn none() -> Self {
         Self {
             sink: None,
@@ -300,7 +300,7 @@ impl<'o> Observer<'o> {
         });
         let judgeable = !matches!(judged.outcome, Outcome::Cancelled | Outcome::Timeout) && answer.status != 0;
         if self.is_some() && judgeable {
-            let reading = Reading::new(answer);
+            let reading = Reading::new(answer, &program.redactor);
             let scope = values.scope(program, Some(answer));
             for (name, said) in request.checks.each(&reading, &scope, service(answer)) {
                 let problem = said.err().map(|problem| program.redactor.clean(&problem).into_owned());

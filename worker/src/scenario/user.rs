@@ -27,10 +27,13 @@ pub struct User {
     /// Rounds begun of the loops around the present step.
     pub(super) counters: Vec<u32>,
     /// What `on_start` has left, by scenario; `None` before it has been gone through.
-    started: Vec<Option<Vec<(u32, Option<Arc<str>>)>>>,
+    started: Vec<Option<Left>>,
     /// Whether no iteration has begun yet.
     fresh: bool,
 }
+
+/// Variables with the values that `on_start` has left.
+type Left = Vec<(u32, Option<Arc<str>>)>;
 
 /// The variables of a user, and what the functions draw from.
 #[derive(Debug)]

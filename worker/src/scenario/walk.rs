@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use barrage_model::ids::{SegmentId, StepId};
 use barrage_model::outcome::{IterationEnd, Outcome, OutcomeGroup};
-use barrage_model::plan::Delay;
+use barrage_model::plan::{Delay, OnFailure};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFuture};
 
 use super::compile::{CompiledPlan, Op, Program, Request, Scenario, Script};
@@ -277,10 +277,11 @@ impl Walk<'_, '_, '_> {
             }
         }
         match judged.outcome {
-            Outcome::Ok => Ok(()),
             Outcome::Cancelled => Err(IterationEnd::Cancelled),
-            Outcome::Failed(_) | Outcome::Timeout if request.ends_iteration => Err(IterationEnd::BrokenOff),
-            Outcome::Failed(_) | Outcome::Timeout => Ok(()),
+            Outcome::Failed(_) | Outcome::Timeout if request.on_failure == OnFailure::End => {
+                Err(IterationEnd::BrokenOff)
+            }
+            Outcome::Ok | Outcome::Failed(_) | Outcome::Timeout => Ok(()),
         }
     }
 
@@ -308,8 +309,8 @@ impl Walk<'_, '_, '_> {
         };
         let watched = self.observer.is_some();
         let terms = Terms {
-            keep_body: request.keep_body || watched,
-            want_headers: request.want_headers || watched,
+            keep_body: request.wants.body || watched,
+            want_headers: request.wants.headers || watched,
             deadline: now + request.timeout,
             send_by: shard.send_by.get(),
         };
@@ -321,12 +322,11 @@ impl Walk<'_, '_, '_> {
             () = self.cancelled.as_mut() => None,
         };
         let length = rendered.body.len();
-        let judged = match result {
-            Some(result) => judge(program, request, result, answer, values),
-            None => {
-                answer.done_at = shard.clock.now();
-                Judged::cancelled()
-            }
+        let judged = if let Some(result) = result {
+            judge(program, request, result, answer, values)
+        } else {
+            answer.done_at = shard.clock.now();
+            Judged::cancelled()
         };
         self.observer.answered(program, request, answer, values, &judged);
         (judged, length)

@@ -24,8 +24,7 @@ impl Place {
     fn after(self, text: &str) -> Self {
         text.bytes().fold(self, |place, byte| match (place, byte) {
             (Self::Outside, b'"') => Self::Begin,
-            (Self::Outside, _) => Self::Outside,
-            (Self::Begin | Self::Inside, b'"') => Self::Outside,
+            (Self::Outside, _) | (Self::Begin | Self::Inside, b'"') => Self::Outside,
             (Self::Begin | Self::Inside, b'\\') => Self::Escape,
             (Self::Begin | Self::Inside | Self::Escape, _) => Self::Inside,
         })

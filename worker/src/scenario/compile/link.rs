@@ -193,8 +193,8 @@ impl Linker<'_> {
 /// Puts a segment in, encoded.
 pub(super) fn put(layout: &mut Layout, segment: Segment, how: Encoding) -> Result<(), StepProblem> {
     match segment {
-        Segment::Literal(text) => append(layout, &text, &text, how),
-        Segment::Value(text, shown) => append(layout, &text, &shown, how),
+        Segment::Literal(text) => append(layout, &text, "a text of the plan", how),
+        Segment::Value(text, shown) => append(layout, &text, &format!("`${{{shown}}}`"), how),
         Segment::Fill { from, filters, shown } => {
             // What has just been percent-encoded by its author is not encoded again.
             let done = filters.last() == Some(&Filter::UrlEncode);

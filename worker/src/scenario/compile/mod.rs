@@ -136,6 +136,8 @@ impl CompiledPlan {
             Known::Slot(slot) => Some((name.clone(), *slot)),
             Known::Constant(_) => None,
         });
+        let (slots, calls) = (slots.collect(), linker.calls);
+        let redactor = Redactor::new(&linker.outside.secrets);
         let program = Program {
             run: context.run.0,
             seed: context.seed,
@@ -146,13 +148,13 @@ impl CompiledPlan {
             teardown,
             tables,
             initials,
-            slots: slots.collect(),
-            calls: linker.calls,
-            redactor: Redactor::new(&linker.outside.secrets),
+            slots,
+            calls,
+            redactor,
             files: files.clone(),
             forgets_cookies: plan.scenarios.iter().all(|one| one.on_start.is_empty()),
             rows_ended: AtomicBool::new(false),
-            plan: Arc::clone(&plan),
+            plan,
         };
         let compiled = Self {
             program: Arc::new(program),
@@ -239,7 +241,7 @@ fn scenario(
     let steps = assembler.script(steps)?;
     if assembler.linker.uses_body {
         for request in &mut assembler.requests[first..] {
-            request.keep_body = true;
+            request.wants.body = true;
         }
     }
     let data = assembler.linker.data.iter().copied().collect();

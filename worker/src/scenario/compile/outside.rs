@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use super::super::error::PrepareError;
 
-/// Largest secret file, in bytes.
-const SECRET_MAX: u64 = 1024 * 1024;
+/// Largest secret, in bytes; messages are searched for it.
+const SECRET_MAX: u64 = 64 * 1024;
 
 /// The machine, as far as secrets are concerned.
 pub(in crate::scenario) trait Host {

@@ -1,4 +1,4 @@
-//! Regular expressions, JSONPaths and conditions, compiled once.
+//! Patterns, paths and conditions, compiled once.
 
 use barrage_model::condition::Condition as PlanCondition;
 use barrage_model::template::Source;
@@ -28,7 +28,7 @@ pub(in crate::scenario) fn json_path(path: &str) -> Result<JsonPath, StepProblem
 /// A condition whose names have been turned into places.
 #[derive(Debug)]
 pub(in crate::scenario) struct Condition {
-    condition: PlanCondition,
+    that: PlanCondition,
     places: Vec<(Source, Ref)>,
     patterns: Vec<(String, Regex)>,
 }
@@ -46,7 +46,7 @@ impl Condition {
             patterns.push((pattern.to_owned(), regex(pattern)?));
         }
         Ok(Self {
-            condition: condition.clone(),
+            that: condition.clone(),
             places,
             patterns,
         })
@@ -62,6 +62,6 @@ impl Condition {
             let pattern = self.patterns.iter().find(|(known, _)| known == pattern);
             pattern.is_some_and(|(_, regex)| regex.is_match(text.as_bytes()))
         };
-        self.condition.is_met(&lookup, &matches)
+        self.that.is_met(&lookup, &matches)
     }
 }

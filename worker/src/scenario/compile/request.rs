@@ -33,11 +33,17 @@ pub(in crate::scenario) struct Request {
     pub(in crate::scenario) timeout: Duration,
     pub(in crate::scenario) checks: Checks,
     pub(in crate::scenario) extracts: Vec<Extract>,
-    pub(in crate::scenario) ends_iteration: bool,
+    pub(in crate::scenario) on_failure: OnFailure,
     pub(in crate::scenario) redirects: u16,
     pub(in crate::scenario) decompress: bool,
-    pub(in crate::scenario) keep_body: bool,
-    pub(in crate::scenario) want_headers: bool,
+    pub(in crate::scenario) wants: Wants,
+}
+
+/// What of an answer has to be kept.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::scenario) struct Wants {
+    pub(in crate::scenario) body: bool,
+    pub(in crate::scenario) headers: bool,
 }
 
 /// A request in the form that its engine takes.
@@ -82,6 +88,11 @@ impl Request {
         let checks = Checks::compile(linker, &plan.expect)?;
         let extracts = plan.extract.iter().map(|extract| Extract::compile(linker, extract));
         let extracts: Vec<Extract> = extracts.collect::<Result<_, _>>()?;
+        let tagged = !linker.plan.tags.is_empty();
+        let wants = Wants {
+            body: checks.needs_body() || extracts.iter().any(Extract::needs_body),
+            headers: tagged || checks.needs_headers() || extracts.iter().any(Extract::needs_headers),
+        };
         Ok(Self {
             id,
             name: plan.name.clone(),
@@ -91,13 +102,10 @@ impl Request {
             wire,
             body,
             timeout: plan.timeout,
-            keep_body: checks.needs_body() || extracts.iter().any(Extract::needs_body),
-            want_headers: checks.needs_headers()
-                || extracts.iter().any(Extract::needs_headers)
-                || !linker.plan.tags.is_empty(),
+            wants,
             checks,
             extracts,
-            ends_iteration: plan.on_failure == OnFailure::End,
+            on_failure: plan.on_failure,
             redirects: u16::from(plan.redirects),
             decompress: plan.decompress,
         })

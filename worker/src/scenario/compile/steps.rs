@@ -115,50 +115,32 @@ impl Assembler<'_, '_> {
                     .ops
                     .push(Op::Set(set.map_err(|source| refused(source, self.linker))?));
             }
-            Action::Repeat { times: 0, .. } => {}
+            Action::Repeat { times: 0, .. } | Action::Until { at_most: 0, .. } => {}
             Action::Repeat { times, steps } => {
-                let counter = script.counter(at);
-                script.ops.push(Op::Begin { counter });
-                let to = script.here();
+                let (counter, to) = script.begin_loop(at);
                 self.list(steps, script, inner.looped())?;
-                script.ops.push(Op::Again {
-                    counter,
-                    times: *times,
-                    to,
-                });
+                let times = *times;
+                script.ops.push(Op::Again { counter, times, to });
             }
             Action::If { that, then, otherwise } => {
                 let condition = self.condition(that).map_err(|source| refused(source, self.linker))?;
-                let branch = script.here();
-                script.ops.push(Op::Unless { condition, to: 0 });
-                self.list(then, script, inner)?;
-                let jump = script.here();
-                if !otherwise.is_empty() {
-                    script.ops.push(Op::Jump { to: 0 });
-                }
-                script.land(branch);
-                self.list(otherwise, script, inner)?;
-                if !otherwise.is_empty() {
-                    script.land(jump);
-                }
+                self.branches(condition, [then, otherwise], script, inner)?;
             }
-            Action::Until { at_most: 0, .. } => {}
             Action::Until {
                 that,
                 at_most,
                 every,
                 steps,
             } => {
-                let counter = script.counter(at);
-                script.ops.push(Op::Begin { counter });
-                let to = script.here();
+                let (counter, to) = script.begin_loop(at);
                 self.list(steps, script, inner.looped())?;
                 let condition = self.condition(that).map_err(|source| refused(source, self.linker))?;
+                let (at_most, every) = (*at_most, *every);
                 script.ops.push(Op::Until {
                     condition,
                     counter,
-                    at_most: *at_most,
-                    every: *every,
+                    at_most,
+                    every,
                     to,
                 });
             }
@@ -167,6 +149,28 @@ impl Assembler<'_, '_> {
                 self.list(steps, script, inner)?;
                 script.ops.push(Op::Close);
             }
+        }
+        Ok(())
+    }
+
+    fn branches(
+        &mut self,
+        condition: Box<Condition>,
+        [then, otherwise]: [&[Step]; 2],
+        script: &mut Script,
+        inner: Nesting,
+    ) -> Result<(), PrepareError> {
+        let branch = script.here();
+        script.ops.push(Op::Unless { condition, to: 0 });
+        self.list(then, script, inner)?;
+        let jump = script.here();
+        if !otherwise.is_empty() {
+            script.ops.push(Op::Jump { to: 0 });
+        }
+        script.land(branch);
+        self.list(otherwise, script, inner)?;
+        if !otherwise.is_empty() {
+            script.land(jump);
         }
         Ok(())
     }
@@ -205,9 +209,12 @@ impl Script {
         self.ops.len() as u32
     }
 
-    fn counter(&mut self, at: Nesting) -> u16 {
-        self.counters = self.counters.max(at.loops + 1);
-        at.loops
+    /// Begins a loop; says its counter and where a round begins.
+    fn begin_loop(&mut self, at: Nesting) -> (u16, u32) {
+        let counter = at.loops;
+        self.counters = self.counters.max(counter + 1);
+        self.ops.push(Op::Begin { counter });
+        (counter, self.here())
     }
 
     /// Lets the jump at `from` lead to here.

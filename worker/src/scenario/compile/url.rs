@@ -63,7 +63,12 @@ pub(super) fn locate(
                 how: Encoding::Url,
                 shown,
             }));
-            writer.begins_with_value = true;
+            // The value may bring a query with it, so how a parameter is joined on is not known.
+            let marks_query = |segment: &Segment| matches!(segment, Segment::Literal(text) if text.contains('?'));
+            if !request.query.is_empty() && !segments.iter().any(marks_query) {
+                let problem = "with `query` it must not begin with a value; put the value behind a path";
+                return Err(StepProblem::Url(problem.to_owned()));
+            }
             let url = writer.finish(linker, request, segments)?;
             let mut path = Layout::new();
             path.piece(Piece::Target);
@@ -156,8 +161,6 @@ fn drop_beginning(segments: &mut VecDeque<Segment>, mut length: usize) {
 struct PathWriter {
     layout: Layout,
     has_query: bool,
-    /// Such a value may bring a query with it, so how a parameter is joined on is not known.
-    begins_with_value: bool,
     open_end: bool,
     ended: bool,
 }
@@ -203,10 +206,6 @@ impl PathWriter {
                     self.open_end = false;
                 }
             }
-        }
-        if self.begins_with_value && !self.has_query && !request.query.is_empty() {
-            let problem = "with `query`, it must not begin with a value; put the value behind a path";
-            return Err(StepProblem::Url(problem.to_owned()));
         }
         for (name, value) in &request.query {
             let joint = match (self.open_end, self.has_query) {

@@ -43,7 +43,7 @@ pub(in crate::scenario) fn pick(
 
 /// A number below `rows` from exactly one draw; with at most 2³² rows none is favoured by more than one in 2³².
 fn scaled(draw: u64, rows: u32) -> u32 {
-    (u128::from(draw) * u128::from(rows) >> 64) as u32
+    ((u128::from(draw) * u128::from(rows)) >> 64) as u32
 }
 
 #[cfg(test)]

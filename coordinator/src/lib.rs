@@ -3,6 +3,8 @@
 pub mod clock;
 pub mod compile;
 pub mod entropy;
+pub mod judge;
 pub mod machine;
 #[cfg(test)]
 mod sample;
+pub mod store;

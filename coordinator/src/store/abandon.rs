@@ -31,12 +31,21 @@ pub(super) fn abandon(reader: &Reader, writer: &Writer) -> Result<usize, StoreEr
 }
 
 fn note(writer: &Writer, run: RunId, ended: &Ended) -> Result<(), StoreError> {
-    let note = Note { at: ended.end, kind: "stop".to_owned(), worker: None, text: REASON.to_owned() };
+    let note = Note {
+        at: ended.end,
+        kind: "stop".to_owned(),
+        worker: None,
+        text: REASON.to_owned(),
+    };
     writer.write(Op::Record(run, 0, Record::Note(note)))
 }
 
 fn not_started(detail: String) -> Ended {
-    Ended { detail, exit_code: 4, ..Ended::default() }
+    Ended {
+        detail,
+        exit_code: 4,
+        ..Ended::default()
+    }
 }
 
 fn finish(mut stored: StoredRun) -> Ended {
@@ -55,8 +64,10 @@ fn finish(mut stored: StoredRun) -> Ended {
         }
     }
     losses.iter().for_each(|loss| stored.ledger.record_loss(*loss));
-    let scheduled = crate::judge::scheduled(&stored.ledger);
-    scheduled.iter().for_each(|(load, count)| stored.ledger.set_scheduled(*load, *count));
+    let scheduled = crate::judge::scheduled(&stored.ledger, &stored.incarnations);
+    scheduled
+        .iter()
+        .for_each(|(load, count)| stored.ledger.set_scheduled(*load, *count));
     let end = stored.ledger.end();
     stored.facts.stop = Some(stop.clone());
     stored.facts.ended = true;
@@ -81,25 +92,39 @@ fn losses(stored: &StoredRun, until: Moment) -> Vec<Loss> {
     let mut losses = Vec::new();
     let plan = stored.ledger.plan();
     for info in stored.ledger.workers() {
-        let Some(incarnation) = stored.incarnations.get(&info.id).copied() else { continue };
+        let Some(incarnation) = stored.incarnations.get(&info.id).copied() else {
+            continue;
+        };
         let member = stored.ledger.member(info.id, incarnation);
         let finished = Some(barrage_metrics::summary::WorkerState::Finished);
         if member.is_some_and(|member| member.state == finished) {
             continue;
         }
-        let next_index: BTreeMap<(LoadId, ShardId), u64> = member.map(|member| member.progress.clone()).unwrap_or_default();
+        let next_index: BTreeMap<(LoadId, ShardId), u64> =
+            member.map(|member| member.progress.clone()).unwrap_or_default();
         for ((id, epoch), load) in stored.epochs.iter().zip(&plan.loads) {
             let unknown = match load.model {
                 LoadModel::Users(_) => continue,
                 LoadModel::Open(_) => {
                     let shards: Vec<ShardId> = info.shards.clone().map(ShardId).collect();
-                    let share = HeldShare { load: *id, epoch, shards: &shards, next_index: &next_index };
+                    let share = HeldShare {
+                        load: *id,
+                        epoch,
+                        shards: &shards,
+                        next_index: &next_index,
+                    };
                     leftover(&share, stored.granted, false, until).unknown.count
                 }
                 LoadModel::Iterations(_) => counted(stored, *id, info.id),
             };
             if unknown > 0 {
-                losses.push(Loss { worker: info.id, incarnation, load: *id, unknown, unsent: 0 });
+                losses.push(Loss {
+                    worker: info.id,
+                    incarnation,
+                    load: *id,
+                    unknown,
+                    unsent: 0,
+                });
             }
         }
     }

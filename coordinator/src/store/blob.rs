@@ -34,7 +34,11 @@ mod tests {
 
     #[test]
     fn every_flipped_bit_is_noticed() {
-        let message = v1::Delta { seq: 7, interval: 3, ..v1::Delta::default() };
+        let message = v1::Delta {
+            seq: 7,
+            interval: 3,
+            ..v1::Delta::default()
+        };
         let sealed = seal(&message);
         assert_eq!(open::<v1::Delta>(&sealed), Ok(message));
         for bit in 0..sealed.len() * 8 {

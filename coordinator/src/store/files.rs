@@ -36,12 +36,13 @@ pub enum FileError {
 
 /// Lower-case hexadecimal digits.
 pub fn hex(hash: &[u8]) -> String {
-    hash.iter().fold(String::with_capacity(hash.len() * 2), |mut text, byte| {
-        for digit in [byte >> 4, byte & 15] {
-            text.push(char::from_digit(digit.into(), 16).expect("four bits are a hexadecimal digit"));
-        }
-        text
-    })
+    hash.iter()
+        .fold(String::with_capacity(hash.len() * 2), |mut text, byte| {
+            for digit in [byte >> 4, byte & 15] {
+                text.push(char::from_digit(digit.into(), 16).expect("four bits are a hexadecimal digit"));
+            }
+            text
+        })
 }
 
 /// The folder of files.
@@ -78,9 +79,21 @@ impl Files {
     /// When the folder cannot be written to.
     pub fn take(&self, hash: Hash, number: u64) -> Result<Incoming, FileError> {
         let part = self.dir.join(format!("{}.{number}.part", hex(&hash)));
-        let file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&part)?;
+        let file = fs::OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&part)?;
         let target = self.path(&hash);
-        Ok(Incoming { file, part, target, hash, sum: Sha256::new(), bytes: 0, kept: false })
+        Ok(Incoming {
+            file,
+            part,
+            target,
+            hash,
+            sum: Sha256::new(),
+            bytes: 0,
+            kept: false,
+        })
     }
 
     /// Opens a file, its content checked against its name.
@@ -231,7 +244,10 @@ mod tests {
         files.sweep(&used).unwrap();
         assert!(files.has(&hash(b"b")), "it may be about to be used");
         for content in [b"a", b"b"] {
-            let file = fs::OpenOptions::new().write(true).open(files.path(&hash(content))).unwrap();
+            let file = fs::OpenOptions::new()
+                .write(true)
+                .open(files.path(&hash(content)))
+                .unwrap();
             let old = file.metadata().unwrap().modified().unwrap() - Duration::from_hours(2);
             file.set_modified(old).unwrap();
         }

@@ -23,7 +23,7 @@ use barrage_model::ids::RunId;
 use rusqlite::{Connection, OpenFlags};
 
 pub use files::{FILE_MAX, FileError, Files, Hash, Incoming, hex};
-pub use op::{Assigned, Ended, NewRun, Op, Prune, StoredWorker};
+pub use op::{Answer, Assigned, Ended, NewRun, Op, Prune, StoredWorker};
 pub use read::{RunLine, RunState, StoredRun};
 pub use writer::{Committed, QUEUE_MAX, Writer};
 
@@ -117,7 +117,13 @@ impl Store {
         let connection = connect(&place)?;
         let files = Files::open(dir.join("files")).map_err(folder)?;
         let (writer, thread) = writer::spawn(connection, files.clone(), Box::new(committed)).map_err(folder)?;
-        Ok(Self { place, files, writer, thread: Some(thread), _lock: lock })
+        Ok(Self {
+            place,
+            files,
+            writer,
+            thread: Some(thread),
+            _lock: lock,
+        })
     }
 
     /// Where to write.
@@ -127,7 +133,9 @@ impl Store {
 
     /// Where to read.
     pub fn reader(&self) -> Reader {
-        Reader { place: Arc::clone(&self.place) }
+        Reader {
+            place: Arc::clone(&self.place),
+        }
     }
 
     /// The files that plans name.
@@ -184,6 +192,12 @@ fn connect(place: &Place) -> Result<Connection, StoreError> {
 }
 
 impl Reader {
+    /// Opens the store in a folder for reading, beside the coordinator that has it; `None` when there is no store.
+    pub fn open(dir: &Path) -> Option<Self> {
+        let place = Place { dir: dir.to_owned() };
+        place.database().is_file().then(|| Self { place: Arc::new(place) })
+    }
+
     fn connect(&self) -> Result<Connection, StoreError> {
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection = Connection::open_with_flags(self.place.database(), flags).map_err(StoreError::Read)?;
@@ -198,7 +212,13 @@ fn private_dir(dir: &Path) -> io::Result<()> {
 }
 
 fn private_file(path: &Path) -> io::Result<File> {
-    fs::OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)
+    fs::OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(path)
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use barrage_metrics::{ClockOffset, ExitCode, Loss, StopCause, Verdict};
+use barrage_metrics::{ClockOffset, Loss, StopCause, Verdict};
 use barrage_model::ids::{Incarnation, LoadId, RunId, ShardId, WorkerId};
 use barrage_model::phase::Marks;
 use barrage_model::schedule::Epoch;

@@ -144,7 +144,9 @@ impl Reader {
         let connection = self.connect()?;
         let sql = "SELECT id FROM runs WHERE state IN ('queued', 'running') ORDER BY id";
         let mut statement = connection.prepare(sql).map_err(StoreError::Read)?;
-        let ids = statement.query_map([], |row| unsigned(row, 0)).map_err(StoreError::Read)?;
+        let ids = statement
+            .query_map([], |row| unsigned(row, 0))
+            .map_err(StoreError::Read)?;
         ids.map(|id| id.map(RunId).map_err(StoreError::Read)).collect()
     }
 
@@ -185,15 +187,25 @@ fn load(connection: &Connection, run: RunId) -> Result<StoredRun, StoreError> {
     if let Some(end) = header.end {
         ledger.set_end(Moment::from_micros(end));
     }
-    let stop = header.stop.and_then(|(word, at, reason)| Some((cause(&word)?, Moment::from_micros(at), reason)));
+    let stop = header
+        .stop
+        .and_then(|(word, at, reason)| Some((cause(&word)?, Moment::from_micros(at), reason)));
     let mut info = header.info;
     info.duration_us = ledger.end().as_micros();
-    info.targets = ledger.plan().targets.iter().map(barrage_model::plan::Target::url).collect();
+    info.targets = ledger
+        .plan()
+        .targets
+        .iter()
+        .map(barrage_model::plan::Target::url)
+        .collect();
     let facts = RunFacts {
         run: info,
         ended: matches!(header.state, RunState::Finished | RunState::CouldNotStart),
         stop,
-        offsets: workers.iter().filter_map(|(info, _, offset)| Some((info.id, (*offset)?))).collect(),
+        offsets: workers
+            .iter()
+            .filter_map(|(info, _, offset)| Some((info.id, (*offset)?)))
+            .collect(),
         faults: Vec::new(),
         aftermath: Vec::new(),
         accept_untrusted: header.accept_untrusted,
@@ -206,18 +218,24 @@ fn load(connection: &Connection, run: RunId) -> Result<StoredRun, StoreError> {
         stop_sla: header.stop_sla,
         epochs: epochs(connection, run)?,
         granted: Moment::from_micros(header.granted),
-        incarnations: workers.iter().map(|(info, incarnation, _)| (info.id, *incarnation)).collect(),
+        incarnations: workers
+            .iter()
+            .map(|(info, incarnation, _)| (info.id, *incarnation))
+            .collect(),
         handed: handed(connection, run).map_err(StoreError::Read)?,
     })
 }
 
 fn header(connection: &Connection, run: RunId) -> Result<Option<Header>, StoreError> {
     let read = || -> rusqlite::Result<Option<Header>> {
-        let sql = "SELECT state, detail, name, seed, plan_hash, version, accept_invalid, started_at, plan, marks, end_us,
+        let sql =
+            "SELECT state, detail, name, seed, plan_hash, version, accept_invalid, started_at, plan, marks, end_us,
                      stop_cause, stop_at_us, stop_reason, stop_sla, granted_us FROM runs WHERE id = ?1";
         let labels = "SELECT name, value FROM labels WHERE run = ?1 ORDER BY name";
-        let labels: Vec<(String, String)> =
-            connection.prepare(labels)?.query_map([int(run.0)], |row| Ok((row.get(0)?, row.get(1)?)))?.collect::<Result<_, _>>()?;
+        let labels: Vec<(String, String)> = connection
+            .prepare(labels)?
+            .query_map([int(run.0)], |row| Ok((row.get(0)?, row.get(1)?)))?
+            .collect::<Result<_, _>>()?;
         let header = |row: &rusqlite::Row<'_>| {
             let state: String = row.get(0)?;
             let stop: Option<String> = row.get(11)?;
@@ -248,7 +266,10 @@ fn header(connection: &Connection, run: RunId) -> Result<Option<Header>, StoreEr
                 plan: row.get(8)?,
                 marks: row.get(9)?,
                 end: end.map(i64::cast_unsigned),
-                stop: stop.zip(stop_at).zip(reason).map(|((cause, at), reason)| (cause, at.cast_unsigned(), reason)),
+                stop: stop
+                    .zip(stop_at)
+                    .zip(reason)
+                    .map(|((cause, at), reason)| (cause, at.cast_unsigned(), reason)),
                 stop_sla: stop_sla.and_then(|place| usize::try_from(place).ok()),
                 granted: unsigned(row, 15)?,
             })
@@ -276,9 +297,10 @@ fn workers(connection: &Connection, run: RunId) -> rusqlite::Result<Vec<StoredMe
             cores: row.get(5)?,
         };
         let (offset, uncertainty): (Option<i64>, Option<i64>) = (row.get(6)?, row.get(7)?);
-        let offset = offset
-            .zip(uncertainty)
-            .map(|(offset_us, uncertainty)| ClockOffset { offset_us, uncertainty_us: uncertainty.cast_unsigned() });
+        let offset = offset.zip(uncertainty).map(|(offset_us, uncertainty)| ClockOffset {
+            offset_us,
+            uncertainty_us: uncertainty.cast_unsigned(),
+        });
         Ok((info, Incarnation(unsigned(row, 1)?), offset))
     };
     connection.prepare(sql)?.query_map([int(run.0)], worker)?.collect()
@@ -299,7 +321,10 @@ fn handed(connection: &Connection, run: RunId) -> rusqlite::Result<BTreeMap<(Loa
 fn epochs(connection: &Connection, run: RunId) -> Result<Vec<(LoadId, Epoch)>, StoreError> {
     let sql = "SELECT body FROM epochs WHERE run = ?1 ORDER BY load, epoch";
     let read = || -> rusqlite::Result<Vec<Vec<u8>>> {
-        connection.prepare(sql)?.query_map([int(run.0)], |row| row.get(0))?.collect()
+        connection
+            .prepare(sql)?
+            .query_map([int(run.0)], |row| row.get(0))?
+            .collect()
     };
     let corrupt = |problem: String| StoreError::Corrupt { run, problem };
     let epoch = |body: Vec<u8>| {
@@ -316,11 +341,17 @@ fn records(connection: &Connection, run: RunId) -> Result<Vec<IntervalRecord>, S
     let read = || -> rusqlite::Result<(Vec<(i64, u32, Vec<u8>)>, Vec<Part>)> {
         let sql = "SELECT id, interval, sketches FROM intervals WHERE run = ?1 ORDER BY id";
         let line = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?));
-        let intervals = connection.prepare(sql)?.query_map([int(run.0)], line)?.collect::<Result<_, _>>()?;
+        let intervals = connection
+            .prepare(sql)?
+            .query_map([int(run.0)], line)?
+            .collect::<Result<_, _>>()?;
         let sql = "SELECT record, worker, incarnation, counts FROM parts WHERE run = ?1
                    ORDER BY record, worker, incarnation, seq";
         let line = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?));
-        let parts = connection.prepare(sql)?.query_map(params![int(run.0)], line)?.collect::<Result<_, _>>()?;
+        let parts = connection
+            .prepare(sql)?
+            .query_map(params![int(run.0)], line)?
+            .collect::<Result<_, _>>()?;
         Ok((intervals, parts))
     };
     let (intervals, parts) = read().map_err(StoreError::Read)?;
@@ -335,10 +366,15 @@ fn records(connection: &Connection, run: RunId) -> Result<Vec<IntervalRecord>, S
             parts: Vec::new(),
         };
         while let Some((_, worker, incarnation, counts)) = parts.next_if(|part| part.0 == id) {
-            let wire: v1::Delta = blob::open(&counts).map_err(|_| corrupt(format!("interval {interval} is damaged")))?;
+            let wire: v1::Delta =
+                blob::open(&counts).map_err(|_| corrupt(format!("interval {interval} is damaged")))?;
             let delta = Delta::try_from(wire).map_err(|error| corrupt(error.to_string()))?;
             let incarnation = Incarnation(incarnation.cast_unsigned());
-            record.parts.push(WorkerPart { worker: WorkerId(worker), incarnation, delta });
+            record.parts.push(WorkerPart {
+                worker: WorkerId(worker),
+                incarnation,
+                delta,
+            });
         }
         records.push(record);
     }
@@ -358,7 +394,13 @@ fn afterwards(connection: &Connection, run: RunId, ledger: &mut Ledger) -> rusql
         let load: Option<u16> = row.get(2)?;
         let (unknown, unsent) = (unsigned(row, 3)?, unsigned(row, 4)?);
         match load {
-            Some(load) => ledger.record_loss(Loss { worker, incarnation, load: LoadId(load), unknown, unsent }),
+            Some(load) => ledger.record_loss(Loss {
+                worker,
+                incarnation,
+                load: LoadId(load),
+                unknown,
+                unsent,
+            }),
             None => ledger.set_lost(worker, incarnation),
         }
     }

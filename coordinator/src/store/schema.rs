@@ -115,11 +115,12 @@ pub(super) const VERSION: usize = STEPS.len();
 /// Brings a file to [`VERSION`]; every step is a transaction of its own. Returns the version that the file has, which is
 /// higher for one of a later program.
 pub(super) fn migrate(connection: &mut Connection) -> rusqlite::Result<usize> {
-    let found: usize = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    let found: u32 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    let found = found as usize;
     for (version, step) in STEPS.iter().enumerate().skip(found) {
         let transaction = connection.transaction()?;
         transaction.execute_batch(step)?;
-        transaction.pragma_update(None, "user_version", version + 1)?;
+        transaction.pragma_update(None, "user_version", version as u32 + 1)?;
         transaction.commit()?;
     }
     Ok(found.max(VERSION))

@@ -86,11 +86,22 @@ fn new(transaction: &Transaction<'_>, run: &NewRun) -> rusqlite::Result<()> {
 
 fn assign(transaction: &Transaction<'_>, run: RunId, assigned: &Assigned) -> rusqlite::Result<()> {
     let id = int(run.0);
-    let marks = v1::Prepare { marks: marks_out(&assigned.marks), ..v1::Prepare::default() };
+    let marks = v1::Prepare {
+        marks: marks_out(&assigned.marks),
+        ..v1::Prepare::default()
+    };
     let sql = "UPDATE runs SET state = 'running', marks = ?2 WHERE id = ?1";
     transaction.execute(sql, params![id, seal(&marks)])?;
     for worker in &assigned.workers {
-        let StoredWorker { id: number, incarnation, name, first_shard, shards, cores, offset } = worker;
+        let StoredWorker {
+            id: number,
+            incarnation,
+            name,
+            first_shard,
+            shards,
+            cores,
+            offset,
+        } = worker;
         transaction.execute(
             "INSERT INTO workers (run, worker, incarnation, name, first_shard, shards, cores, offset_us, uncertainty_us)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
@@ -146,11 +157,16 @@ fn keep(transaction: &Transaction<'_>, run: RunId, record: &Record) -> rusqlite:
 
 fn interval(transaction: &Transaction<'_>, run: RunId, record: &IntervalRecord) -> rusqlite::Result<()> {
     let id = int(run.0);
-    let sketches = v1::Delta { sketches: record.sketches.iter().map(Into::into).collect(), ..v1::Delta::default() };
+    let sketches = v1::Delta {
+        sketches: record.sketches.iter().map(Into::into).collect(),
+        ..v1::Delta::default()
+    };
     let sketches = seal(&sketches);
     let mut bytes = sketches.len();
     let sql = "INSERT INTO intervals (run, interval, sketches) VALUES (?1, ?2, ?3)";
-    transaction.prepare_cached(sql)?.execute(params![id, record.interval, sketches])?;
+    transaction
+        .prepare_cached(sql)?
+        .execute(params![id, record.interval, sketches])?;
     let number = transaction.last_insert_rowid();
     for part in &record.parts {
         let counts = seal(&v1::Delta::from(&part.delta));
@@ -158,12 +174,16 @@ fn interval(transaction: &Transaction<'_>, run: RunId, record: &IntervalRecord) 
         let (worker, incarnation, seq) = (part.worker.0, int(part.incarnation.0), int(part.delta.seq));
         // The key makes it impossible to keep a delta twice.
         let sql = "INSERT INTO parts (run, worker, incarnation, seq, record, counts) VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
-        transaction.prepare_cached(sql)?.execute(params![id, worker, incarnation, seq, number, counts])?;
+        transaction
+            .prepare_cached(sql)?
+            .execute(params![id, worker, incarnation, seq, number, counts])?;
         let sql = "UPDATE workers SET high_water = ?3 WHERE run = ?1 AND worker = ?2";
         transaction.prepare_cached(sql)?.execute(params![id, worker, seq])?;
     }
     let sql = "UPDATE runs SET stored_bytes = stored_bytes + ?2 WHERE id = ?1";
-    transaction.prepare_cached(sql)?.execute(params![id, int(bytes as u64)])?;
+    transaction
+        .prepare_cached(sql)?
+        .execute(params![id, int(bytes as u64)])?;
     Ok(())
 }
 
@@ -240,7 +260,10 @@ const CAUSES: [(StopCause, &str); 7] = [
 ];
 
 fn cause_word(cause: StopCause) -> &'static str {
-    CAUSES.iter().find(|(known, _)| *known == cause).map_or("operator", |(_, word)| word)
+    CAUSES
+        .iter()
+        .find(|(known, _)| *known == cause)
+        .map_or("operator", |(_, word)| word)
 }
 
 /// Reads the word of a cause.

@@ -96,8 +96,15 @@ pub(super) fn spawn(
 ) -> io::Result<(Writer, std::thread::JoinHandle<()>)> {
     let (queue, inbox) = sync_channel(QUEUE_MAX);
     let shared = Arc::new(Shared::default());
-    let work = Work { connection, files, committed, shared: Arc::clone(&shared) };
-    let thread = std::thread::Builder::new().name("store".to_owned()).spawn(move || work.run(&inbox))?;
+    let work = Work {
+        connection,
+        files,
+        committed,
+        shared: Arc::clone(&shared),
+    };
+    let thread = std::thread::Builder::new()
+        .name("store".to_owned())
+        .spawn(move || work.run(&inbox))?;
     Ok((Writer { queue, shared }, thread))
 }
 
@@ -158,7 +165,10 @@ impl Work {
         if removed.iter().any(|removed| *removed > 0) {
             self.sweep();
         }
-        let news: Vec<Committed> = tickets.into_iter().map(|(run, ticket)| Committed { run, ticket }).collect();
+        let news: Vec<Committed> = tickets
+            .into_iter()
+            .map(|(run, ticket)| Committed { run, ticket })
+            .collect();
         if !news.is_empty() {
             (self.committed)(&news);
         }

@@ -39,7 +39,10 @@ struct Pool {
 
 /// The counted loads of a run.
 #[derive(Debug)]
-pub(super) struct Blocks(Vec<Pool>);
+pub(super) struct Blocks {
+    pools: Vec<Pool>,
+    aside: BTreeMap<WorkerId, Vec<Block>>,
+}
 
 impl Blocks {
     pub(super) fn new(plan: &Plan, compiled: &Compiled) -> Self {
@@ -64,47 +67,59 @@ impl Blocks {
                 handed: BTreeMap::new(),
             })
         };
-        Self(plan.loads.iter().zip(&compiled.epochs).filter_map(pool).collect())
+        let pools = plan.loads.iter().zip(&compiled.epochs).filter_map(pool).collect();
+        Self {
+            pools,
+            aside: BTreeMap::new(),
+        }
     }
 
-    /// More for one worker.
-    pub(super) fn hand_out(&mut self, worker: WorkerId, seats: &[Seat]) -> Vec<Block> {
-        let Some(seat) = seats.get(worker.0 as usize) else {
-            return Vec::new();
-        };
-        let block = |pool: &mut Pool| {
+    /// Sets more aside for one worker.
+    pub(super) fn hand_out(&mut self, worker: WorkerId, seat: &Seat) {
+        for pool in &mut self.pools {
             let handed = pool.handed.get(&worker).copied().unwrap_or(0);
             let held = handed.saturating_sub(seat.accounted.get(&pool.load).copied().unwrap_or(0));
             let count = pool.wanted(worker, seat, handed, held).min(pool.count - pool.next);
             if count == 0 {
-                return None;
+                continue;
             }
-            let first = pool.next;
+            let block = Block {
+                load: pool.load,
+                first: pool.next,
+                count,
+            };
             pool.next += count;
             *pool.handed.entry(worker).or_default() += count;
-            Some(Block {
-                load: pool.load,
-                first,
-                count,
-            })
-        };
-        self.0.iter_mut().filter_map(block).collect()
+            self.aside.entry(worker).or_default().push(block);
+        }
     }
 
-    /// First index not handed out yet, by load.
-    pub(super) fn handed_out(&self) -> Vec<(LoadId, u64)> {
-        self.0.iter().map(|pool| (pool.load, pool.next)).collect()
+    /// What has been set aside for a worker and not been sent.
+    pub(super) fn take(&mut self, worker: WorkerId) -> Vec<Block> {
+        self.aside.remove(&worker).unwrap_or_default()
+    }
+
+    /// What each worker was given, by load.
+    pub(super) fn handed_out(&self) -> Vec<(LoadId, WorkerId, u64)> {
+        let pool = |pool: &Pool| {
+            let load = pool.load;
+            pool.handed
+                .iter()
+                .map(move |(worker, handed)| (load, *worker, *handed))
+                .collect::<Vec<_>>()
+        };
+        self.pools.iter().flat_map(pool).collect()
     }
 
     /// What a worker was given of a load; `None` for loads that are not counted.
     pub(super) fn handed_to(&self, load: LoadId, worker: WorkerId) -> Option<u64> {
-        let pool = self.0.iter().find(|pool| pool.load == load)?;
+        let pool = self.pools.iter().find(|pool| pool.load == load)?;
         Some(pool.handed.get(&worker).copied().unwrap_or(0))
     }
 
     /// Whether every index has been handed out and begun (or dropped, or lost).
     pub(super) fn is_used_up(&self, seats: &[Seat]) -> bool {
-        self.0.iter().all(|pool| {
+        self.pools.iter().all(|pool| {
             let begun = |(worker, handed): (&WorkerId, &u64)| {
                 let seat = &seats[worker.0 as usize];
                 seat.is_lost() || seat.is_done() || seat.accounted.get(&pool.load).is_some_and(|begun| begun >= handed)
@@ -114,7 +129,7 @@ impl Blocks {
     }
 
     pub(super) fn check(&self) -> Result<(), String> {
-        for pool in &self.0 {
+        for pool in &self.pools {
             let sum: u64 = pool.handed.values().sum();
             if sum != pool.next || pool.next > pool.count {
                 return Err(format!(

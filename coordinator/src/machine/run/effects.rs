@@ -109,13 +109,16 @@ impl<B: Book> Run<B> {
     }
 
     fn send_grants(&mut self, number: u64, until: Moment) {
+        if self.stopped.is_some() {
+            return;
+        }
         for worker in self.ids() {
             let seat = &mut self.seats[worker.0 as usize];
             if !seat.present || seat.is_done() || seat.is_lost() || until <= seat.granted && number > 1 {
                 continue;
             }
             seat.granted = seat.granted.max(until);
-            let blocks = self.blocks.hand_out(worker, &self.seats);
+            let blocks = self.blocks.take(worker);
             self.outputs
                 .push_back(Output::Send(worker, Command::Grant { number, until, blocks }));
         }

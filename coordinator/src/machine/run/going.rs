@@ -151,6 +151,12 @@ impl<B: Book> Run<B> {
         let until = (self.run_now(now) + GRANT).min(last);
         // Renewals that were missed, in a stall, are not made up.
         self.next_renewal = Some((due + RENEWAL).max(now + RENEWAL / 2));
+        for worker in self.ids() {
+            let seat = &self.seats[worker.0 as usize];
+            if seat.present && !seat.is_done() && !seat.is_lost() {
+                self.blocks.hand_out(worker, seat);
+            }
+        }
         let record = Record::Granted(until, self.blocks.handed_out());
         self.store(now, record, Effect::Grant(self.renewals, until));
     }

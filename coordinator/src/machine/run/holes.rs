@@ -1,10 +1,11 @@
 //! What a lost worker leaves behind: exact ranges of arrivals that are unknown or were not sent.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use barrage_model::ids::{LoadId, WorkerId};
+use barrage_model::ids::{LoadId, ShardId, WorkerId};
 use barrage_model::plan::LoadModel;
-use barrage_model::schedule::Hole;
+use barrage_model::schedule::{Epoch, Hole};
 use barrage_model::time::Moment;
 
 use super::{Book, Life, Run};
@@ -71,42 +72,15 @@ impl<B: Book> Run<B> {
 
     fn open_hole(&self, worker: WorkerId, load: LoadId, until: Moment) -> LoadHole {
         let seat = &self.seats[worker.0 as usize];
+        let shards = self.shards_of(worker);
         let epoch = &self.spec.compiled.epochs[usize::from(load.0)].1;
-        let mut hole = LoadHole {
+        let share = HeldShare {
             load,
-            unknown: Hole::default(),
-            unsent: Hole::default(),
+            epoch,
+            shards: &shards,
+            next_index: &seat.next_index,
         };
-        // A worker that came back and flushed says itself where it stopped; else it may have sent up to its grant's end,
-        // that instant included.
-        let border = if seat.flushed {
-            Moment::ZERO
-        } else {
-            seat.granted + Duration::from_micros(1)
-        };
-        for shard in self.shards_of(worker) {
-            let from = seat
-                .next_index
-                .get(&(load, shard))
-                .copied()
-                .unwrap_or(epoch.first_index);
-            if seat.granted > Moment::ZERO {
-                add(
-                    &mut hole.unknown,
-                    epoch.owned_between(&[shard], from, Moment::ZERO, border),
-                );
-            }
-            let begin = if seat.granted > Moment::ZERO {
-                border
-            } else {
-                Moment::ZERO
-            };
-            add(
-                &mut hole.unsent,
-                epoch.owned_between(&[shard], from, begin, until.max(begin)),
-            );
-        }
-        hole
+        leftover(&share, seat.granted, seat.flushed, until)
     }
 
     fn counted_hole(&self, worker: WorkerId, load: LoadId) -> LoadHole {
@@ -123,6 +97,54 @@ impl<B: Book> Run<B> {
         let (unknown, unsent) = if seat.flushed { (none, held) } else { (held, none) };
         LoadHole { load, unknown, unsent }
     }
+}
+
+/// One worker's part of an open load, and how far it has come.
+#[derive(Clone, Copy, Debug)]
+pub struct HeldShare<'a> {
+    /// The load.
+    pub load: LoadId,
+    /// Its schedule.
+    pub epoch: &'a Epoch,
+    /// The worker's shards.
+    pub shards: &'a [ShardId],
+    /// First index of each shard that is neither started nor dropped.
+    pub next_index: &'a BTreeMap<(LoadId, ShardId), u64>,
+}
+
+/// What a worker leaves of an open load that had a grant up to `granted`, of the arrivals due before `until` or within
+/// the grant. With `flushed` it has said itself where it stopped, so nothing is unknown.
+pub fn leftover(share: &HeldShare<'_>, granted: Moment, flushed: bool, until: Moment) -> LoadHole {
+    let HeldShare {
+        load,
+        epoch,
+        shards,
+        next_index,
+    } = *share;
+    let mut hole = LoadHole {
+        load,
+        unknown: Hole::default(),
+        unsent: Hole::default(),
+    };
+    // It may have sent what was due at the very end of its grant.
+    let known = flushed || granted == Moment::ZERO;
+    let border = if known {
+        Moment::ZERO
+    } else {
+        granted + Duration::from_micros(1)
+    };
+    for shard in shards {
+        let from = next_index.get(&(load, *shard)).copied().unwrap_or(epoch.first_index);
+        add(
+            &mut hole.unknown,
+            epoch.owned_between(&[*shard], from, Moment::ZERO, border),
+        );
+        add(
+            &mut hole.unsent,
+            epoch.owned_between(&[*shard], from, border, until.max(border)),
+        );
+    }
+    hole
 }
 
 fn add(sum: &mut Hole, more: Hole) {

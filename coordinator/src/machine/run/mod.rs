@@ -24,19 +24,14 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use barrage_metrics::StopCause;
-use barrage_model::delta::Delta;
-use barrage_model::ids::{Incarnation, LoadId, RunId, ShardId, WorkerId};
-use barrage_model::plan::Plan;
+use barrage_model::ids::{Incarnation, ShardId, WorkerId};
 use barrage_model::time::Moment;
 
-use super::offset::Offset;
-use crate::compile::Compiled;
 
 pub use blocks::Block;
 use blocks::Blocks;
 use effects::Effects;
-pub use holes::{LoadHole, WorkerHoles};
+pub use holes::{HeldShare, LoadHole, WorkerHoles, leftover};
 pub use seat::{Life, Seat};
 pub use words::{Answer, Book, Command, How, Input, Note, Outcome, Output, Record, Spec, Stopped, Value};
 

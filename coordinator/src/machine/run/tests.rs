@@ -1,13 +1,15 @@
 use std::fmt::Write as _;
 
-use barrage_model::delta::{Health, INTERVAL, IterationRow, Progress};
-use barrage_model::ids::{ScenarioId, SegmentId};
+use barrage_metrics::StopCause;
+use barrage_model::delta::{Delta, Health, INTERVAL, IterationRow, Progress};
+use barrage_model::ids::{LoadId, RunId, ScenarioId, SegmentId};
 use barrage_model::ledger::{IterationCounts, Open};
-use barrage_model::plan::{Load, OnLoss};
+use barrage_model::plan::{Load, OnLoss, Plan};
 use expect_test::{Expect, expect};
 
 use super::*;
 use crate::compile::{Member, compile};
+use crate::machine::offset::Offset;
 use crate::sample;
 
 /// A book that sums up what has been started, and stops the run at a run time of its own.

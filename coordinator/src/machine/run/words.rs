@@ -178,8 +178,9 @@ pub enum Answer {
 pub enum Record {
     /// A delta that has been merged.
     Delta(WorkerId, Incarnation, Arc<Delta>),
-    /// Workers may be told that load is granted up to this run time, and blocks up to these indices.
-    Granted(Moment, Vec<(LoadId, u64)>),
+    /// Workers may be told that load is granted up to this run time, and that so many iterations of counted loads are
+    /// theirs in all.
+    Granted(Moment, Vec<(LoadId, WorkerId, u64)>),
     /// Something happened.
     Note(Note),
     /// The run starts at this instant of the coordinator's clock.

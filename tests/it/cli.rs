@@ -237,8 +237,14 @@ fn plan_try_shows_each_step_once_and_no_secret() {
         server.seen()[0].text().contains("p4ssw0rd-canary"),
         "the server itself gets the secret"
     );
+}
 
-    let only = run(
+#[test]
+fn plan_try_says_what_failed() {
+    let home = home();
+    let server = ok_server();
+    let file = plan::write(&home, TRIED);
+    let ended = run(
         &home,
         [
             "plan",
@@ -252,24 +258,20 @@ fn plan_try_shows_each_step_once_and_no_secret() {
             "password=x",
         ],
     );
-    assert_eq!(only.code, 2, "{}", only.stderr);
+    assert_code(&ended, 2);
     assert!(
-        only.stderr.contains("first") && only.stderr.contains("second"),
+        ended.stderr.contains("first") && ended.stderr.contains("second"),
         "{}",
-        only.stderr
+        ended.stderr
     );
-    let failing = plan::write(
-        &home,
-        &simple(&server.url, 1)
-            .replace("/one }", "/one }\n  - get: /two\n    expect: { status: 404 }")
-            .replace("steps: [", "steps:\n  -")
-            .replace("} ]", "}"),
-    );
-    let failing = run(&home, ["plan", "try", &failing]);
-    assert_ne!(
-        failing.code, 0,
-        "a failed check shows in the exit code: {}",
-        failing.stdout
+    let text = simple(&server.url, 1).replace("url: /one }", "url: /one }, expect: { status: 404 }");
+    let failing = plan::write(&home, &text);
+    let ended = run(&home, ["plan", "try", &failing]);
+    assert_code(&ended, 99);
+    assert!(
+        ended.stdout.contains("FAILED  status") && ended.stdout.contains("BROKEN OFF"),
+        "{}",
+        ended.stdout
     );
 }
 
@@ -339,9 +341,15 @@ fn stored_runs_live_through_a_restart() {
     coordinator.signal(Signal::TERM);
     assert_code(&coordinator.wait(LIMIT), 0);
     drop(workers);
-    let again = Process::server(&home, ["coordinator", "--listen", "127.0.0.1:0", "--store", store]);
+    assert_rendered_anew(&home, store, &id, &out);
+    assert_local(&home, store, &id, &report);
+}
+
+/// Another coordinator on the same store renders the same report.
+fn assert_rendered_anew(home: &TempDir, store: &str, id: &str, out: &Path) {
+    let again = Process::server(home, ["coordinator", "--listen", "127.0.0.1:0", "--store", store]);
     for (name, _, format) in FILES {
-        let ended = run(&home, ["report", &id, "--format", format, "--coordinator", &again.url]);
+        let ended = run(home, ["report", id, "--format", format, "--coordinator", &again.url]);
         assert_code(&ended, 0);
         assert_eq!(
             ended.stdout,
@@ -353,27 +361,28 @@ fn stored_runs_live_through_a_restart() {
     let rendered_text = rendered.to_str().expect("temporary folders are UTF-8");
     assert_code(
         &run(
-            &home,
-            ["report", &id, "--out", rendered_text, "--coordinator", &again.url],
+            home,
+            ["report", id, "--out", rendered_text, "--coordinator", &again.url],
         ),
         0,
     );
     for (name, ..) in FILES {
         assert_eq!(read(&rendered.join(name)), read(&out.join(name)), "{name}");
     }
-    let shown = run(&home, ["runs", "show", &id, "--coordinator", &again.url]);
+    let shown = run(home, ["runs", "show", id, "--coordinator", &again.url]);
     assert_eq!(shown.stdout, read(&out.join("report.txt")));
-    drop(again);
+}
 
-    // The store alone is enough.
+/// The store alone is enough.
+fn assert_local(home: &TempDir, store: &str, id: &str, report: &Value) {
     let local = ["--store", store];
-    let ended = run(&home, ["report", &id, "--format", "json", "--store", store]);
-    assert_eq!(ended.json(), report);
-    assert_eq!(listed(&home, &local).len(), 1);
-    assert_code(&run(&home, ["runs", "rm", "0000000000000001", "--store", store]), 2);
-    assert_code(&run(&home, ["runs", "rm", &id, "--store", store]), 0);
-    assert_eq!(listed(&home, &local).len(), 0);
-    assert_code(&run(&home, ["report", &id, "--store", store]), 2);
+    let ended = run(home, ["report", id, "--format", "json", "--store", store]);
+    assert_eq!(ended.json(), *report);
+    assert_eq!(listed(home, &local).len(), 1);
+    assert_code(&run(home, ["runs", "rm", "0000000000000001", "--store", store]), 2);
+    assert_code(&run(home, ["runs", "rm", id, "--store", store]), 0);
+    assert_eq!(listed(home, &local).len(), 0);
+    assert_code(&run(home, ["report", id, "--store", store]), 2);
 }
 
 #[test]
@@ -421,7 +430,7 @@ fn watch_and_stop() {
     let before = server.count();
     wait::until("more load", LIMIT, || (server.count() > before + 10).then_some(()));
 
-    let watcher = Process::start(
+    let observer = Process::start(
         &home,
         ["watch", &id, "--coordinator", &url, "--format", "json", "--quiet"],
     );
@@ -432,7 +441,7 @@ fn watch_and_stop() {
         "{}",
         stopped.stderr
     );
-    let watched = watcher.wait(LIMIT);
+    let watched = observer.wait(LIMIT);
     assert_code(&watched, 96);
     let report = watched.json();
     assert_eq!(report["verdict"], "aborted");

@@ -108,7 +108,7 @@ fn every_plan_in_the_documentation_is_good() {
         let Some(name) = path
             .file_name()
             .and_then(|name| name.to_str())
-            .filter(|name| name.ends_with(".yaml"))
+            .filter(|_| path.extension().is_some_and(|extension| extension == "yaml"))
         else {
             continue;
         };

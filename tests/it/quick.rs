@@ -14,6 +14,9 @@ use crate::support::server::{Reply, Seen, Server};
 const LIMIT: Duration = Duration::from_mins(1);
 
 fn handler(seen: &Seen) -> Result<Reply, String> {
+    if !seen.header("transfer-encoding").is_empty() {
+        return Err("a body whose length is known is sent in chunks".to_owned());
+    }
     Ok(match seen.path.as_str() {
         "/slow" => Reply::text("slow").after(Duration::from_secs(1)),
         "/away" => Reply::text("").status(302).with("location", "/further"),

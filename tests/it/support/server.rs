@@ -107,18 +107,21 @@ impl Reply {
     }
 
     /// Another status.
+    #[must_use]
     pub fn status(mut self, status: u16) -> Self {
         self.status = status;
         self
     }
 
     /// One more header field.
+    #[must_use]
     pub fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {
         self.headers.push((name, value.into()));
         self
     }
 
     /// Later.
+    #[must_use]
     pub fn after(mut self, delay: Duration) -> Self {
         self.delay = delay;
         self
@@ -311,7 +314,7 @@ async fn answer(
     let body = body.collect().await.map(http_body_util::Collected::to_bytes);
     let broken = body.as_ref().err().map(ToString::to_string);
     let host = head.headers.get("host").and_then(|host| host.to_str().ok());
-    let authority = head.uri.authority().map(|authority| authority.as_str());
+    let authority = head.uri.authority().map(http::uri::Authority::as_str);
     let seen = Seen {
         method: head.method.to_string(),
         path: head.uri.path().to_owned(),

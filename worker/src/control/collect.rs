@@ -16,6 +16,8 @@ pub(crate) struct Collect {
     /// Shards that have handed over everything.
     sealed: usize,
     seal_said: bool,
+    /// The interval after the newest one handed over; `None` when the last delta has been.
+    next: Option<u32>,
     /// What setup has counted, for the next delta.
     extra: Vec<Part>,
 }
@@ -29,6 +31,7 @@ impl Collect {
             finished: 0,
             sealed: 0,
             seal_said: false,
+            next: Some(0),
             extra: Vec::new(),
         }
     }
@@ -83,13 +86,23 @@ impl Collect {
 
     /// The next complete interval, oldest first. `health` is asked once for each.
     pub(crate) fn next(&mut self, health: impl FnOnce() -> Health) -> Option<Delta> {
-        let (_, (_, count)) = self.open.first_key_value()?;
-        if *count < self.shards && !self.is_sealed() {
+        let after = self.next?;
+        let sealed = self.is_sealed();
+        let ready = match self.open.first_key_value() {
+            Some((_, (_, count))) => sealed || *count >= self.shards,
+            // Every shard has been lost, with all that it kept back: the end is still said.
+            None => sealed,
+        };
+        if !ready {
             return None;
         }
-        let (_, (mut merged, _)) = self.open.pop_first()?;
+        let (interval, mut merged) = match self.open.pop_first() {
+            Some((interval, (merged, _))) => (interval, merged),
+            None => (after, Merged::new(after)),
+        };
         self.extra.drain(..).for_each(|part| merged.add(part));
-        let last = self.is_sealed() && self.open.is_empty();
+        let last = sealed && self.open.is_empty();
+        self.next = if last { None } else { Some(interval + 1) };
         Some(merged.into_delta(0, last, health()))
     }
 }
@@ -122,6 +135,19 @@ mod tests {
         collect.sealed(b.close(Vec::new()));
         assert_eq!(next(&mut collect), Some((1, false)));
         assert_eq!(next(&mut collect), Some((2, true)));
+        assert_eq!(next(&mut collect), None);
+    }
+
+    #[test]
+    fn the_end_is_said_even_when_every_shard_has_died() {
+        let mut collect = Collect::new(1);
+        let mut shard = Recorder::new(Shape::testing(1, 1, &[true]), Stamp::default(), None);
+        collect.part(shard.close(Vec::new()));
+        let next = |collect: &mut Collect| collect.next(Health::default).map(|delta| (delta.interval, delta.last));
+        assert_eq!(next(&mut collect), Some((0, false)));
+        collect.lose();
+        assert!(collect.take_all_finished());
+        assert_eq!(next(&mut collect), Some((1, true)));
         assert_eq!(next(&mut collect), None);
     }
 }

@@ -398,7 +398,12 @@ impl Control {
     }
 
     fn do_once(&mut self, teardown: bool, values: &[(String, String)]) {
-        let Some(ready) = &self.ready else { return };
+        let Some(ready) = &self.ready else {
+            let result = Err("the run has not been prepared".to_owned());
+            return self
+                .machine
+                .handle(self.clock.now(), Input::OnceDone { teardown, result });
+        };
         if self.once.is_cancelled() {
             self.once = CancellationToken::new();
         }

@@ -178,17 +178,17 @@ impl Threads {
             Report::Sealed(part) => self.collect.sealed(*part),
             Report::Finished => self.collect.finished(),
         }
+        self.complete()
+    }
+
+    /// The deltas that have become complete. Has the threads hand over the rest once all have finished.
+    pub(super) fn complete(&mut self) -> Vec<Delta> {
         if self.collect.take_all_finished() {
             for command in &self.commands {
                 // A thread that is gone has nothing more to give.
                 let _gone = command.try_send(Command::Seal);
             }
         }
-        self.complete()
-    }
-
-    /// The deltas that have become complete.
-    pub(super) fn complete(&mut self) -> Vec<Delta> {
         let mut deltas = Vec::new();
         while let Some(delta) = self.collect.next(|| self.health.sample()) {
             deltas.push(delta);

@@ -98,8 +98,8 @@ pub fn spawn<R: Runner>(
     let name = format!("shard-{}", setup.place);
     std::thread::Builder::new().name(name).spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        runtime.block_on(process::run(setup, make));
+        let ended = runtime.block_on(process::run(setup, make));
         runtime.shutdown_background();
-        Ok(())
+        ended
     })
 }

@@ -80,13 +80,30 @@ struct Shard<R: Runner> {
     rearm: Notify,
     poll_delay_max: Cell<Duration>,
     starts: Cell<u64>,
+    /// A slot's task has panicked: what it was counting is not right any more.
+    failed: Cell<bool>,
+}
+
+/// Raises the shard's alarm when the task that holds it unwinds.
+struct Alarm<R: Runner>(Rc<Shard<R>>);
+
+impl<R: Runner> Drop for Alarm<R> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.failed.set(true);
+            self.0.rearm.notify_one();
+        }
+    }
 }
 
 /// Runs the shard until it has been sealed, or the control side is gone and everything has ended.
 ///
+/// # Errors
+/// When a slot's task has panicked. What the shard had not reported is lost then, for nobody knows whether it is right.
+///
 /// # Cancel safety
 /// Not cancel safe: dropping the future loses what has been counted and not reported.
-pub(super) async fn run<R: Runner>(setup: ShardSetup, make: impl FnOnce(&ShardHandles) -> R) {
+pub(super) async fn run<R: Runner>(setup: ShardSetup, make: impl FnOnce(&ShardHandles) -> R) -> std::io::Result<()> {
     let context = ShardHandles {
         clock: setup.clock,
         recorder: Rc::new(RefCell::new(setup.recorder)),
@@ -112,12 +129,17 @@ pub(super) async fn run<R: Runner>(setup: ShardSetup, make: impl FnOnce(&ShardHa
         rearm: Notify::new(),
         poll_delay_max: Cell::new(Duration::ZERO),
         starts: Cell::new(0),
+        failed: Cell::new(false),
     });
     let local = LocalSet::new();
     local.run_until(keep_time(Rc::clone(&shard), setup.commands)).await;
     // Whatever slot still waits is idle, or was cancelled and counted.
     shard.tasks.borrow_mut().abort_all();
+    if shard.failed.get() {
+        return Err(std::io::Error::other("an iteration has panicked"));
+    }
     shard.seal().await;
+    Ok(())
 }
 
 /// The one task that reads commands and keeps the time.
@@ -147,6 +169,9 @@ async fn keep_time<R: Runner>(shard: Rc<Shard<R>>, mut commands: mpsc::Receiver<
                 shard.poll_delay_max.set(shard.poll_delay_max.get().max(late));
             }
             () = shard.rearm.notified() => {}
+        }
+        if shard.failed.get() {
+            return;
         }
     }
 }
@@ -200,6 +225,7 @@ impl StartRate {
 
 /// A slot's task: one iteration after the other.
 async fn go_through<R: Runner>(shard: Rc<Shard<R>>, mailbox: Rc<Mailbox>, first: Start) {
+    let _alarm = Alarm(Rc::clone(&shard));
     let mut user = shard.runner.user(first.load, first.user);
     let cancel = shard.cancels[usize::from(first.load.0)].clone();
     let mut next = Some(first);

@@ -42,15 +42,15 @@ impl Runner for Sleeper {
     }
 }
 
-#[test]
-fn a_thread_makes_the_load_closes_intervals_and_is_sealed() {
+/// A shard alone with one open load of 100/s for 2 s, ten slots and a graceful stop of 300 ms.
+fn setup() -> (ShardSetup, mpsc::Sender<Command>, mpsc::Receiver<Event>) {
     let mut plan = testing::plan(vec![testing::open(10, Duration::from_secs(5))], Duration::ZERO);
     plan.graceful_stop = Duration::from_millis(300);
     let epochs = [(LoadId(0), testing::epoch(&[0], testing::hold(100, 2), 0, Moment::ZERO))];
     let clock = Clock::boot();
     let start = clock.now() + Duration::from_millis(50);
     let (commands, inbox) = mpsc::channel(16);
-    let (outbox, mut events) = mpsc::channel(16);
+    let (outbox, events) = mpsc::channel(16);
     let setup = ShardSetup {
         place: 0,
         machine: Machine::new(&plan, ShardId(0), 1, &epochs, testing::marks(&[0])).unwrap(),
@@ -65,6 +65,12 @@ fn a_thread_makes_the_load_closes_intervals_and_is_sealed() {
         commands: inbox,
         events: outbox,
     };
+    (setup, commands, events)
+}
+
+#[test]
+fn a_thread_makes_the_load_closes_intervals_and_is_sealed() {
+    let (setup, commands, mut events) = setup();
     let thread = spawn(setup, |_| Sleeper).unwrap();
     commands
         .try_send(Command::Input(Input::Grant(Moment::from_secs(60))))
@@ -105,4 +111,42 @@ fn a_thread_makes_the_load_closes_intervals_and_is_sealed() {
         .find(|row| row.key.measure == Measure::DispatchLag)
         .unwrap();
     assert_eq!((lag.key.group, lag.sketch.count() > 90), (OutcomeGroup::Ok, true));
+}
+
+/// Panics in its fifth iteration.
+struct Clumsy;
+
+impl Runner for Clumsy {
+    type User = ();
+
+    fn user(&self, _: LoadId, _: u64) {}
+
+    async fn iterate(
+        &self,
+        (): &mut (),
+        iteration: &IterationStart,
+        _: &ShardHandles,
+        _: &CancellationToken,
+    ) -> IterationEnd {
+        assert!(iteration.index < 5, "a bug");
+        IterationEnd::Completed
+    }
+
+    fn connections(&self) -> u32 {
+        0
+    }
+}
+
+#[test]
+fn a_panic_ends_the_thread_with_an_error() {
+    let (setup, commands, mut events) = setup();
+    let thread = spawn(setup, |_| Clumsy).unwrap();
+    commands
+        .try_send(Command::Input(Input::Grant(Moment::from_secs(60))))
+        .unwrap();
+    while events.blocking_recv().is_some() {}
+    assert_eq!(
+        thread.join().unwrap().unwrap_err().to_string(),
+        "an iteration has panicked"
+    );
 }

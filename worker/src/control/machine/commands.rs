@@ -23,6 +23,7 @@ impl Machine {
                 if let Some(held) = &mut self.held {
                     held.halted_said = false;
                 }
+                self.say_data_ended();
             }
             Told::Refused(refused) => self.exit(Exit::Refused(refused.reason)),
             Told::Prepare(prepare) => self.prepare(prepare),

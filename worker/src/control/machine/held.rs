@@ -55,6 +55,8 @@ pub(super) struct Held {
     pub(super) halted_said: bool,
     /// How many merged intervals have been told of.
     pub(super) coarse_said: u64,
+    /// What to say when a data set has been used up.
+    pub(super) data_ended: Option<String>,
 }
 
 impl Held {
@@ -77,6 +79,7 @@ impl Held {
             stopped: false,
             halted_said: false,
             coarse_said: 0,
+            data_ended: None,
         }
     }
 

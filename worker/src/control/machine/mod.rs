@@ -107,7 +107,12 @@ impl Machine {
                 }
             }
             Input::Failed { reason, over } => self.failed(reason, over),
-            Input::DataEnded(text) => self.event("data-ended", text),
+            Input::DataEnded(text) => {
+                if let Some(held) = &mut self.held {
+                    held.data_ended = Some(text);
+                }
+                self.say_data_ended();
+            }
             Input::Leave => self.leave(),
             Input::Tick => {}
         }
@@ -257,6 +262,18 @@ impl Machine {
         if joined > std::mem::replace(&mut held.coarse_said, joined) {
             let text = format!("{joined} intervals were merged with a neighbour while the coordinator took none");
             self.event("coarse-intervals", text);
+        }
+    }
+
+    /// Asks for the stop of the run; again on each new connection, for the first time may have been lost with the old.
+    pub(super) fn say_data_ended(&mut self) {
+        let text = self
+            .held
+            .as_ref()
+            .filter(|held| !held.stopped)
+            .and_then(|held| held.data_ended.clone());
+        if let Some(text) = text.filter(|_| self.is_welcome()) {
+            self.event("data-ended", text);
         }
     }
 

@@ -413,3 +413,20 @@ fn what_fails_here_is_told() {
     });
     bench.expect(&["event worker-failed", "stop now", "halted 0 no thread"]);
 }
+
+#[test]
+fn data_that_runs_out_is_told_until_the_run_is_stopped() {
+    let mut bench = Bench::running();
+    bench
+        .give(Input::DataEnded("no row".to_owned()))
+        .expect(&["event data-ended"]);
+    bench
+        .give(Input::Down)
+        .give(Input::Up)
+        .tell(Told::Welcome(v1::Welcome::default()));
+    bench.expect(&["hello holding 7 next 1 at 0", "event data-ended", "beat 2"]);
+    bench
+        .tell(stop(v1::stop::How::Graceful))
+        .give(Input::DataEnded("no row".to_owned()))
+        .expect(&["stop"]);
+}

@@ -9,6 +9,7 @@ use rustls::ClientConfig;
 
 use super::compile::CompiledPlan;
 use super::error::PrepareError;
+use super::pause::Pauses;
 use crate::clock::{Clock, Stamp};
 use crate::engine::{EngineOptions, EngineShared, Limits};
 use crate::net::{Resolver, TlsOptions};
@@ -79,6 +80,8 @@ pub struct ShardContext {
     pub engines: Rc<EngineShared>,
     /// The end of the grant, which the shard moves on with every renewal: nothing is sent after it. `None` = no end.
     pub send_by: Rc<Cell<Option<Stamp>>>,
+    /// What think times are waited for with.
+    pub pauses: Rc<Pauses>,
 }
 
 impl ShardContext {
@@ -89,6 +92,7 @@ impl ShardContext {
             clock,
             engines: EngineShared::new(clock, resolver, tls, options),
             send_by: Rc::default(),
+            pauses: Rc::new(Pauses::new(clock)),
         }
     }
 }

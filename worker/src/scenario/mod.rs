@@ -26,6 +26,7 @@ mod exchange;
 mod extracts;
 mod files;
 mod once;
+mod pause;
 mod redact;
 mod render;
 mod text;
@@ -35,6 +36,11 @@ mod values;
 mod walk;
 
 #[cfg(test)]
+#[expect(
+    clippy::needless_raw_string_hashes,
+    clippy::too_many_lines,
+    reason = "golden texts are written by a tool; tables and journeys are read from top to bottom"
+)]
 mod tests;
 
 pub use compile::{CompiledPlan, Engine, engine_of};
@@ -43,6 +49,7 @@ pub use context::{IterationStart, RunContext};
 pub use error::{OnceError, PrepareError, StepProblem};
 pub use files::Files;
 pub use once::{Once, run_once};
+pub use pause::Pauses;
 pub use tried::{TryEvent, TrySink, try_plan};
 pub use user::User;
 pub use walk::run_iteration;

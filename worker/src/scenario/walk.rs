@@ -243,17 +243,10 @@ impl Walk<'_, '_, '_> {
     /// Waits until the next step is due, `pause` after the end of the one before.
     async fn pause(&mut self, pause: Duration) -> Result<(), IterationEnd> {
         self.due = self.due + pause;
-        let clock = self.user.shard.clock;
-        loop {
-            let now = clock.now();
-            if now >= self.due {
-                return Ok(());
-            }
-            tokio::select! {
-                biased;
-                () = self.cancelled.as_mut() => return Err(IterationEnd::Cancelled),
-                () = tokio::time::sleep(self.due.since(now)) => {}
-            }
+        tokio::select! {
+            biased;
+            () = self.cancelled.as_mut() => Err(IterationEnd::Cancelled),
+            () = self.user.shard.pauses.until(self.due) => Ok(()),
         }
     }
 

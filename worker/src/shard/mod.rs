@@ -4,7 +4,7 @@ mod blocks;
 mod ceiling;
 pub mod machine;
 mod mailbox;
-mod pacer;
+pub(crate) mod pacer;
 mod process;
 #[cfg(test)]
 mod tests;

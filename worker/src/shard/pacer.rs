@@ -26,20 +26,20 @@ pub(super) fn quantum(starts_per_s: u64) -> Duration {
 
 /// One timer of one shard.
 #[derive(Debug)]
-pub(super) struct Pacer {
+pub(crate) struct Pacer {
     clock: Clock,
     timer: Option<AsyncFd<OwnedFd>>,
 }
 
 impl Pacer {
     /// Must be called within a tokio runtime.
-    pub(super) fn new(clock: Clock) -> Self {
+    pub(crate) fn new(clock: Clock) -> Self {
         let flags = TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC;
         let made = timerfd_create(TimerfdClockId::Boottime, flags).map_err(std::io::Error::from);
         let timer = match made.and_then(register) {
             Ok(timer) => Some(timer),
             Err(error) => {
-                tracing::warn!(%error, "no timerfd; arrivals are paced by a timer of 1 ms");
+                tracing::warn!(%error, "no timerfd; a timer of 1 ms takes its place");
                 None
             }
         };
@@ -50,7 +50,7 @@ impl Pacer {
     ///
     /// # Cancel safety
     /// Cancel safe: the next call sets the timer anew.
-    pub(super) async fn until(&self, at: Stamp) {
+    pub(crate) async fn until(&self, at: Stamp) {
         let now = self.clock.now();
         if at <= now {
             return tokio::task::yield_now().await;

@@ -144,7 +144,7 @@ fn plan(port: u16, steps: Vec<Step>) -> Plan {
     let counted = IterationsLoad {
         count: 1,
         users: 1,
-        at_most: Duration::from_secs(60),
+        at_most: Duration::from_mins(1),
     };
     Plan {
         name: "test".to_owned(),

@@ -15,6 +15,7 @@ fn shown(plan: Plan, files: &Files) -> String {
     bytes_of(&plan, &mut user, 0, 5)
         .unwrap_or_else(|error| error)
         .replace("\r\n", "\n")
+        .replace(env!("CARGO_PKG_VERSION"), "VERSION")
 }
 
 #[track_caller]
@@ -209,12 +210,15 @@ fn urls_that_lead_astray_are_refused() {
 
 #[test]
 fn a_request_has_the_plans_fields_in_order() {
-    check(get("/"), &expect![[r#"
+    check(
+        get("/"),
+        &expect![[r#"
         GET / HTTP/1.1
         host: 127.0.0.1:8080
-        user-agent: barrage/0.1.0
+        user-agent: barrage/VERSION
 
-    "#]]);
+    "#]],
+    );
     check(
         Request {
             headers: pairs(&[
@@ -247,7 +251,7 @@ fn a_request_has_the_plans_fields_in_order() {
         &expect![[r#"
             POST / HTTP/1.1
             host: 127.0.0.1:8080
-            user-agent: barrage/0.1.0
+            user-agent: barrage/VERSION
             authorization: Basic dXNlci0yOmh1bnRlcjIh
             content-length: 0
 
@@ -265,7 +269,7 @@ fn a_request_has_the_plans_fields_in_order() {
         &expect![[r#"
             DELETE / HTTP/1.1
             host: 127.0.0.1:8080
-            user-agent: barrage/0.1.0
+            user-agent: barrage/VERSION
             authorization: mine
             content-type: text/plain; charset=utf-8
             content-length: 1
@@ -325,7 +329,7 @@ fn bodies_are_framed_and_escaped() {
         &expect![[r#"
             POST / HTTP/1.1
             host: 127.0.0.1:8080
-            user-agent: barrage/0.1.0
+            user-agent: barrage/VERSION
             content-type: application/json
             content-length: 96
 
@@ -340,7 +344,7 @@ fn bodies_are_framed_and_escaped() {
         &expect![[r#"
             PUT / HTTP/1.1
             host: 127.0.0.1:8080
-            user-agent: barrage/0.1.0
+            user-agent: barrage/VERSION
             content-type: application/x-www-form-urlencoded
             content-length: 57
 
@@ -354,21 +358,24 @@ fn bodies_are_framed_and_escaped() {
         &expect![[r#"
             PATCH / HTTP/1.1
             host: 127.0.0.1:8080
-            user-agent: barrage/0.1.0
+            user-agent: barrage/VERSION
             Content-Type: text/csv
             content-length: 15
 
             a,ä b/?#&=+%
             2"#]],
     );
-    check(request(Method::Get, "/", Body::Raw(text("fixed"))), &expect![[r#"
+    check(
+        request(Method::Get, "/", Body::Raw(text("fixed"))),
+        &expect![[r#"
         GET / HTTP/1.1
         host: 127.0.0.1:8080
-        user-agent: barrage/0.1.0
+        user-agent: barrage/VERSION
         content-type: text/plain; charset=utf-8
         content-length: 5
 
-        fixed"#]]);
+        fixed"#]],
+    );
 }
 
 #[test]
@@ -393,7 +400,7 @@ fn files_and_parts_are_sent_as_they_are() {
     expect![[r#"
         POST / HTTP/1.1
         host: 127.0.0.1
-        user-agent: barrage/0.1.0
+        user-agent: barrage/VERSION
         content-type: multipart/form-data; boundary=barrage-4d8bd4b70848462772795727e90b1dcd
         content-length: 430
 
@@ -413,17 +420,19 @@ fn files_and_parts_are_sent_as_they_are() {
 
 
         --barrage-4d8bd4b70848462772795727e90b1dcd--
-    "#]].assert_eq(&of(body.clone(), &files));
+    "#]]
+    .assert_eq(&of(body.clone(), &files));
     assert_eq!(of(body.clone(), &files), of(body, &files));
     expect![[r#"
         POST / HTTP/1.1
         host: 127.0.0.1
-        user-agent: barrage/0.1.0
+        user-agent: barrage/VERSION
         content-type: application/octet-stream
         content-length: 11
 
         file
-        bytes"#]].assert_eq(&of(Body::File(file.clone()), &files));
+        bytes"#]]
+    .assert_eq(&of(Body::File(file.clone()), &files));
     let missing = of(Body::File(file), &Files::new());
     assert_eq!(missing, "the plan's file `f.bin` was not delivered to this worker");
     let bad = Body::Multipart(vec![part("a", None, Some("x\r\ny: z"), PartBody::Text(text("")))]);
@@ -473,12 +482,15 @@ fn the_full_client_gets_the_same_request() {
             Body::Json(text(r#"{"id":"${rows.id}"}"#)),
         )
     };
-    check(full.clone(), &expect![[r#"
+    check(
+        full.clone(),
+        &expect![[r#"
         http://127.0.0.1:8080/x/x%22y%0D%0Az
-        user-agent: barrage/0.1.0
+        user-agent: barrage/VERSION
         x-id: 2
         content-type: application/json
-        {"id":"2"}"#]]);
+        {"id":"2"}"#]],
+    );
     let mut plan = plan(
         443,
         vec![ask(Request {
@@ -495,8 +507,9 @@ fn the_full_client_gets_the_same_request() {
     expect![[r#"
         https://127.0.0.1:8443/a
         host: shop.test
-        user-agent: barrage/0.1.0
-    "#]].assert_eq(&shown(plan, &Files::new()));
+        user-agent: barrage/VERSION
+    "#]]
+    .assert_eq(&shown(plan, &Files::new()));
 }
 
 #[test]
@@ -602,29 +615,29 @@ fn the_same_iteration_sends_the_same_bytes_from_any_worker() {
         )),
     ))];
     let mut files = Files::new();
-    let content: String = std::iter::once("id\n".to_owned())
+    let lines: String = std::iter::once("id\n".to_owned())
         .chain((0..50).map(|id| format!("{id}\n")))
         .collect();
     let mut plan = plan(80, steps);
     plan.variables = vec![variable("v", "${random_hex(8)}-${rows.id}")];
     plan.data = vec![
-        rows(&content, Pick::Sequential, OnEnd::Wrap, &mut files),
+        rows(&lines, Pick::Sequential, OnEnd::Wrap, &mut files),
         DataSource {
             name: "any".to_owned(),
-            ..rows(&content, Pick::Random, OnEnd::Wrap, &mut files)
+            ..rows(&lines, Pick::Random, OnEnd::Wrap, &mut files)
         },
     ];
     let bytes = |workers: u64, worker: u64| {
         let mut context = context();
         context.worker = WorkerId(worker as u32);
-        let compiled = CompiledPlan::compile(Arc::new(numbered(plan.clone())), &files, &context, &host()).unwrap();
-        let shard = shard(&compiled);
-        let mut users = [User::new(&compiled, 0, &shard), User::new(&compiled, 1, &shard)];
+        let ready = CompiledPlan::compile(Arc::new(numbered(plan.clone())), &files, &context, &host()).unwrap();
+        let shard = shard(&ready);
+        let mut users = [User::new(&ready, 0, &shard), User::new(&ready, 1, &shard)];
         let mine = (0..60).filter(move |index| index % workers == worker);
         mine.map(|index| {
             // Whichever slot is free takes the arrival.
             let slot = (index / 3 % 2) as usize;
-            (index, bytes_of(&compiled, &mut users[slot], 0, index).unwrap())
+            (index, bytes_of(&ready, &mut users[slot], 0, index).unwrap())
         })
         .collect::<BTreeMap<u64, String>>()
     };

@@ -88,7 +88,8 @@ async fn serve(stream: TcpStream, asked: Arc<Mutex<Vec<Asked>>>, answer: Arc<Ans
         if reply.is_empty() {
             std::future::pending::<()>().await;
         }
-        if stream.get_mut().write_all(reply.as_bytes()).await.is_err() {
+        let closes = reply.contains("connection: close");
+        if stream.get_mut().write_all(reply.as_bytes()).await.is_err() || closes {
             return;
         }
     }

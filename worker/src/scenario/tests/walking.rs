@@ -266,7 +266,8 @@ async fn an_iteration_goes_through_every_kind_of_step() {
         7: sent 1 ok 1 wire 1
         9: sent 1 ok 1 wire 1
         10: sent 2 ok 2 wire 2
-    "#]].assert_eq(&bench.ledger());
+    "#]]
+    .assert_eq(&bench.ledger());
     // One connection served them all.
     assert_eq!(bench.samples("connect", 0).len(), 1);
     let connects: usize = (1..13).map(|step| bench.samples("connect", step).len()).sum();
@@ -302,6 +303,11 @@ async fn failures_have_their_class_and_end_the_iteration() {
             get("/garbage"),
             IterationEnd::BrokenOff,
             "0: sent 1 protocol 1 wire 1\n0: the answer does not begin like HTTP/1.1\n",
+        ),
+        (
+            get("/cut"),
+            IterationEnd::BrokenOff,
+            "0: sent 1 reset 1 wire 1\n0: the server closed the connection in the middle of the answer\n",
         ),
         (
             quick(get("/never")),
@@ -352,10 +358,6 @@ async fn failures_have_their_class_and_end_the_iteration() {
         let got = bench.ledger();
         assert!(got.starts_with(ledger), "{url}: {got}");
     }
-    let bench = Bench::new(plan(server.port, vec![ask(get("/cut"))]), &Files::new());
-    let end = tokio::time::timeout(Duration::from_millis(300), bench.once()).await;
-    // The server keeps the connection open: the answer never ends, and only the step's own timeout would end it.
-    assert!(end.is_err());
 }
 
 #[tokio::test]
@@ -390,14 +392,14 @@ async fn what_is_in_flight_can_be_given_up() {
             "0: sent 1 cancelled 1 wire 1\n",
         ),
         (
-            vec![ask(get("/")), think(60_000), ask(get("/"))],
+            vec![ask(get("/")), think(3_600_000), ask(get("/"))],
             "0: sent 1 ok 1 wire 1\n",
         ),
         (
             vec![step(Action::Until {
                 that: condition("status == 1"),
                 at_most: 9,
-                every: Duration::from_secs(60),
+                every: Duration::from_mins(1),
                 steps: vec![ask(get("/"))],
             })],
             "0: sent 1 ok 1 wire 1\n",

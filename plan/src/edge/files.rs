@@ -92,7 +92,7 @@ fn read_below(root: &Path, path: &str) -> Result<Vec<u8>, FileError> {
 }
 
 /// Goes through every file reference of the plan.
-fn each_file(plan: &mut Plan, see: &mut impl FnMut(&mut FileRef)) {
+pub fn each_file(plan: &mut Plan, see: &mut impl FnMut(&mut FileRef)) {
     plan.data.iter_mut().for_each(|source| see(&mut source.file));
     let tls = &mut plan.network.tls;
     [&mut tls.ca, &mut tls.certificate, &mut tls.key]

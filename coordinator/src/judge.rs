@@ -71,7 +71,9 @@ impl Judge {
                 });
             }
         }
-        losses.iter().for_each(|loss| self.ledger.record_loss(*loss));
+        for loss in &losses {
+            self.ledger.record_loss(*loss);
+        }
         losses
     }
 

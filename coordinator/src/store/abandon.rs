@@ -63,11 +63,13 @@ fn finish(mut stored: StoredRun) -> Ended {
             stored.ledger.set_lost(*worker, *incarnation);
         }
     }
-    losses.iter().for_each(|loss| stored.ledger.record_loss(*loss));
+    for loss in &losses {
+        stored.ledger.record_loss(*loss);
+    }
     let scheduled = crate::judge::scheduled(&stored.ledger, &stored.incarnations);
-    scheduled
-        .iter()
-        .for_each(|(load, count)| stored.ledger.set_scheduled(*load, *count));
+    for (load, count) in &scheduled {
+        stored.ledger.set_scheduled(*load, *count);
+    }
     let end = stored.ledger.end();
     stored.facts.stop = Some(stop.clone());
     stored.facts.ended = true;

@@ -334,11 +334,15 @@ fn epochs(connection: &Connection, run: RunId) -> Result<Vec<(LoadId, Epoch)>, S
     read().map_err(StoreError::Read)?.into_iter().map(epoch).collect()
 }
 
+/// Record, interval, sketches.
+type RawInterval = (i64, u32, Vec<u8>);
+/// Record, worker, incarnation, counts.
+type RawPart = (i64, u32, i64, Vec<u8>);
+
 /// The records in the order of their commits.
 fn records(connection: &Connection, run: RunId) -> Result<Vec<IntervalRecord>, StoreError> {
     let corrupt = |problem: String| StoreError::Corrupt { run, problem };
-    type Part = (i64, u32, i64, Vec<u8>);
-    let read = || -> rusqlite::Result<(Vec<(i64, u32, Vec<u8>)>, Vec<Part>)> {
+    let read = || -> rusqlite::Result<(Vec<RawInterval>, Vec<RawPart>)> {
         let sql = "SELECT id, interval, sketches FROM intervals WHERE run = ?1 ORDER BY id";
         let line = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?));
         let intervals = connection

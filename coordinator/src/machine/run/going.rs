@@ -1,7 +1,6 @@
 //! From the start to the end: renewals, evaluations, losses, stops, draining, teardown.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use barrage_metrics::StopCause;
 use barrage_model::ids::WorkerId;
@@ -17,6 +16,10 @@ use super::{
 impl<B: Book> Run<B> {
     pub(super) fn tick(&mut self, now: Moment) {
         self.ticked = now;
+        let run_now = self.run_now(now);
+        for seat in self.seats.iter_mut().filter(|seat| seat.is_done()) {
+            seat.done_at.get_or_insert(run_now);
+        }
         self.store_patience(now);
         loop {
             let before = self.state.clone();
@@ -350,8 +353,12 @@ impl<B: Book> Run<B> {
         self.outputs.push_back(Output::Finished(outcome));
     }
 
-    /// Length of the run: from the start to now, or zero before it.
-    pub fn length(&self, now: Moment) -> Duration {
-        self.run_now(now).since(Moment::ZERO)
+    /// Run time at which the last worker was done or lost; what a run's length is.
+    pub fn length(&self) -> Moment {
+        let ends = self.seats.iter().map(|seat| match seat.life {
+            Life::Lost { at, .. } => seat.done_at.unwrap_or(at),
+            Life::Alive => seat.done_at.unwrap_or(self.run_now(self.ticked)),
+        });
+        ends.max().unwrap_or(Moment::ZERO)
     }
 }

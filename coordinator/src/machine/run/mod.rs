@@ -27,7 +27,6 @@ use std::time::Duration;
 use barrage_model::ids::{Incarnation, ShardId, WorkerId};
 use barrage_model::time::Moment;
 
-
 pub use blocks::Block;
 use blocks::Blocks;
 use effects::Effects;

@@ -48,6 +48,8 @@ pub struct Seat {
     pub flushed: bool,
     /// Number of its last delta of all, once it has said that it has halted.
     pub last_seq: Option<u64>,
+    /// Run time at which it was done: halted, and everything merged.
+    pub done_at: Option<Moment>,
     /// Run time up to which it may offer load.
     pub granted: Moment,
     /// For each load and shard the first index that is neither started nor dropped, as of the last merged delta.
@@ -75,6 +77,7 @@ impl Seat {
             committed: 0,
             flushed: false,
             last_seq: None,
+            done_at: None,
             granted: Moment::ZERO,
             next_index: BTreeMap::new(),
             accounted: BTreeMap::new(),

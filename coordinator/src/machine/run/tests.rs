@@ -263,7 +263,7 @@ fn a_run_from_begin_to_end() {
         .input(sent(A, 1, 100, u64::MAX))
         .input(sent(B, 1, 100, u64::MAX));
     bench.secs(21).ends(A, 2).input(halted(B, 2)).input(last(B, 2));
-    bench.expect(&expect![[r#"
+    bench.expect(&expect![[r"
         19.000s 0 Committed(1)
         19.000s 1 Committed(1)
         21.000s 0 Committed(2)
@@ -272,7 +272,7 @@ fn a_run_from_begin_to_end() {
         21.000s 0 Release
         21.000s 1 Release
         21.000s Ended
-    "#]]);
+    "]]);
     assert_eq!(bench.run.book().started, 200);
     assert_eq!(bench.run.final_holes(), []);
 }
@@ -743,13 +743,13 @@ fn teardown_moves_on_when_its_worker_dies() {
         .input(lost(A))
         .input(lost(B))
         .play_out();
-    bench.expect(&expect![[r#"
+    bench.expect(&expect![[r"
         21.000s 0 Committed(1)
         21.000s 1 Committed(1)
         21.000s 0 DoTeardown([])
         21.000s 1 DoTeardown([])
         21.000s Ended
-    "#]]);
+    "]]);
     assert!(
         bench.run.book().notes[0].contains("no worker is left"),
         "{:?}",

@@ -15,6 +15,9 @@ pub use version::{MESSAGE_MAX_BYTES, PROTOCOL};
 /// Messages and services of protocol version 1, generated from `barrage/v1/*.proto`.
 #[expect(
     missing_docs,
+    clippy::allow_attributes,
+    clippy::allow_attributes_without_reason,
+    clippy::large_enum_variant,
     clippy::pedantic,
     reason = "generated; the schema files carry the documentation"
 )]

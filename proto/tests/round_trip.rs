@@ -15,11 +15,11 @@ use prost::Message as _;
 fn examples() -> Vec<(String, Plan)> {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../examples");
     let mut found: Vec<(String, Plan)> = std::fs::read_dir(folder)
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
+        .expect("the examples can be read")
+        .map(|entry| entry.expect("the examples can be read").path())
         .filter(|path| path.extension().is_some_and(|end| end == "yaml"))
         .map(|path| {
-            let text = std::fs::read_to_string(&path).unwrap();
+            let text = std::fs::read_to_string(&path).expect("an example can be read");
             let file = path.display().to_string();
             let overrides = overrides(&text);
             let plan = barrage_plan::read(
@@ -54,7 +54,9 @@ fn overrides(text: &str) -> Overrides {
 
 fn over_the_wire(plan: &Plan) -> Result<Plan, barrage_proto::BadMessage> {
     let bytes = v1::Plan::from(plan).encode_to_vec();
-    v1::Plan::decode(bytes.as_slice()).unwrap().try_into()
+    v1::Plan::decode(bytes.as_slice())
+        .expect("what was encoded decodes")
+        .try_into()
 }
 
 #[test]
@@ -71,7 +73,7 @@ fn refused(damage: impl Fn(&mut v1::Plan), field: &str) {
     let (_, plan) = examples().remove(0);
     let mut wire = v1::Plan::from(&plan);
     damage(&mut wire);
-    let error = Plan::try_from(wire).unwrap_err();
+    let error = Plan::try_from(wire).expect_err("the plan is bad");
     assert_eq!(error.field, field, "{error}");
 }
 
@@ -124,7 +126,7 @@ fn delta() -> Delta {
         }],
         sketches: vec![SketchRow {
             key,
-            sketch: Packed::from_counts([(0, 1), (900, 4), (23_551, 2)], 1).unwrap(),
+            sketch: Packed::from_counts([(0, 1), (900, 4), (23_551, 2)], 1).expect("the indices rise"),
         }],
         open: Open {
             waiting: 1,

@@ -1,6 +1,7 @@
 //! One virtual user: its connections, its variables, and buffers that are used again.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use barrage_model::ids::LoadId;
 use barrage_model::rng::{Purpose, Rng, stream};
@@ -84,13 +85,15 @@ impl User {
         &mut self.engines
     }
 
-    /// Opens a connection to the plan's first target, so that the first request does not pay for it. Failures are left
-    /// to the first request, which will meet and count them.
-    pub async fn warm(&mut self, plan: &CompiledPlan, limit: std::time::Duration) {
-        let origin = plan.program.origins.get(0);
+    /// Opens the connections that the scenarios' requests of the `http1` engine will need, so that the first of them do
+    /// not pay for it. Failures are left to the first requests, which will meet and count them.
+    pub async fn warm(&mut self, plan: &CompiledPlan, limit: Duration) {
         let deadline = self.shard.clock.now() + limit;
-        if let Err(failure) = self.engines.warm(origin, deadline, &mut self.answer).await {
-            tracing::debug!(user = self.number, %failure, "connection not warmed");
+        for origin in &plan.program.warm {
+            let origin = plan.program.origins.get(*origin);
+            if let Err(failure) = self.engines.warm(origin, deadline, &mut self.answer).await {
+                tracing::debug!(user = self.number, %failure, "connection not warmed");
+            }
         }
     }
 

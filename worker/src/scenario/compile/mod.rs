@@ -44,6 +44,9 @@ use link::Known;
 use outside::Outside;
 use steps::Assembler;
 
+/// Most connections that a user opens ahead.
+const WARM_MAX: usize = 8;
+
 /// A plan that is ready to be gone through. Cheap to clone; all shards share one.
 #[derive(Clone)]
 pub struct CompiledPlan {
@@ -70,6 +73,8 @@ pub(in crate::scenario) struct Program {
     /// Function calls in the plan.
     pub(in crate::scenario) calls: u32,
     pub(in crate::scenario) redactor: Redactor,
+    /// Origins to which a user may open its connections before its first request.
+    pub(in crate::scenario) warm: Vec<u32>,
     /// What the engines need from the plan's files.
     pub(in crate::scenario) files: Files,
     /// Whether a user's cookies last no longer than its iteration. Where `on_start` may have logged it in, they stay.
@@ -125,11 +130,13 @@ impl CompiledPlan {
             requests: &mut requests,
         };
         let setup = scenario(&mut assembler, "setup", &always, [&[], &plan.setup])?;
+        let before = assembler.requests.len();
         let scenarios = plan
             .scenarios
             .iter()
             .map(|one| scenario(&mut assembler, &one.name, &always, [&one.on_start, &one.steps]));
         let scenarios = scenarios.collect::<Result<_, _>>()?;
+        let warm = to_warm(&assembler.requests[before..]);
         let teardown = scenario(&mut assembler, "teardown", &always, [&[], &plan.teardown])?;
         let tables = tables(&linker)?;
         let slots = linker.names.iter().filter_map(|(name, known)| match known {
@@ -151,6 +158,7 @@ impl CompiledPlan {
             slots,
             calls,
             redactor,
+            warm,
             files: files.clone(),
             forgets_cookies: plan.scenarios.iter().all(|one| one.on_start.is_empty()),
             rows_ended: AtomicBool::new(false),
@@ -251,6 +259,20 @@ fn scenario(
         steps,
         data,
     })
+}
+
+/// The origins of the requests of the `http1` engine, in order of first use.
+fn to_warm(requests: &[Request]) -> Vec<u32> {
+    let mut origins = Vec::new();
+    for request in requests.iter().filter(|request| request.engine == Engine::Http1) {
+        match request.destination {
+            Destination::Fixed(origin) if origins.len() < WARM_MAX && !origins.contains(&origin) => {
+                origins.push(origin);
+            }
+            _ => {}
+        }
+    }
+    origins
 }
 
 /// Reads the data files that are used, and only the columns that are.

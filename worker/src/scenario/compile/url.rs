@@ -40,7 +40,6 @@ pub(super) fn locate(
     origins: &mut Origins,
     request: &Request,
 ) -> Result<Located, StepProblem> {
-    let target = origins.target(request.target)?;
     let mut segments: VecDeque<Segment> = linker.segments(&request.url)?.into();
     let known = known_beginning(&segments);
     let mut writer = PathWriter::default();
@@ -55,6 +54,7 @@ pub(super) fn locate(
             path,
         });
     }
+    let target = origins.target(request.target)?;
     match segments.pop_front() {
         Some(Segment::Fill { from, filters, shown }) => {
             writer.layout.piece(Piece::Fill(Fill {

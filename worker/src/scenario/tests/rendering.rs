@@ -152,6 +152,27 @@ fn urls_stay_as_written_and_values_stay_in_their_place() {
 }
 
 #[test]
+fn absolute_urls_need_no_target() {
+    let of = |url: &str| {
+        let mut plan = plan(
+            80,
+            vec![ask(Request {
+                name: "s".to_owned(),
+                target: 9,
+                ..get(url)
+            })],
+        );
+        plan.targets.clear();
+        shown(plan, &Files::new())
+    };
+    assert!(of("http://[::1]:81/x").starts_with("GET /x HTTP/1.1\nhost: [::1]:81\n"));
+    assert_eq!(
+        of("/x"),
+        "step `s` of `main` cannot be prepared: there is no target number 9"
+    );
+}
+
+#[test]
 fn urls_that_lead_astray_are_refused() {
     let step = |problem: &str| format!("step `{{}}` of `main` cannot be prepared: {problem}");
     for (url, query, want) in [

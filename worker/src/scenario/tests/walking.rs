@@ -705,6 +705,25 @@ async fn answers_are_split_by_tags() {
     assert_eq!(ok, BTreeMap::from(want));
 }
 
+#[tokio::test]
+async fn warming_opens_what_the_first_requests_need() {
+    let server = Server::start(|_, _| reply(200, "", "")).await;
+    let full = Request {
+        redirects: 1,
+        ..get("http://127.0.0.1:1/")
+    };
+    let bench = Bench::new(
+        plan(server.port, vec![ask(get("/")), ask(get("/")), ask(full)]),
+        &Files::new(),
+    );
+    let mut user = bench.user();
+    user.warm(&bench.plan, Duration::from_secs(5)).await;
+    assert_eq!((user.engines().open_connections(), server.lines().len()), (1, 0));
+    bench.iterate(&mut user, bench.start(0)).await;
+    assert_eq!(bench.samples("connect", 0).len(), 0);
+    assert_eq!(bench.samples("response", 1).len(), 1);
+}
+
 #[test]
 fn a_constant_request_is_one_stretch_of_bytes() {
     let mut plan = plan(

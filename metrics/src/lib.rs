@@ -6,6 +6,7 @@
 //! - Merging is addition: the order in which deltas arrive changes nothing.
 //! - No delta counts twice: each worker incarnation has a high-water mark.
 //! - A number that is not known is absent, never zero.
+//! - A rate counts what happened in whole intervals of the load's time, whatever fell due when.
 //! - Nothing here reads a clock, draws a random number, prints or does I/O.
 
 mod build;
@@ -15,6 +16,7 @@ pub mod exit;
 mod generator;
 pub mod ledger;
 mod query;
+mod rate;
 mod samples;
 mod series;
 pub mod sla;
@@ -28,6 +30,7 @@ pub use exit::{Aftermath, ExitCode, StopCause, Verdict};
 pub use generator::{DROPPED_LATE_PPM, RANGES_MAX};
 pub use ledger::{Applied, Batch, IntervalRecord, Ledger, LedgerConfig, Loss, Rejected, WorkerInfo};
 pub use query::{Counts, Window};
+pub use rate::Happened;
 pub use samples::Samples;
 pub use series::SERIES_MAX;
 pub use sla::{SlaEngine, StopDecision};

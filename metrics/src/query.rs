@@ -56,6 +56,21 @@ impl Segments {
         self.0.get(segment.0 as usize).copied().unwrap_or(false)
     }
 
+    /// The stretches of run time of the segments within `[from, to)`, µs: in order, apart from each other, not empty.
+    pub(crate) fn spans(&self, marks: &Marks, from: Moment, to: Moment) -> Vec<(u64, u64)> {
+        let chosen = self.0.iter().enumerate().filter(|(_, chosen)| **chosen);
+        let mut spans: Vec<(u64, u64)> = Vec::new();
+        for (begin, end) in chosen.filter_map(|(id, _)| marks.span(SegmentId(id as u32), to)) {
+            let (begin, end) = (begin.max(from).as_micros(), end.as_micros());
+            match spans.last_mut() {
+                _ if begin >= end => {}
+                Some(last) if last.1 == begin => last.1 = end,
+                _ => spans.push((begin, end)),
+            }
+        }
+        spans
+    }
+
     /// Run time of the segments within `[from, to)`, µs.
     pub(crate) fn covered_us(&self, marks: &Marks, from: Moment, to: Moment) -> u64 {
         let chosen = self.0.iter().enumerate().filter(|(_, chosen)| **chosen);
@@ -124,7 +139,20 @@ impl Filter {
 
     /// Whether series that were folded into `other` can be told to belong to it.
     fn takes_other(&self) -> bool {
+        self.is_unnarrowed()
+    }
+
+    /// Whether it takes every series but those of setup and teardown.
+    pub(crate) fn is_unnarrowed(&self) -> bool {
         self.chosen.named.is_none() && self.chosen.tags.is_none()
+    }
+
+    /// The same series, whatever the segment.
+    pub(crate) fn at_any_time(&self, marks: &Marks) -> Self {
+        Self {
+            chosen: self.chosen.clone(),
+            segments: Segments::all(marks),
+        }
     }
 }
 
@@ -167,7 +195,7 @@ impl Ledger {
         self.samples_of(&self.filter(select, during), window, measure, outcomes)
     }
 
-    /// Run time that a selection covers, µs: what rates are over.
+    /// Run time of the selected phases, µs. Rates are over less: [`Ledger::happened`].
     pub fn covered_us(&self, during: Option<&PhaseSelector>, window: &Window) -> u64 {
         self.covered_by(&Segments::of(self.marks(), during), window)
     }
@@ -205,7 +233,7 @@ impl Ledger {
         counts
     }
 
-    fn count_all(&self, filter: &Filter, counts: &mut Counts) {
+    pub(crate) fn count_all(&self, filter: &Filter, counts: &mut Counts) {
         for ((load, scenario, segment), row) in self.iterations.iter() {
             if filter.iteration(*scenario, *segment) {
                 self.count_iterations(*load, row, counts);
@@ -230,7 +258,7 @@ impl Ledger {
         }
     }
 
-    fn count_detail(&self, filter: &Filter, detail: &Detail, counts: &mut Counts) {
+    pub(crate) fn count_detail(&self, filter: &Filter, detail: &Detail, counts: &mut Counts) {
         for ((load, scenario, segment), row) in &detail.iterations {
             if filter.iteration(*scenario, *segment) {
                 self.count_iterations(*load, row, counts);

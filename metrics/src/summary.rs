@@ -34,7 +34,7 @@ pub struct Summary {
     pub steps_total: StepTotals,
     /// The step ledger of setup and teardown together.
     pub once_total: StepTotals,
-    /// Rates and ratios over [`Summary::steps_total`].
+    /// Ratios over [`Summary::steps_total`], and rates while the load was on, warm-up included.
     pub rates: Rates,
     /// Latencies over all steps and outcomes, dropped arrivals as censored samples.
     pub latency: Latencies,
@@ -222,10 +222,14 @@ pub struct StepTotals {
     pub in_flight: u64,
 }
 
-/// Rates over a stretch of run time.
+/// Rates and ratios of the run, a step or a phase.
+///
+/// Ratios are over all iterations that fell due in it. Rates count what happened in the whole intervals of its time up
+/// to the end of the load, so neither a backlog that is answered later nor a straggler in the drain changes them. They
+/// are absent where there is no such interval: setup and teardown, or a phase of less than a second amid others.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Rates {
-    /// The run time they are over, µs.
+    /// Length of the intervals that the rates are over, µs; 0 = no rates.
     pub covered_us: u64,
     /// Steps sent, 1/s.
     pub rate_per_s: Option<f64>,
@@ -303,7 +307,7 @@ pub struct StepSummary {
     pub group: bool,
     /// Its ledger.
     pub totals: StepTotals,
-    /// Rates over the run.
+    /// Rates while the load was on.
     pub rates: Rates,
     /// All outcomes.
     pub response: Latency,
@@ -591,7 +595,7 @@ pub struct PhaseSummary {
     pub iterations: IterationTotals,
     /// Steps of those iterations.
     pub counts: StepCounts,
-    /// Rates over its run time.
+    /// Rates of what happened in its run time, whatever fell due when.
     pub rates: Rates,
     /// All outcomes.
     pub response: Latency,

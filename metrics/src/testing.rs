@@ -399,6 +399,69 @@ pub(crate) fn dropped(reason: DropReason, us: u64) -> Event {
     Event::Dropped { reason, segment: 0, us }
 }
 
+/// An interval in which so many iterations of `list tools` fell due and were sent, and so many ended `ok`, of a segment.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Second {
+    pub(crate) interval: u32,
+    pub(crate) segment: u32,
+    pub(crate) sent: u64,
+    pub(crate) ok: u64,
+}
+
+/// The deltas of these intervals, which are in order; one interval may stand for several segments.
+pub(crate) fn seconds(list: &[Second]) -> Vec<Delta> {
+    let mut deltas: Vec<Delta> = Vec::new();
+    for second in list {
+        if deltas.last().is_none_or(|last| last.interval != second.interval) {
+            let seq = deltas.len() as u64 + 1;
+            deltas.push(Counter::default().delta(seq, second.interval, false));
+        }
+        let delta = deltas.last_mut().expect("there is one by now");
+        let segment = SegmentId(second.segment);
+        delta.iterations.push(IterationRow {
+            load: OPEN,
+            scenario: TOOLS,
+            segment,
+            counts: IterationCounts {
+                scheduled: second.sent,
+                started: second.sent,
+                completed: second.ok,
+                ..IterationCounts::default()
+            },
+        });
+        delta.steps.push(StepRow {
+            step: LIST,
+            tag: TagId(0),
+            segment,
+            counts: StepCounts {
+                attempted: second.sent,
+                sent: second.sent,
+                ok: second.ok,
+                wire_bytes_in: second.ok << 20,
+                ..StepCounts::default()
+            },
+        });
+    }
+    deltas
+}
+
+/// A ledger with these intervals and this plan, marks and run's end.
+pub(crate) fn timed(plan: Plan, marks: Marks, end: Option<Moment>, list: &[Second]) -> Ledger {
+    let plan = Arc::new(plan);
+    let mut ledger = Ledger::new(LedgerConfig {
+        plan,
+        marks,
+        ..config(1, 1, 0)
+    });
+    for delta in seconds(list) {
+        ledger.apply(WorkerId(0), FIRST, &delta).expect("in order");
+    }
+    if let Some(end) = end {
+        ledger.set_end(end);
+    }
+    ledger
+}
+
 /// The delta of one interval, numbered after it.
 pub(crate) fn delta_of(interval: u32, events: impl IntoIterator<Item = Event>) -> Delta {
     let mut counter = Counter {

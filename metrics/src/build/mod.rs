@@ -63,7 +63,7 @@ impl Summary {
         let judgement = Judgement::of(ledger, engine, &facts);
         let all = ledger.filter_in(&Selector::default(), Segments::all(ledger.marks()));
         let counts = ledger.counts_of(&all, &Window::Whole);
-        let covered_us = ledger.covered_by(&all.segments, &Window::Whole);
+        let happened = ledger.happened_of(&all, &Window::Whole);
         let timings = [Measure::Dns, Measure::Connect, Measure::Tls, Measure::FirstByte];
         let timing = |measure| {
             ledger
@@ -83,11 +83,11 @@ impl Summary {
             iterations: judgement.conservation.iterations,
             steps_total: parts::steps_total(ledger, counts.steps),
             once_total: parts::once_total(ledger),
-            rates: parts::rates(&counts, covered_us),
+            rates: parts::rates(&counts, &happened),
             latency: parts::latencies(ledger, &all, Outcomes::All),
             latency_ok: parts::latencies(ledger, &all, Outcomes::Ok),
             timings: timings.map(|measure| (measure, timing(measure))).to_vec(),
-            steps: parts::steps(ledger, covered_us),
+            steps: parts::steps(ledger),
             scenarios: parts::scenarios(ledger),
             failures: Failures {
                 by_class: FailureClass::ALL

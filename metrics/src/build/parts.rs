@@ -1,6 +1,6 @@
 //! The parts of a summary that are about steps and scenarios.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use barrage_model::delta::{Measure, Subject};
 use barrage_model::expr::{Named, Outcomes, Selector};
@@ -12,14 +12,16 @@ use crate::catalog::StepInfo;
 use crate::conservation;
 use crate::ledger::Ledger;
 use crate::query::{Counts, Filter, Segments, Window};
+use crate::rate::Happened;
 use crate::samples::Samples;
 use crate::summary::{ErrorLine, Latencies, Rates, ScenarioSummary, StepSummary, StepTotals, TagSummary};
 
-/// Rates and ratios of counts over a stretch of run time.
-pub(crate) fn rates(counts: &Counts, covered_us: u64) -> Rates {
+/// Ratios of counts, and rates of what happened.
+pub(crate) fn rates(counts: &Counts, happened: &Happened) -> Rates {
     use barrage_model::expr::{RateMetric, RatioMetric};
+    let covered_us = happened.covered_us;
     let per_second = |events: u64| (covered_us > 0).then(|| events as f64 * 1e6 / covered_us as f64);
-    let rate = |rate: RateMetric| per_second(rate.of(&counts.iterations, &counts.steps));
+    let rate = |rate: RateMetric| per_second(rate.of(&happened.iterations, &happened.steps));
     let share = |ratio: RatioMetric| {
         let (part, whole) = ratio.of(&counts.iterations, &counts.steps);
         (whole > 0).then(|| part as f64 / whole as f64)
@@ -31,7 +33,7 @@ pub(crate) fn rates(counts: &Counts, covered_us: u64) -> Rates {
         goodput_per_s: rate(RateMetric::Goodput),
         error_rate: share(RatioMetric::ErrorRate),
         drop_rate: share(RatioMetric::DropRate),
-        throughput_mib_per_s: per_second(counts.steps.body_bytes_in).map(|bytes| bytes / f64::from(1 << 20)),
+        throughput_mib_per_s: per_second(happened.steps.body_bytes_in).map(|bytes| bytes / f64::from(1 << 20)),
     }
 }
 
@@ -68,16 +70,20 @@ pub(crate) fn once_total(ledger: &Ledger) -> StepTotals {
     }
 }
 
-pub(crate) fn steps(ledger: &Ledger, covered_us: u64) -> Vec<StepSummary> {
-    ledger
-        .catalog()
-        .steps
-        .iter()
-        .map(|(id, step)| one_step(ledger, *id, step, covered_us))
+pub(crate) fn steps(ledger: &Ledger) -> Vec<StepSummary> {
+    let (happened, covered_us) = ledger.happened_by_step();
+    let steps = ledger.catalog().steps.iter();
+    steps
+        .map(|(id, step)| one_step(ledger, *id, step, (&happened, covered_us)))
         .collect()
 }
 
-fn one_step(ledger: &Ledger, id: StepId, step: &StepInfo, covered_us: u64) -> StepSummary {
+fn one_step(
+    ledger: &Ledger,
+    id: StepId,
+    step: &StepInfo,
+    (by_step, covered_us): (&BTreeMap<StepId, StepCounts>, u64),
+) -> StepSummary {
     let counted: BTreeSet<StepId> = match &step.requests {
         Some(requests) => requests.iter().copied().collect(),
         None => BTreeSet::from([id]),
@@ -92,6 +98,13 @@ fn one_step(ledger: &Ledger, id: StepId, step: &StepInfo, covered_us: u64) -> St
             }
         }
     }
+    // Setup and teardown lie before and after the load, so they have no rate.
+    let mut happened = Happened {
+        covered_us: if step.once() { 0 } else { covered_us },
+        ..Happened::default()
+    };
+    let rows = counted.iter().filter_map(|of| by_step.get(of));
+    rows.for_each(|row| happened.steps.add(row));
     let samples = |measure, outcomes| step_samples(ledger, id, None, measure, outcomes).latency();
     let in_flight = counts.steps.sent.saturating_sub(counts.steps.ended());
     StepSummary {
@@ -103,7 +116,7 @@ fn one_step(ledger: &Ledger, id: StepId, step: &StepInfo, covered_us: u64) -> St
             counts: counts.steps,
             in_flight,
         },
-        rates: rates(&counts, covered_us),
+        rates: rates(&counts, &happened),
         response: samples(Measure::Response, Outcomes::All),
         service: samples(Measure::Service, Outcomes::All),
         response_ok: samples(Measure::Response, Outcomes::Ok),

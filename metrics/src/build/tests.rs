@@ -320,3 +320,34 @@ fn a_run_without_any_delta() {
     assert_eq!((summary.rates.rate_per_s, summary.rates.error_rate), (None, None));
     assert_eq!(summary.workers[0].state, WorkerState::Running);
 }
+
+#[test]
+fn rates_leave_the_drain_out() {
+    // 500/s for ten seconds; the target serves 400/s and needs 12.5 s.
+    let second = |interval| Second {
+        interval,
+        segment: 0,
+        sent: if interval < 10 { 500 } else { 0 },
+        ok: if interval < 12 { 400 } else { 200 },
+    };
+    let list: Vec<Second> = (0..13).map(second).collect();
+    let ledger = timed(plan(10, 0), marks(0), Some(Moment::from_millis(12_500)), &list);
+    let summary = Summary::build(&ledger, &SlaEngine::new(&[]), facts(false));
+    let list = summary.steps.iter().find(|step| step.name == "list tools");
+    let phases = summary.phases.iter().map(|phase| &phase.rates);
+    let mut seen = 0;
+    for rates in phases.chain([&summary.rates]).chain(list.map(|step| &step.rates)) {
+        assert_eq!(rates.covered_us, 10_000_000);
+        assert_eq!((rates.rate_per_s, rates.throughput_per_s), (Some(500.0), Some(400.0)));
+        assert_eq!((rates.goodput_per_s, rates.error_rate), (Some(400.0), Some(0.0)));
+        seen += 1;
+    }
+    assert_eq!(seen, 4);
+    assert_eq!(summary.steps_total.counts.ok, 5_000);
+    // Setup has no rate, and a step that is never sent has one of zero.
+    let of = |name: &str| {
+        let step = summary.steps.iter().find(|step| step.name == name);
+        step.and_then(|step| step.rates.rate_per_s)
+    };
+    assert_eq!((of("login"), of("ping")), (None, Some(0.0)));
+}

@@ -206,7 +206,7 @@ pub(crate) fn phases(ledger: &Ledger) -> Vec<PhaseSummary> {
 fn one_phase(ledger: &Ledger, phase: &Phase) -> PhaseSummary {
     let filter = ledger.filter_in(&Selector::default(), Segments::with_phase(ledger.marks(), phase));
     let counts = ledger.counts_of(&filter, &Window::Whole);
-    let covered_us = ledger.covered_by(&filter.segments, &Window::Whole);
+    let happened = ledger.happened_of(&filter, &Window::Whole);
     let latency = |measure| {
         ledger
             .samples_of(&filter, &Window::Whole, measure, Outcomes::All)
@@ -220,7 +220,7 @@ fn one_phase(ledger: &Ledger, phase: &Phase) -> PhaseSummary {
         phase: phase.clone(),
         iterations: totals(&counts.iterations, counts.started_scheduled, &open),
         counts: counts.steps,
-        rates: parts::rates(&counts, covered_us),
+        rates: parts::rates(&counts, &happened),
         response: latency(Measure::Response),
         service: latency(Measure::Service),
     }

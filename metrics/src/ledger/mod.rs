@@ -487,9 +487,14 @@ impl Ledger {
         &self.events
     }
 
-    /// Sets the run time at which the last iteration ended; rates are over the time before.
+    /// Sets the run time at which the last iteration ended.
     pub fn set_end(&mut self, end: Moment) {
         self.end = Some(end);
+    }
+
+    /// The run's end, once it is known.
+    pub(crate) fn ended_at(&self) -> Option<Moment> {
+        self.end
     }
 
     /// The run's end, or that of the latest interval that anybody has reported.
@@ -497,7 +502,8 @@ impl Ledger {
         self.end.unwrap_or(Moment::from_secs(self.timeline.next().into()))
     }
 
-    /// Corrects when the last arrival falls due: after a pause, a change of rate or an early stop.
+    /// Corrects when the last arrival falls due: after a pause, a change of rate or an early stop. Rates are over the
+    /// time before. Counted loads need it not: what is planned later than the run's end counts as that end.
     pub fn set_load_end(&mut self, end: Moment) {
         self.load_end = end;
     }

@@ -1,6 +1,7 @@
 //! The run over time: sums by interval, coarser the older they are.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use barrage_model::delta::{Delta, Measure, SketchKey, SketchRow, Subject};
 use barrage_model::ids::{Incarnation, LoadId, ScenarioId, SegmentId, StepId, TagId, WorkerId};
@@ -189,6 +190,14 @@ impl Timeline {
         interval / self.length_at(interval) * self.length_at(interval)
     }
 
+    /// The first begin of a slot that does not lie before an interval.
+    pub(crate) fn first_start(&self, interval: u32) -> u32 {
+        match self.start_of(interval) {
+            start if start < interval => start + self.length_at(interval),
+            start => start,
+        }
+    }
+
     /// Length of the slot that holds an interval.
     pub(crate) fn length_at(&self, interval: u32) -> u32 {
         match interval {
@@ -232,6 +241,11 @@ impl Timeline {
         self.slots
             .range(from..to.max(from))
             .filter_map(|(_, slot)| slot.detail.as_ref())
+    }
+
+    /// The sums of the slots that begin in a range.
+    pub(crate) fn totals(&self, range: Range<u32>) -> impl Iterator<Item = &Totals> {
+        self.slots.range(range).map(|(_, slot)| &slot.totals)
     }
 
     /// The slot that begins here.

@@ -83,6 +83,9 @@ pub(crate) fn judge(ledger: &Ledger, sla: &Sla, filters: &Filters, window: &Wind
     if let Some((stat, measure, outcomes)) = latency_of(&sla.that) {
         return judge_samples(sla, stat, &ledger.samples_of(&filters.first, window, measure, outcomes));
     }
+    if let Some((observed, samples)) = rate_of(ledger, &sla.that, &filters.first, window) {
+        return conclude(sla, Some(observed), samples, 0);
+    }
     let counts = ledger.counts_of(&filters.first, window);
     let (observed, samples, needed) = match &sla.that.left {
         Operand::Quotient { part, whole } => {
@@ -93,31 +96,10 @@ pub(crate) fn judge(ledger: &Ledger, sla: &Sla, filters: &Filters, window: &Wind
             (observed, whole.unwrap_or(0), 1)
         }
         Operand::Metric(metric) => match metric.kind {
-            MetricKind::Latency { .. } => (None, 0, 1),
+            MetricKind::Latency { .. } | MetricKind::Rate(_) | MetricKind::ByteRate(_) => (None, 0, 1),
             MetricKind::Ratio(ratio) => {
                 let (part, whole) = ratio_of(ratio, &counts);
                 (Some(Observed::Ratio { part, whole }), whole, 1)
-            }
-            MetricKind::Rate(rate) => {
-                let micros = ledger.covered_by(&filters.first.segments, window);
-                let count = rate.of(&counts.iterations, &counts.steps);
-                let samples = if rate == RateMetric::Offered {
-                    count
-                } else {
-                    counts.steps.judged()
-                };
-                (Some(Observed::PerSecond { count, micros }), samples, 0)
-            }
-            MetricKind::ByteRate(rate) => {
-                let micros = ledger.covered_by(&filters.first.segments, window);
-                (
-                    Some(Observed::BytesPerSecond {
-                        bytes: rate.of(&counts.steps),
-                        micros,
-                    }),
-                    counts.steps.judged(),
-                    0,
-                )
             }
             MetricKind::Count(which) => {
                 let observed = count(ledger, filters, which, &counts, window).map(Observed::Count);
@@ -127,6 +109,30 @@ pub(crate) fn judge(ledger: &Ledger, sla: &Sla, filters: &Filters, window: &Wind
         },
     };
     conclude(sla, observed, samples, needed)
+}
+
+/// Events or bytes over time, by what happened when; with the samples behind it. `None` for any other expression.
+fn rate_of(ledger: &Ledger, expr: &Expr, filter: &Filter, window: &Window) -> Option<(Observed, u64)> {
+    let Operand::Metric(metric) = &expr.left else {
+        return None;
+    };
+    if !is_rate(expr) {
+        return None;
+    }
+    let happened = ledger.happened_of(filter, window);
+    let (micros, judged) = (happened.covered_us, happened.steps.judged());
+    match metric.kind {
+        MetricKind::Rate(rate) => {
+            let count = rate.of(&happened.iterations, &happened.steps);
+            let samples = if rate == RateMetric::Offered { count } else { judged };
+            Some((Observed::PerSecond { count, micros }, samples))
+        }
+        MetricKind::ByteRate(rate) => {
+            let bytes = rate.of(&happened.steps);
+            Some((Observed::BytesPerSecond { bytes, micros }, judged))
+        }
+        _ => None,
+    }
 }
 
 /// Evaluates a latency SLA over given samples.

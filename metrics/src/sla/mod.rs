@@ -384,9 +384,10 @@ impl Track {
 
 fn too_few(seen: &Judged) -> String {
     match seen.observed {
-        None | Some(Observed::PerSecond { micros: 0, .. } | Observed::BytesPerSecond { micros: 0, .. }) => {
-            "there is nothing to judge".to_owned()
+        Some(Observed::PerSecond { micros: 0, .. } | Observed::BytesPerSecond { micros: 0, .. }) => {
+            "no whole second of the load lies in it, so it has no rate".to_owned()
         }
+        None => "there is nothing to judge".to_owned(),
         Some(_) => format!("{} samples, at least {} needed", seen.samples, seen.needed.max(1)),
     }
 }

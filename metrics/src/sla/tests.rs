@@ -390,3 +390,99 @@ fn warm_up_is_left_out_unless_named() {
         assert_eq!((result.verdict, result.observed.as_str()), (want, observed), "{text}");
     }
 }
+
+/// 500/s due for ten seconds against a target that serves 100/s; the rest is answered during the drain.
+fn backlogged() -> Ledger {
+    let second = |interval| Second {
+        interval,
+        segment: 0,
+        sent: if interval < 10 { 500 } else { 0 },
+        ok: 100,
+    };
+    let list: Vec<Second> = (0..50).map(second).collect();
+    timed(plan(10, 0), marks(0), Some(Moment::from_secs(50)), &list)
+}
+
+/// 500/s for ten seconds, all served at once but one.
+fn straggling() -> Ledger {
+    let second = |interval| Second {
+        interval,
+        segment: 0,
+        sent: if interval < 10 { 500 } else { 0 },
+        ok: match interval {
+            0..9 => 500,
+            9 => 499,
+            _ => 1,
+        },
+    };
+    let list: Vec<Second> = (0..10).chain([39]).map(second).collect();
+    timed(plan(10, 0), marks(0), Some(Moment::from_millis(39_500)), &list)
+}
+
+#[test]
+fn rates_are_of_what_happened_while_the_load_was_on() {
+    let slow = backlogged();
+    let late = straggling();
+    for (ledger, text, want, observed) in [
+        (
+            &slow,
+            "throughput > 480/s; during: steady",
+            Failed,
+            "throughput = 100/s",
+        ),
+        (&slow, "throughput > 480/s", Failed, "throughput = 100/s"),
+        (&slow, "throughput > 480/s; over: 3", Failed, "throughput = 100/s"),
+        (
+            &slow,
+            "goodput == 100/s; during: stage(peak)",
+            Passed,
+            "goodput = 100/s",
+        ),
+        (
+            &slow,
+            "goodput(\"list tools\") == 100/s; during: steady",
+            Passed,
+            "goodput(\"list tools\") = 100/s",
+        ),
+        (
+            &slow,
+            "goodput(scenario:\"tools\") == 100/s",
+            Passed,
+            "goodput(scenario:\"tools\") = 100/s",
+        ),
+        (&slow, "sent_rate == 500/s; during: steady", Passed, "sent_rate = 500/s"),
+        (&slow, "offered == 500/s", Passed, "offered = 500/s"),
+        (&slow, "bytes_in_rate == 100MiB/s", Passed, "bytes_in_rate = 100 MiB/s"),
+        (&slow, "ok == 5000; during: steady", Passed, "ok = 5000"),
+        (
+            &slow,
+            "throughput > 1/s; during: warm_up",
+            NotEnoughSamples,
+            "throughput over no time",
+        ),
+        (&late, "throughput > 480/s", Passed, "throughput = 499.9/s"),
+        (
+            &late,
+            "throughput > 480/s; during: steady",
+            Passed,
+            "throughput = 499.9/s",
+        ),
+        (&late, "sent_rate == 500/s", Passed, "sent_rate = 500/s"),
+        (
+            &late,
+            "offered(\"list tools\") == 500/s",
+            Passed,
+            "offered(\"list tools\") = 500/s",
+        ),
+    ] {
+        let result = SlaEngine::new(&[sla(text)])
+            .finish(ledger, GeneratorVerdict::Valid)
+            .remove(0);
+        assert_eq!(
+            (result.verdict, result.observed.as_str()),
+            (want, observed),
+            "{text}: {}",
+            result.reason
+        );
+    }
+}

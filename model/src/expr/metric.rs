@@ -164,7 +164,8 @@ words! {
 }
 
 words! {
-    /// Events per second of run time.
+    /// Events per second of run time, counted when they happen: in the whole intervals of the selected time, up to the
+    /// end of the load.
     RateMetric {
         /// Answers of any status: judged steps that did not time out or break on the transport.
         Throughput = "throughput",
@@ -192,7 +193,7 @@ words! {
 }
 
 words! {
-    /// Bytes on the wire per second of run time.
+    /// Bytes on the wire per second of run time, counted like [`RateMetric`] when the step ends.
     ByteRate {
         /// Bytes read from connections, after TLS.
         In = "bytes_in_rate",

@@ -1,0 +1,301 @@
+use std::time::Duration;
+
+use barrage_model::expr::Named;
+use barrage_model::ids::{SegmentId, WorkerId};
+use barrage_model::outcome::Outcome;
+use barrage_model::phase::{Mark, Marks, Phase};
+use barrage_model::plan::{IterationsLoad, LoadModel, Plan};
+use proptest::prelude::*;
+
+use super::*;
+use crate::testing::*;
+
+fn at(ms: u64) -> Moment {
+    Moment::from_millis(ms)
+}
+
+/// Marks at these instants, ms, with these phases.
+fn cut(list: &[(u64, &[Phase])]) -> Marks {
+    let mark = |(segment, (ms, phases)): (usize, &(u64, &[Phase]))| Mark {
+        segment: SegmentId(segment as u32),
+        at: at(*ms),
+        phases: phases.to_vec(),
+    };
+    Marks::new(list.iter().enumerate().map(mark).collect()).expect("these are in order")
+}
+
+/// A steady load of so many milliseconds, and the drain.
+fn steady(ms: u64) -> Marks {
+    cut(&[(0, &[Phase::Steady]), (ms, &[])])
+}
+
+/// Each of these intervals alike.
+fn every(intervals: Range<u32>, segment: u32, sent: u64, ok: u64) -> Vec<Second> {
+    let second = |interval| Second {
+        interval,
+        segment,
+        sent,
+        ok,
+    };
+    intervals.map(second).collect()
+}
+
+/// A plan whose load is over after so many milliseconds.
+fn lasting(ms: u64) -> Plan {
+    let mut plan = plan(0, 0);
+    for load in &mut plan.loads {
+        load.start_at = Duration::from_millis(ms);
+    }
+    plan
+}
+
+fn counted() -> Plan {
+    let mut plan = plan(0, 0);
+    plan.loads.truncate(1);
+    plan.loads[0].model = LoadModel::Iterations(IterationsLoad {
+        count: 1_000,
+        users: 10,
+        at_most: Duration::from_mins(10),
+    });
+    plan
+}
+
+fn list_tools() -> Selector {
+    Selector {
+        name: Some(Named::Any("list tools".to_owned())),
+        tags: Vec::new(),
+    }
+}
+
+/// Compares sent, ok and the covered time in ms, both of everything and of the only step.
+#[track_caller]
+fn check(ledger: &Ledger, during: Option<&PhaseSelector>, window: &Window, want: (u64, u64, u64)) {
+    for select in [Selector::default(), list_tools()] {
+        let happened = ledger.happened(&select, during, window);
+        let got = (happened.steps.sent, happened.steps.ok, happened.covered_us / 1_000);
+        assert_eq!(got, want, "{select:?} during {during:?} in {window:?}");
+        assert_eq!(happened.iterations.scheduled, happened.steps.sent);
+    }
+}
+
+#[test]
+fn a_backlog_is_not_throughput() {
+    // 500/s are due for 10 s, the target serves 100/s.
+    let mut list = every(0..10, 0, 500, 100);
+    list.extend(every(10..50, 0, 0, 100));
+    let ledger = timed(lasting(10_000), steady(10_000), Some(at(50_000)), &list);
+    for during in [None, Some(&PhaseSelector::Steady), Some(&PhaseSelector::Whole)] {
+        check(&ledger, during, &Window::Whole, (5_000, 1_000, 10_000));
+    }
+    check(&ledger, None, &Window::UpTo(4), (2_000, 400, 4_000));
+    check(&ledger, None, &Window::Intervals(3..5), (1_000, 200, 2_000));
+    // Ratios stay by due instant.
+    assert_eq!(
+        ledger.counts(&Selector::default(), None, &Window::Whole).steps.ok,
+        5_000
+    );
+}
+
+#[test]
+fn a_straggler_changes_no_rate() {
+    let mut list = every(0..10, 0, 500, 500);
+    list[9].ok = 499;
+    list.extend(every(39..40, 0, 0, 1));
+    let ledger = timed(lasting(10_000), steady(10_000), Some(at(39_900)), &list);
+    check(&ledger, None, &Window::Whole, (5_000, 4_999, 10_000));
+}
+
+#[test]
+fn ends_within_a_second() {
+    // Load's end, run's end, answers in the last second of the load and after, and what is covered.
+    for (load, end, [tail, after], want) in [
+        // The run ends with its load: the last second counts with its true length.
+        (10_400, 10_400, [40, 0], (1_040, 1_040, 10_400)),
+        (10_400, 10_250, [25, 0], (1_040, 1_025, 10_250)),
+        // Answers come in after it: they cannot be told apart, so whole seconds alone count.
+        (10_400, 10_405, [40, 0], (1_000, 1_000, 10_000)),
+        (10_400, 12_000, [35, 5], (1_000, 1_000, 10_000)),
+        // Whole seconds are exact whatever comes after.
+        (11_000, 11_000, [40, 0], (1_040, 1_040, 11_000)),
+        (11_000, 11_300, [35, 5], (1_040, 1_035, 11_000)),
+    ] {
+        let mut list = every(0..10, 0, 100, 100);
+        list.extend(every(10..11, 0, 40, tail));
+        list.extend(every(11..12, 0, 0, after));
+        let ledger = timed(lasting(load), steady(load), Some(at(end)), &list);
+        check(&ledger, None, &Window::Whole, want);
+        check(&ledger, Some(&PhaseSelector::Steady), &Window::Whole, want);
+    }
+}
+
+#[test]
+fn loads_of_less_than_a_second() {
+    for (load, end, ok, late, want) in [
+        (500, 500, 50, 0, (50, 50, 500)),
+        (500, 510, 50, 0, (50, 50, 510)),
+        (500, 5_000, 20, 30, (50, 20, 1_000)),
+        (1_000, 1_000, 50, 0, (50, 50, 1_000)),
+        (500, 0, 0, 0, (0, 0, 0)),
+        (0, 3_000, 0, 0, (0, 0, 0)),
+    ] {
+        let mut list = every(0..1, 0, 50, ok);
+        list.extend(every(4..5, 0, 0, late));
+        let ledger = timed(lasting(load), cut(&[(0, &[Phase::Steady])]), Some(at(end)), &list);
+        check(&ledger, None, &Window::Whole, want);
+    }
+    // Nobody has said yet when it ended.
+    let ledger = timed(lasting(500), steady(500), None, &every(0..1, 0, 50, 50));
+    check(&ledger, None, &Window::UpTo(1), (50, 50, 1_000));
+    check(&ledger, None, &Window::UpTo(0), (0, 0, 0));
+}
+
+#[test]
+fn counted_loads_and_early_stops() {
+    let all = cut(&[(0, &[Phase::Steady])]);
+    // 1000 requests in 2.34 s, although ten minutes were allowed.
+    let mut list = every(0..2, 0, 430, 420);
+    list.extend(every(2..3, 0, 140, 160));
+    let ledger = timed(counted(), all.clone(), Some(at(2_340)), &list);
+    check(&ledger, None, &Window::Whole, (1_000, 1_000, 2_340));
+    let ledger = timed(counted(), all.clone(), Some(at(230)), &every(0..1, 0, 100, 100));
+    check(&ledger, None, &Window::Whole, (100, 100, 230));
+    // Stopped after 3.2 s of 60 s, and drained for two.
+    let mut list = every(0..3, 0, 100, 80);
+    list.extend(every(3..6, 0, 0, 20));
+    let mut ledger = timed(lasting(60_000), all, Some(at(5_200)), &list);
+    ledger.set_load_end(at(3_200));
+    check(&ledger, None, &Window::Whole, (300, 240, 3_000));
+}
+
+#[test]
+fn a_ramp_and_a_hold() {
+    // A ramp of 2.5 s whose backlog is served in the hold, 2.5 s to 6 s; a stage of 300 ms; another hold to 8 s.
+    let stage = |name: &str| Phase::Stage(name.to_owned());
+    let marks = cut(&[
+        (0, &[stage("ramp")]),
+        (2_500, &[Phase::Steady, stage("hold")]),
+        (6_000, &[stage("dip")]),
+        (6_300, &[Phase::Steady, stage("again")]),
+        (8_000, &[]),
+    ]);
+    let mut list = every(0..2, 0, 50, 20);
+    list.extend([every(2..3, 0, 30, 30), every(2..3, 1, 50, 10)].concat());
+    list.extend([every(3..4, 0, 0, 60), every(3..4, 1, 100, 40)].concat());
+    list.extend(every(4..6, 1, 100, 100));
+    list.extend([every(6..7, 2, 3, 3), every(6..7, 3, 70, 60)].concat());
+    list.extend(every(7..8, 3, 100, 100));
+    list.extend(every(8..9, 3, 0, 10));
+    let ledger = timed(lasting(8_000), marks, Some(at(8_100)), &list);
+    let of = |name: &str| PhaseSelector::Stage(name.to_owned());
+    let whole = Window::Whole;
+    check(&ledger, Some(&of("ramp")), &whole, (100, 40, 2_000));
+    // Answers to the ramp's iterations are throughput of the hold, in which they came.
+    check(&ledger, Some(&of("hold")), &whole, (300, 300, 3_000));
+    check(&ledger, Some(&of("again")), &whole, (100, 100, 1_000));
+    check(&ledger, Some(&PhaseSelector::Steady), &whole, (400, 400, 4_000));
+    check(&ledger, Some(&of("dip")), &whole, (0, 0, 0));
+    check(&ledger, Some(&of("nothing")), &whole, (0, 0, 0));
+    check(&ledger, None, &whole, (653, 543, 8_000));
+}
+
+#[test]
+fn warm_up_is_left_out() {
+    let marks = cut(&[(0, &[Phase::WarmUp]), (1_500, &[Phase::Steady]), (5_000, &[])]);
+    let mut list = every(0..1, 0, 900, 100);
+    list.extend([every(1..2, 0, 450, 300), every(1..2, 1, 50, 0)].concat());
+    list.extend(every(2..5, 1, 100, 90));
+    let ledger = timed(lasting(5_000), marks, Some(at(5_000)), &list);
+    check(&ledger, None, &Window::Whole, (300, 270, 3_000));
+    check(&ledger, Some(&PhaseSelector::WarmUp), &Window::Whole, (900, 100, 1_000));
+    check(
+        &ledger,
+        Some(&PhaseSelector::Whole),
+        &Window::Whole,
+        (1_700, 670, 5_000),
+    );
+    check(&ledger, None, &Window::UpTo(2), (0, 0, 0));
+    check(&ledger, None, &Window::UpTo(3), (100, 90, 1_000));
+}
+
+#[test]
+fn beyond_the_kept_hour() {
+    // Warm-up of 125 s, then 100/s up to 7,300 s; a drain of 3 s.
+    let marks = cut(&[(0, &[Phase::WarmUp]), (125_000, &[Phase::Steady]), (7_300_000, &[])]);
+    let mut list = every(0..125, 0, 10, 9);
+    list.extend(every(125..7_300, 1, 100, 90));
+    list.extend(every(7_300..7_303, 1, 0, 10));
+    let ledger = timed(lasting(7_300_000), marks, Some(at(7_303_000)), &list);
+    assert_eq!(ledger.timeline.fine_from(), 3_660);
+    // Everything less the drain is exact for every selection.
+    let whole = Some(&PhaseSelector::Whole);
+    let all = (125 * 10 + 7_175 * 100, 125 * 9 + 7_175 * 90, 7_300_000);
+    check(&ledger, whole, &Window::Whole, all);
+    // The stretch of ten seconds in which warm-up ends belongs to neither.
+    let of = |select: &Selector, during| {
+        let happened = ledger.happened(select, during, &Window::Whole);
+        (happened.steps.sent, happened.steps.ok, happened.covered_us / 1_000_000)
+    };
+    assert_eq!(of(&Selector::default(), None), (717_000, 645_300, 7_170));
+    assert_eq!(
+        of(&Selector::default(), Some(&PhaseSelector::WarmUp)),
+        (1_200, 1_080, 120)
+    );
+    // Of a step, the intervals that are kept by series.
+    assert_eq!(of(&list_tools(), None), (364_000, 327_600, 3_640));
+    assert_eq!(of(&list_tools(), Some(&PhaseSelector::WarmUp)), (0, 0, 0));
+    let (by_step, covered_us) = ledger.happened_by_step();
+    assert_eq!((by_step[&LIST].sent, by_step[&LIST].ok, covered_us / 1_000), all);
+}
+
+fn event() -> impl Strategy<Value = Event> {
+    let kinds = prop::sample::select(vec![(OPEN, TOOLS, LIST), (OPEN, TOOLS, CART), (CLOSED, HEALTH, PING)]);
+    (kinds, 0u16..4, 0u32..2).prop_map(|((load, scenario, step), tag, segment)| Event::Done {
+        load,
+        scenario,
+        step,
+        tag,
+        segment,
+        outcome: Outcome::Ok,
+        us: 1_000,
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn every_way_of_counting_agrees(
+        events in prop::collection::vec(prop::collection::vec(event(), 0..6), 1..14),
+        (warm_up, load_end, end) in (0u64..6_000, 0u64..14_000, 0u64..14_000),
+    ) {
+        let marks = cut(&[(0, &[Phase::WarmUp]), (warm_up + 1, &[Phase::Steady])]);
+        let mut ledger = timed(lasting(load_end), marks, Some(at(end.max(load_end))), &[]);
+        for (interval, events) in events.iter().enumerate() {
+            let delta = delta_of(interval as u32, events.iter().copied());
+            ledger.apply(WorkerId(0), FIRST, &delta).expect("in order");
+        }
+        let tagged = |value: &str| Selector { name: None, tags: vec![("backend".to_owned(), value.to_owned())] };
+        for during in [None, Some(&PhaseSelector::WarmUp), Some(&PhaseSelector::Whole)] {
+            let of = |select: &Selector| ledger.happened(select, during, &Window::Whole);
+            let everything = of(&Selector::default());
+            // By hand: the intervals of the stretch, every event of the selection in them.
+            let filter = ledger.filter(&Selector::default(), during);
+            let stretch = ledger.stretch(&filter.segments, &Window::Whole);
+            let inside: Vec<&Event> = (0u32..).zip(&events)
+                .filter(|(interval, _)| stretch.ranges.iter().any(|range| range.contains(interval)))
+                .flat_map(|(_, events)| events)
+                .collect();
+            prop_assert_eq!(everything.steps.ok, inside.len() as u64);
+            let lists = inside.iter().filter(|event| matches!(event, Event::Done { step, .. } if *step == LIST));
+            prop_assert_eq!(of(&list_tools()).steps.ok, lists.count() as u64);
+            let tags = ["", "blue", "green", "other"].map(|value| of(&tagged(value)).steps.ok);
+            prop_assert_eq!(tags.iter().sum::<u64>(), everything.steps.ok);
+            prop_assert_eq!(stretch.ranges.is_empty(), everything.covered_us == 0);
+            prop_assert!(everything.covered_us <= length(&stretch.ranges) * INTERVAL_US);
+        }
+        let (by_step, covered_us) = ledger.happened_by_step();
+        let everything = ledger.happened(&Selector::default(), Some(&PhaseSelector::Whole), &Window::Whole);
+        prop_assert_eq!(by_step.values().map(|row| row.ok).sum::<u64>(), everything.steps.ok);
+        prop_assert_eq!(covered_us, everything.covered_us);
+    }
+}

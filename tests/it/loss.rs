@@ -204,6 +204,8 @@ fn lost_worker_aborts_the_run() {
     let seen = lose(&home, SECONDS, "abort", "0%");
     let report = &seen.report;
     assert_exact(&seen, due_s(KILLED_AFTER));
+    let unsent = whole(report, "iterations.unsent");
+    assert_eq!(unsent, 0, "the stop came before the lost worker's grant ended");
     let last = seen.came.keys().next_back().copied().expect("requests came");
     assert!(
         due_s(last) < due_s(KILLED_AFTER) + 6.0,

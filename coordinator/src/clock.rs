@@ -3,7 +3,7 @@
 use barrage_model::time::Moment;
 
 /// The coordinator's clock: microseconds of `CLOCK_BOOTTIME`, which never steps back and goes on while the host sleeps.
-pub fn now() -> Moment {
+pub(crate) fn now() -> Moment {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
     let secs = u64::try_from(time.tv_sec).unwrap_or(0);
     let nanos = u64::try_from(time.tv_nsec).unwrap_or(0);
@@ -11,12 +11,12 @@ pub fn now() -> Moment {
 }
 
 /// Wall-clock time in RFC 3339, to the second; for display alone.
-pub fn wall() -> String {
+pub(crate) fn wall() -> String {
     let now = jiff::Timestamp::now();
     jiff::Timestamp::from_second(now.as_second()).unwrap_or(now).to_string()
 }
 
 /// Wall-clock time in seconds since 1970; for the age of stored runs alone.
-pub fn wall_secs() -> i64 {
+pub(crate) fn wall_secs() -> i64 {
     jiff::Timestamp::now().as_second()
 }

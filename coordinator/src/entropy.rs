@@ -1,7 +1,7 @@
 //! The only place where this process draws entropy.
 
 /// Draws a random number; `None` when the system has none to give.
-pub fn draw() -> Option<u64> {
+pub(crate) fn draw() -> Option<u64> {
     #[expect(
         clippy::disallowed_methods,
         reason = "the one place of the process that draws entropy"

@@ -190,7 +190,7 @@ fn stages(load: &Load) -> Vec<(&str, Duration, bool)> {
 }
 
 /// Run time at which a load ends.
-fn load_end(load: &Load) -> Moment {
+pub(crate) fn load_end(load: &Load) -> Moment {
     let length = stages(load)
         .iter()
         .fold(Duration::ZERO, |sum, (_, length, _)| sum.saturating_add(*length));

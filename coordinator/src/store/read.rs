@@ -83,6 +83,39 @@ pub struct StoredRun {
 }
 
 impl StoredRun {
+    /// Whether it made arrivals, so that there is something to report.
+    pub fn ran(&self) -> bool {
+        matches!(self.state, RunState::Running | RunState::Finished) || self.facts.stop.is_some()
+    }
+
+    /// What its followers saw last.
+    pub fn last_snapshot(&self) -> v1::Snapshot {
+        let summary = self.summary();
+        let did_not_run = !self.ran();
+        v1::Snapshot {
+            run: summary.run.id.0,
+            name: summary.run.name.clone(),
+            state: "finished".to_owned(),
+            detail: self.detail.clone(),
+            run_time_us: summary.run.duration_us,
+            duration_us: summary.run.duration_us,
+            exit_code: Some(if did_not_run {
+                4
+            } else {
+                summary.exit_code.number().into()
+            }),
+            verdict: if did_not_run {
+                "could not start".to_owned()
+            } else {
+                summary.verdict.word().to_owned()
+            },
+            generator: summary.generator.verdict.word().to_owned(),
+            started: summary.iterations.started,
+            completed: summary.iterations.completed,
+            ..v1::Snapshot::default()
+        }
+    }
+
     /// The summary that its report shows.
     pub fn summary(&self) -> Summary {
         let mut engine = SlaEngine::new(&self.ledger.plan().sla);

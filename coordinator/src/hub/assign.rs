@@ -1,0 +1,260 @@
+//! From the queue to workers and a schedule.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use barrage_metrics::{ClockOffset, LedgerConfig, StopCause, WorkerInfo};
+use barrage_model::ids::{Incarnation, LoadId, RunId, WorkerId};
+use barrage_model::plan::LoadModel;
+use tokio::sync::{oneshot, watch};
+
+use super::submission::chain;
+use super::{Active, Computed, Hub, RUNS_MAX, Seen, Stage, Submission, view};
+use crate::clock;
+use crate::compile::{CompileError, Compiled, Member, compile};
+use crate::judge::Judge;
+use crate::machine::fleet::Shortage;
+use crate::machine::offset::Offset;
+use crate::machine::run::{Input, Run, Spec};
+use crate::store::{Assigned, Op, StoredWorker};
+
+/// A worker's clock in the words of reports: its own − the coordinator's.
+pub(super) fn report_offset(offset: Offset) -> ClockOffset {
+    ClockOffset {
+        offset_us: offset.offset_us.saturating_neg(),
+        uncertainty_us: offset.uncertainty_us,
+    }
+}
+
+impl Hub {
+    /// Takes a run in, unless it will not wait and would have to.
+    pub(super) fn submit(&mut self, submission: Arc<Submission>, answer: oneshot::Sender<Result<(), String>>) {
+        let refusal = self.refusal(&submission);
+        let accepted = refusal.is_none();
+        // Whoever asked may have gone; the run is wanted all the same.
+        drop(answer.send(refusal.map_or(Ok(()), Err)));
+        if !accepted {
+            return;
+        }
+        let run = submission.id;
+        self.keep(Op::New(Box::new(submission.new_run())));
+        let (snapshots, _) = watch::channel(view::blank(&submission));
+        let stage = Stage::Waiting {
+            detail: "waiting for workers".to_owned(),
+            busy: false,
+            absent_since: None,
+        };
+        let active = Active {
+            submission,
+            stage,
+            started_at: String::new(),
+            seen: Seen::default(),
+            snapshots,
+        };
+        self.runs.insert(run, active);
+        self.queue.push(run);
+        tracing::info!(%run, "run submitted");
+        self.assign();
+    }
+
+    fn refusal(&mut self, submission: &Submission) -> Option<String> {
+        if self.leaving.is_some() {
+            return Some("the coordinator is stopping".to_owned());
+        }
+        if self.runs.len() >= RUNS_MAX {
+            return Some(format!("there are {RUNS_MAX} runs already"));
+        }
+        if !submission.no_wait {
+            return None;
+        }
+        if !self.queue.is_empty() {
+            return Some("other runs are waiting".to_owned());
+        }
+        // Taken for a moment to see whether it works; `assign` does it for good.
+        match self.fleet.reserve(submission.id, &submission.demand()) {
+            Ok(_) => {
+                self.fleet.release(submission.id);
+                None
+            }
+            Err(shortage) => Some(shortage.detail().to_owned()),
+        }
+    }
+
+    /// Gives workers to the runs that wait, in order of submission. A run whose workers are busy holds up those behind it,
+    /// so that it is not passed for ever; one whose workers are not there does not.
+    pub(super) fn assign(&mut self) {
+        let now = clock::now();
+        let mut held_up = None;
+        for run in self.queue.clone() {
+            let Some(active) = self.runs.get_mut(&run) else {
+                continue;
+            };
+            let Stage::Waiting {
+                detail,
+                busy,
+                absent_since,
+            } = &mut active.stage
+            else {
+                continue;
+            };
+            if let Some(first) = held_up {
+                (*detail, *busy, *absent_since) = (format!("behind run {first}"), true, None);
+                continue;
+            }
+            match self.fleet.reserve(run, &active.submission.demand()) {
+                Ok(members) => {
+                    active.stage = Stage::Compiling;
+                    self.queue.retain(|queued| *queued != run);
+                    self.compile(run, members);
+                }
+                Err(shortage @ Shortage::Busy(_)) => {
+                    (*detail, *busy, *absent_since) = (shortage.detail().to_owned(), true, None);
+                    held_up = Some(run);
+                }
+                Err(shortage @ Shortage::Absent(_)) => {
+                    let since = *absent_since.get_or_insert(now);
+                    (*detail, *busy) = (shortage.detail().to_owned(), false);
+                    let wait = active.submission.plan.workers.wait;
+                    if now.since(since) >= wait {
+                        let waited = barrage_model::units::format_duration(wait);
+                        let reason = format!("gave up after {waited} {}", shortage.detail());
+                        self.could_not_start(run, reason);
+                    }
+                }
+            }
+        }
+    }
+
+    fn compile(&mut self, run: RunId, members: Vec<Incarnation>) {
+        let Some(active) = self.runs.get(&run) else { return };
+        let submission = Arc::clone(&active.submission);
+        let found = members.iter().filter_map(|incarnation| self.fleet.worker(*incarnation));
+        let shares: Vec<Member> = found
+            .map(|worker| Member {
+                name: worker.name.clone(),
+                shards: worker.hello.shards,
+                max_rate: worker.hello.max_rate,
+            })
+            .collect();
+        self.computing.spawn_blocking(move || {
+            let compiled = compile(&submission.plan, &shares, submission.seed).map(Box::new);
+            Computed::Compiled(run, members, compiled)
+        });
+    }
+
+    pub(super) fn compiled(
+        &mut self,
+        run: RunId,
+        members: &[Incarnation],
+        result: Result<Box<Compiled>, CompileError>,
+    ) {
+        let waiting = self
+            .runs
+            .get(&run)
+            .is_some_and(|active| matches!(active.stage, Stage::Compiling));
+        if !waiting {
+            return;
+        }
+        match result {
+            Err(error) => self.could_not_start(run, chain(&error)),
+            Ok(compiled) => self.begin(run, members, Arc::from(compiled)),
+        }
+    }
+
+    fn begin(&mut self, run: RunId, members: &[Incarnation], compiled: Arc<Compiled>) {
+        let now = clock::now();
+        let Some(active) = self.runs.get_mut(&run) else { return };
+        let submission = Arc::clone(&active.submission);
+        let mut workers = Vec::with_capacity(members.len());
+        for (number, incarnation) in members.iter().enumerate() {
+            let Some(worker) = self.fleet.worker(*incarnation).filter(|worker| !worker.is_lost()) else {
+                return self.could_not_start(run, "a worker was lost before the start".to_owned());
+            };
+            let (first_shard, shards) = compiled.shards[number];
+            workers.push(StoredWorker {
+                id: WorkerId(number as u32),
+                incarnation: *incarnation,
+                name: worker.name.clone(),
+                first_shard,
+                shards,
+                cores: worker.hello.cores.max(1),
+                offset: worker.offset(now).map(report_offset),
+            });
+        }
+        let scheduled: Vec<Option<u64>> = submission
+            .plan
+            .loads
+            .iter()
+            .zip(&compiled.forecast)
+            .map(|(load, forecast)| forecast.arrivals.filter(|_| !matches!(load.model, LoadModel::Users(_))))
+            .collect();
+        let config = LedgerConfig {
+            plan: Arc::clone(&submission.plan),
+            marks: compiled.marks.clone(),
+            workers: workers.iter().map(info).collect(),
+            scheduled: (0u16..)
+                .map(LoadId)
+                .zip(&scheduled)
+                .filter_map(|(load, sum)| Some((load, (*sum)?)))
+                .collect(),
+        };
+        let incarnations: BTreeMap<WorkerId, Incarnation> =
+            workers.iter().map(|worker| (worker.id, worker.incarnation)).collect();
+        let spec = Spec {
+            run,
+            plan: Arc::clone(&submission.plan),
+            compiled: Arc::clone(&compiled),
+            members: workers
+                .iter()
+                .map(|worker| (worker.incarnation, worker.name.clone()))
+                .collect(),
+        };
+        active.stage = Stage::Going(Box::new(Run::new(now, spec, Judge::new(config, incarnations))));
+        let (epochs, marks) = (compiled.epochs.clone(), compiled.marks.clone());
+        self.keep(Op::Assigned(
+            run,
+            Box::new(Assigned {
+                workers,
+                epochs,
+                marks,
+                scheduled,
+            }),
+        ));
+        for warning in &compiled.warnings {
+            self.tell(run, Input::Told(WorkerId(0), "warning".to_owned(), warning.clone()));
+        }
+        // A worker whose stream broke while the schedule was computed is told again when it is back.
+        for (number, incarnation) in members.iter().enumerate() {
+            let number = WorkerId(number as u32);
+            let worker = self.fleet.worker(*incarnation);
+            let here = worker.is_some_and(|worker| worker.connection().is_some());
+            let offset = worker.and_then(|worker| worker.offset(now));
+            self.tell(
+                run,
+                if here {
+                    Input::Present(number, offset)
+                } else {
+                    Input::Away(number)
+                },
+            );
+        }
+        self.perform_run(run);
+    }
+
+    pub(super) fn stopped_before_start(&mut self, run: RunId, cause: StopCause, reason: &str) {
+        self.end_without_run(run, Some(cause), reason.to_owned());
+    }
+
+    pub(super) fn could_not_start(&mut self, run: RunId, reason: String) {
+        self.end_without_run(run, None, reason);
+    }
+}
+
+fn info(worker: &StoredWorker) -> WorkerInfo {
+    WorkerInfo {
+        id: worker.id,
+        name: worker.name.clone(),
+        shards: worker.first_shard.0..worker.first_shard.0 + worker.shards,
+        cores: worker.cores,
+    }
+}

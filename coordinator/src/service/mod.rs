@@ -1,0 +1,51 @@
+//! The faces of the coordinator on its one port: gRPC for workers and command lines, HTTP for everybody else. Each is a
+//! thin loop around the hub.
+
+mod fleet;
+mod http;
+mod reports;
+mod runs;
+mod server;
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use axum::Router;
+use barrage_proto::MESSAGE_MAX_BYTES;
+use barrage_proto::v1::fleet_server::FleetServer;
+use barrage_proto::v1::runs_server::RunsServer;
+
+use crate::hub::Handle;
+use crate::store::{Files, Reader, Writer};
+
+pub(crate) use server::{Limits, serve};
+
+/// Largest request of a command line, bytes: a plan of 1 MiB with its values.
+const REQUEST_MAX_BYTES: usize = 8 * 1024 * 1024;
+
+/// What every face needs.
+#[derive(Clone, Debug)]
+pub(crate) struct Faces {
+    pub(crate) hub: Handle,
+    pub(crate) reader: Reader,
+    pub(crate) writer: Writer,
+    pub(crate) files: Files,
+    /// Tells uploads of the same file apart.
+    pub(crate) uploads: Arc<AtomicU64>,
+    /// Names in requests must be this host's own: the port is open to this host alone.
+    pub(crate) local_only: bool,
+}
+
+/// Everything that the port answers.
+pub(crate) fn router(faces: &Faces) -> Router {
+    let fleet = FleetServer::new(fleet::Fleet(faces.clone()))
+        .max_decoding_message_size(MESSAGE_MAX_BYTES)
+        .max_encoding_message_size(MESSAGE_MAX_BYTES);
+    let runs = RunsServer::new(runs::Runs(faces.clone()))
+        .max_decoding_message_size(REQUEST_MAX_BYTES)
+        .max_encoding_message_size(MESSAGE_MAX_BYTES);
+    tonic::service::Routes::new(fleet)
+        .add_service(runs)
+        .into_axum_router()
+        .merge(http::router(faces))
+}

@@ -1,0 +1,117 @@
+//! The accept loop of the one port.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+/// Bounds of what one peer may take.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    /// Connections at once; further ones wait to be accepted.
+    pub(crate) connections: usize,
+    /// Calls at once on a connection.
+    pub(crate) streams: u32,
+    /// Bytes of header fields.
+    pub(crate) header_bytes: u32,
+    /// A silent connection is asked for a sign of life this often.
+    pub(crate) keep_alive: Duration,
+    /// And given up when none comes within this time.
+    pub(crate) keep_alive_timeout: Duration,
+    /// Header fields of HTTP/1 must come within this time.
+    pub(crate) header_limit: Duration,
+    /// Connections have this long to end once the port is closed.
+    pub(crate) end_limit: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: 4_096,
+            streams: 64,
+            header_bytes: 16 * 1024,
+            keep_alive: Duration::from_secs(5),
+            keep_alive_timeout: Duration::from_secs(10),
+            header_limit: Duration::from_secs(10),
+            end_limit: Duration::from_secs(5),
+        }
+    }
+}
+
+/// Accepts until `stop`, then lets connections end within a hard limit: a peer that does not let go cannot hold us up.
+pub(crate) async fn serve(listener: TcpListener, router: Router, limits: Limits, stop: CancellationToken) {
+    let room = Arc::new(Semaphore::new(limits.connections));
+    let mut connections = JoinSet::new();
+    loop {
+        let accepted = tokio::select! {
+            () = stop.cancelled() => break,
+            Some(_) = connections.join_next(), if !connections.is_empty() => continue,
+            accepted = accept(&listener, &room) => accepted,
+        };
+        match accepted {
+            Ok((stream, permit)) => {
+                let served = connection(stream, router.clone(), limits, stop.clone());
+                connections.spawn(async move {
+                    served.await;
+                    drop(permit);
+                });
+            }
+            Err(error) => {
+                // Out of descriptors, most likely: those in use end some time.
+                tracing::warn!(%error, "could not accept a connection");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        }
+    }
+    drop(listener);
+    let ended = async { while connections.join_next().await.is_some() {} };
+    if tokio::time::timeout(limits.end_limit, ended).await.is_err() {
+        tracing::info!(open = connections.len(), "connections did not end in time and were cut");
+        connections.abort_all();
+    }
+}
+
+async fn accept(
+    listener: &TcpListener,
+    room: &Arc<Semaphore>,
+) -> std::io::Result<(TcpStream, tokio::sync::OwnedSemaphorePermit)> {
+    let permit = Arc::clone(room).acquire_owned().await.map_err(std::io::Error::other)?;
+    let (stream, _) = listener.accept().await?;
+    stream.set_nodelay(true)?;
+    Ok((stream, permit))
+}
+
+async fn connection(stream: TcpStream, router: Router, limits: Limits, stop: CancellationToken) {
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(limits.header_limit)
+        .max_buf_size(limits.header_bytes as usize * 4);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .keep_alive_interval(limits.keep_alive)
+        .keep_alive_timeout(limits.keep_alive_timeout)
+        .max_concurrent_streams(limits.streams)
+        .max_header_list_size(limits.header_bytes);
+    let connection = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+    tokio::pin!(connection);
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = stop.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%error, "a connection ended badly");
+    }
+}

@@ -8,21 +8,21 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 /// Distributed load and resilience tests with numbers that can be trusted.
 #[derive(Debug, Parser)]
 #[command(name = "barrage", version, max_term_width = 120, after_help = EXIT_CODES)]
-pub struct Cli {
+pub(crate) struct Cli {
     /// What to do.
     #[command(subcommand)]
-    pub command: Command,
+    pub(crate) command: Command,
 }
 
 /// The table that `--help` ends with.
-pub const EXIT_CODES: &str = "\
+pub(crate) const EXIT_CODES: &str = "\
 Exit codes: 0 passed · 1 our own failure · 2 usage · 3 bad plan · 4 could not start · 5 refused by a guard · \
 94 inconsistent accounting · 95 invalid or inconclusive · 96 aborted by an operator · 99 SLA failed · \
 130/143 ended by a signal (the first one is graceful, with a report)";
 
 /// The commands.
 #[derive(Debug, Subcommand)]
-pub enum Command {
+pub(crate) enum Command {
     /// Runs a plan (or a URL) in this one process, or with --coordinator on a fleet
     Run(Box<RunArgs>),
     /// Sends a plan to a coordinator and follows the run to its end
@@ -60,55 +60,55 @@ pub enum Command {
 
 /// Where the coordinator is.
 #[derive(Clone, Debug, Args)]
-pub struct CoordinatorUrl {
+pub(crate) struct CoordinatorUrl {
     /// The coordinator's address; without it, the run that this machine has registered last
     #[arg(long, value_name = "URL", env = "BARRAGE_COORDINATOR")]
-    pub coordinator: Option<String>,
+    pub(crate) coordinator: Option<String>,
 }
 
 /// What fills a plan in.
 #[derive(Clone, Debug, Default, Args)]
-pub struct Fill {
+pub(crate) struct Fill {
     /// Replaces the plan's (first) target
     #[arg(long, value_name = "URL", env = "BARRAGE_TARGET")]
-    pub target: Option<String>,
+    pub(crate) target: Option<String>,
     /// Gives a value to ${KEY}; counts as secret: never stored, never shown
     #[arg(short = 'e', long = "env", value_name = "KEY=VALUE", value_parser = pair, env = "BARRAGE_ENV", value_delimiter = ';')]
-    pub env: Vec<(String, String)>,
+    pub(crate) env: Vec<(String, String)>,
     /// Gives a value to ${KEY} that may be stored and shown
     #[arg(long = "set", value_name = "KEY=VALUE", value_parser = pair, env = "BARRAGE_SET", value_delimiter = ';')]
-    pub set: Vec<(String, String)>,
+    pub(crate) set: Vec<(String, String)>,
     /// Seed of everything random; drawn and printed when absent
     #[arg(long, value_name = "N", env = "BARRAGE_SEED")]
-    pub seed: Option<u64>,
+    pub(crate) seed: Option<u64>,
     /// Fixed answer of name resolution, as in curl: HOST:PORT:ADDRESS
     #[arg(long, value_name = "HOST:PORT:ADDR", env = "BARRAGE_RESOLVE", value_delimiter = ';')]
-    pub resolve: Vec<String>,
+    pub(crate) resolve: Vec<String>,
 }
 
 /// What becomes of the report.
 #[derive(Clone, Debug, Args)]
-pub struct Output {
+pub(crate) struct Output {
     /// Writes report.json, report.html, report.txt, report.md, junit.xml, timeline.csv and latency.hlog here
     #[arg(long, value_name = "DIR", env = "BARRAGE_OUT")]
-    pub out: Option<PathBuf>,
+    pub(crate) out: Option<PathBuf>,
     /// What stdout gets
     #[arg(long, value_enum, default_value_t = Format::Text, env = "BARRAGE_FORMAT")]
-    pub format: Format,
+    pub(crate) format: Format,
     /// No progress on stderr
     #[arg(short, long, env = "BARRAGE_QUIET")]
-    pub quiet: bool,
+    pub(crate) quiet: bool,
     /// Plain progress lines even on a terminal
     #[arg(long, env = "BARRAGE_NO_PROGRESS")]
-    pub no_progress: bool,
+    pub(crate) no_progress: bool,
     /// Accepts exit 95: a run whose generator was not valid counts by its SLAs alone
     #[arg(long, env = "BARRAGE_ACCEPT_INVALID")]
-    pub accept_invalid: bool,
+    pub(crate) accept_invalid: bool,
 }
 
 /// Renderings of a report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Format {
+pub(crate) enum Format {
     /// For people.
     Text,
     /// report.json
@@ -127,7 +127,7 @@ pub enum Format {
 
 impl Format {
     /// The word on the wire.
-    pub fn word(self) -> &'static str {
+    pub(crate) fn word(self) -> &'static str {
         match self {
             Self::Text => "text",
             Self::Json => "json",
@@ -140,7 +140,7 @@ impl Format {
     }
 
     /// The file name under `--out`.
-    pub fn file(self) -> &'static str {
+    pub(crate) fn file(self) -> &'static str {
         match self {
             Self::Text => "report.txt",
             Self::Json => "report.json",
@@ -153,38 +153,45 @@ impl Format {
     }
 
     /// Every format, in the order in which `--out` writes them.
-    pub const ALL: [Self; 7] =
-        [Self::Json, Self::Html, Self::Text, Self::Markdown, Self::Junit, Self::Csv, Self::Hlog];
+    pub(crate) const ALL: [Self; 7] = [
+        Self::Json,
+        Self::Html,
+        Self::Text,
+        Self::Markdown,
+        Self::Junit,
+        Self::Csv,
+        Self::Hlog,
+    ];
 }
 
 /// `barrage run`.
 #[derive(Debug, Args)]
 #[command(after_help = RUN_NOTES)]
-pub struct RunArgs {
+pub(crate) struct RunArgs {
     /// A plan file (- for stdin), or a URL for a run without a file
     #[arg(value_name = "PLAN|URL")]
-    pub what: String,
+    pub(crate) what: String,
     /// A run without a file.
     #[command(flatten)]
-    pub quick: QuickArgs,
+    pub(crate) quick: QuickArgs,
     /// Filling the plan in.
     #[command(flatten)]
-    pub fill: Fill,
+    pub(crate) fill: Fill,
     /// The report.
     #[command(flatten)]
-    pub output: Output,
+    pub(crate) output: Output,
     /// A fleet instead of this process.
     #[command(flatten)]
-    pub coordinator: CoordinatorUrl,
+    pub(crate) coordinator: CoordinatorUrl,
     /// Load threads; without it, the allowed cores less one, at least one
     #[arg(long, value_name = "N", env = "BARRAGE_THREADS", value_parser = clap::value_parser!(u16).range(1..=1024))]
-    pub threads: Option<u16>,
+    pub(crate) threads: Option<u16>,
     /// Where runs are stored; without it, $XDG_STATE_HOME/barrage
     #[arg(long, value_name = "DIR", env = "BARRAGE_STORE")]
-    pub store: Option<PathBuf>,
+    pub(crate) store: Option<PathBuf>,
     /// Writes every raw sample to this file, one line each; for checking, not for speed
     #[arg(long, value_name = "FILE", env = "BARRAGE_TRACE_SAMPLES")]
-    pub trace_samples: Option<PathBuf>,
+    pub(crate) trace_samples: Option<PathBuf>,
 }
 
 const RUN_NOTES: &str = "\
@@ -197,109 +204,124 @@ threads are --threads), -m or -X method, -b body (hey's -d), -D body file, -T co
 /// The flags of a run without a file.
 #[derive(Clone, Debug, Default, Args)]
 #[command(next_help_heading = "Without a file")]
-pub struct QuickArgs {
+pub(crate) struct QuickArgs {
     /// Arrivals per second, whole run: 2000/s, 30k/m; without it, as fast as -c connections go
     #[arg(short = 'r', long, short_alias = 'R', value_name = "RATE", env = "BARRAGE_RATE")]
-    pub rate: Option<String>,
+    pub(crate) rate: Option<String>,
     /// How long: 30s, 5m; 10s when there is no -n either
     #[arg(short = 'd', long, short_alias = 'z', value_name = "TIME", env = "BARRAGE_DURATION")]
-    pub duration: Option<String>,
-    /// Connections: with a rate the most that may be active (default 1000), without one the number of users (default 64)
+    pub(crate) duration: Option<String>,
+    /// Connections: with a rate the most that may be active (default 10000), without one the number of users (default 50)
     #[arg(short = 'c', long, value_name = "N", env = "BARRAGE_CONNECTIONS")]
-    pub connections: Option<u32>,
+    pub(crate) connections: Option<u32>,
     /// This many requests in all
     #[arg(short = 'n', long, value_name = "N", env = "BARRAGE_REQUESTS")]
-    pub requests: Option<u64>,
+    pub(crate) requests: Option<u64>,
     /// A header field: 'name: value'
-    #[arg(short = 'H', long = "header", value_name = "FIELD", env = "BARRAGE_HEADER", value_delimiter = '\n')]
-    pub headers: Vec<String>,
+    #[arg(
+        short = 'H',
+        long = "header",
+        value_name = "FIELD",
+        env = "BARRAGE_HEADER",
+        value_delimiter = '\n'
+    )]
+    pub(crate) headers: Vec<String>,
     /// The method; POST when there is a body, else GET
     #[arg(short = 'm', long, short_alias = 'X', value_name = "METHOD", env = "BARRAGE_METHOD")]
-    pub method: Option<String>,
+    pub(crate) method: Option<String>,
     /// The body
-    #[arg(short = 'b', long, value_name = "TEXT", env = "BARRAGE_BODY", conflicts_with = "body_file")]
-    pub body: Option<String>,
+    #[arg(
+        short = 'b',
+        long,
+        value_name = "TEXT",
+        env = "BARRAGE_BODY",
+        conflicts_with = "body_file"
+    )]
+    pub(crate) body: Option<String>,
     /// A file with the body
     #[arg(short = 'D', long, value_name = "FILE", env = "BARRAGE_BODY_FILE")]
-    pub body_file: Option<PathBuf>,
+    pub(crate) body_file: Option<PathBuf>,
     /// The body's content type
     #[arg(short = 'T', long, value_name = "TYPE", env = "BARRAGE_CONTENT_TYPE")]
-    pub content_type: Option<String>,
+    pub(crate) content_type: Option<String>,
     /// Basic authentication
     #[arg(short = 'a', long, value_name = "USER:PASSWORD", env = "BARRAGE_AUTH")]
-    pub auth: Option<String>,
+    pub(crate) auth: Option<String>,
     /// Of one request
     #[arg(short = 't', long, value_name = "TIME", env = "BARRAGE_TIMEOUT")]
-    pub timeout: Option<String>,
+    pub(crate) timeout: Option<String>,
     /// Accepts any certificate
     #[arg(short = 'k', long, env = "BARRAGE_INSECURE_TLS")]
-    pub insecure: bool,
+    pub(crate) insecure: bool,
     /// HTTP/2: prior knowledge in the clear, ALPN under TLS
     #[arg(long, env = "BARRAGE_HTTP2")]
-    pub http2: bool,
+    pub(crate) http2: bool,
     /// A new connection for each request
     #[arg(long, env = "BARRAGE_DISABLE_KEEPALIVE")]
-    pub disable_keepalive: bool,
+    pub(crate) disable_keepalive: bool,
     /// Follows this many redirects
     #[arg(long, value_name = "N", env = "BARRAGE_REDIRECTS")]
-    pub redirects: Option<u8>,
+    pub(crate) redirects: Option<u8>,
     /// Host header (and SNI) instead of the URL's
     #[arg(long, value_name = "HOST", env = "BARRAGE_HOST")]
-    pub host: Option<String>,
+    pub(crate) host: Option<String>,
+    /// Through this proxy
+    #[arg(short = 'x', long, value_name = "URL", env = "BARRAGE_PROXY")]
+    pub(crate) proxy: Option<String>,
     /// Even or Poisson arrivals
     #[arg(long, value_name = "even|poisson", env = "BARRAGE_ARRIVALS")]
-    pub arrivals: Option<String>,
+    pub(crate) arrivals: Option<String>,
     /// An SLA, such as 'p95 < 250ms'
     #[arg(long, value_name = "EXPRESSION", env = "BARRAGE_SLA", value_delimiter = ';')]
-    pub sla: Vec<String>,
+    pub(crate) sla: Vec<String>,
 }
 
 /// `barrage submit`.
 #[derive(Debug, Args)]
-pub struct SubmitArgs {
+pub(crate) struct SubmitArgs {
     /// A plan file (- for stdin)
     #[arg(value_name = "PLAN")]
-    pub plan: String,
+    pub(crate) plan: String,
     /// The coordinator.
     #[command(flatten)]
-    pub coordinator: CoordinatorUrl,
+    pub(crate) coordinator: CoordinatorUrl,
     /// Filling the plan in.
     #[command(flatten)]
-    pub fill: Fill,
+    pub(crate) fill: Fill,
     /// The report.
     #[command(flatten)]
-    pub output: Output,
+    pub(crate) output: Output,
     /// Prints the run's id and leaves
     #[arg(long, env = "BARRAGE_DETACH")]
-    pub detach: bool,
+    pub(crate) detach: bool,
     /// Exit 4 at once when workers are missing or busy, instead of waiting
     #[arg(long, env = "BARRAGE_NO_WAIT")]
-    pub no_wait: bool,
+    pub(crate) no_wait: bool,
     /// A label of the run: KEY=VALUE
     #[arg(long = "label", value_name = "KEY=VALUE", value_parser = pair, env = "BARRAGE_LABEL", value_delimiter = ';')]
-    pub labels: Vec<(String, String)>,
+    pub(crate) labels: Vec<(String, String)>,
     /// At least this many workers, whatever the plan says
     #[arg(long, value_name = "N", env = "BARRAGE_MIN_WORKERS")]
-    pub min_workers: Option<u32>,
+    pub(crate) min_workers: Option<u32>,
 }
 
 /// `barrage watch`.
 #[derive(Debug, Args)]
-pub struct WatchArgs {
+pub(crate) struct WatchArgs {
     /// The run; the newest when absent
     #[arg(value_name = "RUN")]
-    pub run: Option<String>,
+    pub(crate) run: Option<String>,
     /// The coordinator.
     #[command(flatten)]
-    pub coordinator: CoordinatorUrl,
+    pub(crate) coordinator: CoordinatorUrl,
     /// The report.
     #[command(flatten)]
-    pub output: Output,
+    pub(crate) output: Output,
 }
 
 /// `barrage runs`.
 #[derive(Debug, Subcommand)]
-pub enum RunsCommand {
+pub(crate) enum RunsCommand {
     /// Lists runs, the newest first
     Ls {
         /// Where.
@@ -335,56 +357,58 @@ pub enum RunsCommand {
 
 /// A coordinator, or a store on this machine.
 #[derive(Clone, Debug, Args)]
-pub struct Place {
+pub(crate) struct Place {
     /// The coordinator.
     #[command(flatten)]
-    pub coordinator: CoordinatorUrl,
+    pub(crate) coordinator: CoordinatorUrl,
     /// The store, when no coordinator is named
     #[arg(long, value_name = "DIR", env = "BARRAGE_STORE")]
-    pub store: Option<PathBuf>,
+    pub(crate) store: Option<PathBuf>,
 }
 
 /// `barrage stop`.
 #[derive(Debug, Args)]
-pub struct StopArgs {
+pub(crate) struct StopArgs {
     /// The run
     #[arg(required_unless_present = "all")]
-    pub run: Option<String>,
+    pub(crate) run: Option<String>,
     /// Every run
     #[arg(long, conflicts_with = "run", env = "BARRAGE_ALL")]
-    pub all: bool,
+    pub(crate) all: bool,
     /// Cancels what is in flight
     #[arg(long, env = "BARRAGE_NOW")]
-    pub now: bool,
+    pub(crate) now: bool,
     /// The coordinator.
     #[command(flatten)]
-    pub coordinator: CoordinatorUrl,
+    pub(crate) coordinator: CoordinatorUrl,
 }
 
 /// `barrage report`.
 #[derive(Debug, Args)]
-pub struct ReportArgs {
+pub(crate) struct ReportArgs {
     /// The run; the newest when absent
     #[arg(value_name = "RUN")]
-    pub run: Option<String>,
+    pub(crate) run: Option<String>,
     /// Where.
     #[command(flatten)]
-    pub place: Place,
+    pub(crate) place: Place,
     /// Writes every rendering here
     #[arg(long, value_name = "DIR", env = "BARRAGE_OUT")]
-    pub out: Option<PathBuf>,
+    pub(crate) out: Option<PathBuf>,
     /// What stdout gets
     #[arg(long, value_enum, default_value_t = Format::Text, env = "BARRAGE_FORMAT")]
-    pub format: Format,
+    pub(crate) format: Format,
 }
 
 /// `barrage plan`.
 #[derive(Debug, Subcommand)]
-pub enum PlanCommand {
+pub(crate) enum PlanCommand {
     /// Checks a plan without touching the network
     Check(PlanArgs),
     /// Prints the JSON Schema of plans
     Schema,
+    /// Prints every key of a plan with its meaning, as Markdown
+    Reference,
     /// Prints the normalised plan, expected arrivals, shares and memory
     Show {
         /// The plan.
@@ -410,85 +434,99 @@ pub enum PlanCommand {
 
 /// A plan and what fills it in.
 #[derive(Debug, Args)]
-pub struct PlanArgs {
+pub(crate) struct PlanArgs {
     /// The plan file (- for stdin)
-    pub plan: String,
+    pub(crate) plan: String,
     /// Filling it in.
     #[command(flatten)]
-    pub fill: Fill,
+    pub(crate) fill: Fill,
 }
 
 /// `barrage coordinator`.
 #[derive(Debug, Args)]
-pub struct CoordinatorArgs {
+pub(crate) struct CoordinatorArgs {
     /// Address to listen on
     #[arg(long, default_value = "127.0.0.1:7070", value_name = "ADDR", env = "BARRAGE_LISTEN")]
-    pub listen: SocketAddr,
+    pub(crate) listen: SocketAddr,
     /// Where runs are stored; without it, $XDG_STATE_HOME/barrage
     #[arg(long, value_name = "DIR", env = "BARRAGE_STORE")]
-    pub store: Option<PathBuf>,
+    pub(crate) store: Option<PathBuf>,
     /// Listens beyond loopback without TLS and tokens
     #[arg(long, env = "BARRAGE_INSECURE")]
-    pub insecure: bool,
+    pub(crate) insecure: bool,
+    /// Leaves when stdin ends: tied to the process that started it
+    #[arg(long, hide = true)]
+    pub(crate) tied: bool,
 }
 
 /// `barrage worker`.
 #[derive(Debug, Args)]
-pub struct WorkerArgs {
+pub(crate) struct WorkerArgs {
     /// The coordinator's address
-    #[arg(long, value_name = "URL", env = "BARRAGE_COORDINATOR", default_value = "http://127.0.0.1:7070")]
-    pub coordinator: String,
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "BARRAGE_COORDINATOR",
+        default_value = "http://127.0.0.1:7070"
+    )]
+    pub(crate) coordinator: String,
     /// Name shown in reports; the host name when absent
     #[arg(long, value_name = "NAME", env = "BARRAGE_NAME")]
-    pub name: Option<String>,
+    pub(crate) name: Option<String>,
     /// A label that plans can select by: KEY=VALUE
     #[arg(long = "label", value_name = "KEY=VALUE", value_parser = pair, env = "BARRAGE_LABEL", value_delimiter = ';')]
-    pub labels: Vec<(String, String)>,
+    pub(crate) labels: Vec<(String, String)>,
     /// Load threads; the allowed cores when absent
     #[arg(long, value_name = "N", env = "BARRAGE_THREADS", value_parser = clap::value_parser!(u16).range(1..=1024))]
-    pub threads: Option<u16>,
+    pub(crate) threads: Option<u16>,
     /// Most iterations per second of this worker; also its weight in the wheel
     #[arg(long, value_name = "RATE", env = "BARRAGE_MAX_RATE")]
-    pub max_rate: Option<String>,
+    pub(crate) max_rate: Option<String>,
     /// Writes every raw sample to this file, one line each; for checking, not for speed
     #[arg(long, value_name = "FILE", env = "BARRAGE_TRACE_SAMPLES")]
-    pub trace_samples: Option<PathBuf>,
+    pub(crate) trace_samples: Option<PathBuf>,
     /// Leaves after the first run
     #[arg(long, env = "BARRAGE_ONCE")]
-    pub once: bool,
+    pub(crate) once: bool,
+    /// Leaves when stdin ends: tied to the process that started it
+    #[arg(long, hide = true)]
+    pub(crate) tied: bool,
 }
 
 /// `barrage health`.
 #[derive(Debug, Args)]
-pub struct HealthArgs {
+pub(crate) struct HealthArgs {
     /// The coordinator.
     #[command(flatten)]
-    pub coordinator: CoordinatorUrl,
+    pub(crate) coordinator: CoordinatorUrl,
     /// Unhealthy unless at least this many workers have joined
     #[arg(long, value_name = "N", env = "BARRAGE_MIN_WORKERS")]
-    pub min_workers: Option<u32>,
+    pub(crate) min_workers: Option<u32>,
     /// Asks any HTTP server instead: healthy when this URL answers 2xx
     #[arg(long, value_name = "URL", env = "BARRAGE_URL", conflicts_with = "min_workers")]
-    pub url: Option<String>,
+    pub(crate) url: Option<String>,
 }
 
 /// `barrage demo`.
 #[derive(Debug, Args)]
-pub struct DemoArgs {
+pub(crate) struct DemoArgs {
     /// The report.
     #[command(flatten)]
-    pub output: Output,
+    pub(crate) output: Output,
 }
 
 /// `barrage target`.
 #[derive(Debug, Args)]
-pub struct TargetArgs {
+pub(crate) struct TargetArgs {
     /// Address to listen on
     #[arg(long, default_value = "127.0.0.1:8080", value_name = "ADDR", env = "BARRAGE_LISTEN")]
-    pub listen: SocketAddr,
+    pub(crate) listen: SocketAddr,
     /// Seed of the latencies
     #[arg(long, default_value_t = 1, env = "BARRAGE_SEED")]
-    pub seed: u64,
+    pub(crate) seed: u64,
+    /// Leaves when stdin ends: tied to the process that started it
+    #[arg(long, hide = true)]
+    pub(crate) tied: bool,
 }
 
 fn pair(text: &str) -> Result<(String, String), String> {

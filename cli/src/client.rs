@@ -16,14 +16,14 @@ const PIECE_BYTES: usize = 256 * 1024;
 
 /// A connection to a coordinator.
 #[derive(Clone)]
-pub struct Client {
+pub(crate) struct Client {
     inner: RunsClient<Channel>,
     url: String,
 }
 
 impl Client {
     /// Connects, and asks for a sign of life, since a connection alone proves nothing.
-    pub async fn connect(url: &str) -> Result<Self, Failure> {
+    pub(crate) async fn connect(url: &str) -> Result<Self, Failure> {
         let (client, health) = Self::connect_with_health(url).await?;
         if health.protocol != barrage_proto::PROTOCOL {
             return Err(Failure::CouldNotStart(format!(
@@ -38,22 +38,31 @@ impl Client {
     }
 
     /// Connects and returns the sign of life whatever its version.
-    pub async fn connect_with_health(url: &str) -> Result<(Self, v1::HealthReply), Failure> {
-        let full = if url.contains("://") { url.to_owned() } else { format!("http://{url}") };
+    pub(crate) async fn connect_with_health(url: &str) -> Result<(Self, v1::HealthReply), Failure> {
+        let full = if url.contains("://") {
+            url.to_owned()
+        } else {
+            format!("http://{url}")
+        };
         let endpoint = Endpoint::from_shared(full.clone())
             .map_err(|_| Failure::Usage(format!("{url:?} is no coordinator address; expected http://HOST:PORT")))?
             .connect_timeout(CONNECT_LIMIT)
             .http2_keep_alive_interval(Duration::from_secs(5))
             .keep_alive_timeout(Duration::from_secs(10))
             .keep_alive_while_idle(true);
-        let unreachable = |why: String| {
-            Failure::CouldNotStart(format!("could not reach a coordinator at {full}: {why}"))
-        };
-        let channel = endpoint.connect().await.map_err(|error| unreachable(innermost(&error)))?;
+        let unreachable =
+            |why: String| Failure::CouldNotStart(format!("could not reach a coordinator at {full}: {why}"));
+        let channel = endpoint
+            .connect()
+            .await
+            .map_err(|error| unreachable(innermost(&error)))?;
         let inner = RunsClient::new(channel)
             .max_decoding_message_size(MESSAGE_MAX_BYTES)
             .max_encoding_message_size(MESSAGE_MAX_BYTES);
-        let mut client = Self { inner, url: full.clone() };
+        let mut client = Self {
+            inner,
+            url: full.clone(),
+        };
         let ask = tokio::time::timeout(CONNECT_LIMIT, client.inner.health(v1::HealthRequest {})).await;
         let reply = match ask {
             Err(_) => return Err(unreachable("it does not answer".to_owned())),
@@ -64,58 +73,92 @@ impl Client {
     }
 
     /// The address in use.
-    pub fn url(&self) -> &str {
+    pub(crate) fn url(&self) -> &str {
         &self.url
     }
 
     /// Uploads those of the files that the coordinator does not hold yet.
-    pub async fn upload(&mut self, files: &BTreeMap<[u8; 32], Vec<u8>>) -> Result<(), Failure> {
+    pub(crate) async fn upload(&mut self, files: &BTreeMap<[u8; 32], Vec<u8>>) -> Result<(), Failure> {
         if files.is_empty() {
             return Ok(());
         }
         let all = files.keys().map(|hash| hash.to_vec()).collect();
-        let reply = self.inner.missing(v1::MissingRequest { sha256: all }).await.map_err(|e| refused("upload", &e))?;
+        let reply = self
+            .inner
+            .missing(v1::MissingRequest { sha256: all })
+            .await
+            .map_err(|e| refused("upload", &e))?;
         for hash in reply.into_inner().sha256 {
             let key: Option<[u8; 32]> = hash.clone().try_into().ok();
-            let Some(data) = key.and_then(|key| files.get(&key)) else { continue };
-            let mut frames = vec![v1::PutFrame { frame: Some(v1::put_frame::Frame::Sha256(hash)) }];
-            frames.extend(
-                data.chunks(PIECE_BYTES)
-                    .map(|piece| v1::PutFrame { frame: Some(v1::put_frame::Frame::Data(piece.to_vec())) }),
-            );
-            self.inner.put(tokio_stream::iter(frames)).await.map_err(|e| refused("upload a file", &e))?;
+            let Some(data) = key.and_then(|key| files.get(&key)) else {
+                continue;
+            };
+            let mut frames = vec![v1::PutFrame {
+                frame: Some(v1::put_frame::Frame::Sha256(hash)),
+            }];
+            frames.extend(data.chunks(PIECE_BYTES).map(|piece| v1::PutFrame {
+                frame: Some(v1::put_frame::Frame::Data(piece.to_vec())),
+            }));
+            self.inner
+                .put(tokio_stream::iter(frames))
+                .await
+                .map_err(|e| refused("upload a file", &e))?;
         }
         Ok(())
     }
 
     /// Submits a plan.
-    pub async fn submit(&mut self, request: v1::SubmitRequest) -> Result<v1::SubmitReply, Failure> {
-        let reply = self.inner.submit(request).await.map_err(|e| refused("submit the plan", &e))?.into_inner();
-        if reply.errors.is_empty() { Ok(reply) } else { Err(Failure::BadPlan(reply.errors.join("\n"))) }
+    pub(crate) async fn submit(&mut self, request: v1::SubmitRequest) -> Result<v1::SubmitReply, Failure> {
+        let reply = self
+            .inner
+            .submit(request)
+            .await
+            .map_err(|e| refused("submit the plan", &e))?
+            .into_inner();
+        if reply.errors.is_empty() {
+            Ok(reply)
+        } else {
+            Err(Failure::BadPlan(reply.errors.join("\n")))
+        }
     }
 
     /// Follows a run.
-    pub async fn watch(&mut self, run: u64) -> Result<tonic::Streaming<v1::Snapshot>, Failure> {
-        let reply = self.inner.watch(v1::WatchRequest { run }).await.map_err(|e| refused("watch the run", &e))?;
+    pub(crate) async fn watch(&mut self, run: u64) -> Result<tonic::Streaming<v1::Snapshot>, Failure> {
+        let reply = self
+            .inner
+            .watch(v1::WatchRequest { run })
+            .await
+            .map_err(|e| refused("watch the run", &e))?;
         Ok(reply.into_inner())
     }
 
     /// Stops one run or all.
-    pub async fn stop(&mut self, request: v1::StopRequest) -> Result<Vec<u64>, Failure> {
+    pub(crate) async fn stop(&mut self, request: v1::StopRequest) -> Result<Vec<u64>, Failure> {
         let reply = self.inner.stop(request).await.map_err(|e| refused("stop", &e))?;
         Ok(reply.into_inner().runs)
     }
 
     /// Lists runs, the newest first.
-    pub async fn list(&mut self, limit: u32) -> Result<Vec<v1::RunLine>, Failure> {
-        let reply = self.inner.list(v1::ListRequest { limit }).await.map_err(|e| refused("list runs", &e))?;
+    pub(crate) async fn list(&mut self, limit: u32) -> Result<Vec<v1::RunLine>, Failure> {
+        let reply = self
+            .inner
+            .list(v1::ListRequest { limit })
+            .await
+            .map_err(|e| refused("list runs", &e))?;
         Ok(reply.into_inner().runs)
     }
 
     /// Fetches a rendered report.
-    pub async fn report(&mut self, run: u64, format: &str) -> Result<Vec<u8>, Failure> {
-        let request = v1::ReportRequest { run, format: format.to_owned() };
-        let reply = self.inner.report(request).await.map_err(|e| refused("fetch the report", &e))?;
+    pub(crate) async fn report(&mut self, run: u64, format: &str) -> Result<Vec<u8>, Failure> {
+        let request = v1::ReportRequest {
+            run,
+            format: format.to_owned(),
+        };
+        let reply = self
+            .inner
+            .report(request)
+            .await
+            .map_err(|e| refused("fetch the report", &e))?;
         let mut stream = reply.into_inner();
         let mut whole = Vec::new();
         while let Some(chunk) = stream.message().await.map_err(|e| refused("fetch the report", &e))? {
@@ -125,13 +168,17 @@ impl Client {
     }
 
     /// Removes a stored run.
-    pub async fn remove(&mut self, run: u64) -> Result<bool, Failure> {
-        let reply = self.inner.remove(v1::RemoveRequest { run }).await.map_err(|e| refused("remove the run", &e))?;
+    pub(crate) async fn remove(&mut self, run: u64) -> Result<bool, Failure> {
+        let reply = self
+            .inner
+            .remove(v1::RemoveRequest { run })
+            .await
+            .map_err(|e| refused("remove the run", &e))?;
         Ok(reply.into_inner().removed)
     }
 
     /// Removes old runs.
-    pub async fn prune(&mut self, request: v1::PruneRequest) -> Result<u32, Failure> {
+    pub(crate) async fn prune(&mut self, request: v1::PruneRequest) -> Result<u32, Failure> {
         let reply = self.inner.prune(request).await.map_err(|e| refused("prune runs", &e))?;
         Ok(reply.into_inner().removed)
     }

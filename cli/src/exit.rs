@@ -4,7 +4,7 @@ use std::fmt::Display;
 
 /// Why a command did not reach the end of a run.
 #[derive(Debug, thiserror::Error)]
-pub enum Failure {
+pub(crate) enum Failure {
     /// Exit 1.
     #[error("{0}")]
     Own(String),
@@ -24,7 +24,7 @@ pub enum Failure {
 
 impl Failure {
     /// The exit code.
-    pub fn code(&self) -> u8 {
+    pub(crate) fn code(&self) -> u8 {
         match self {
             Self::Own(_) => 1,
             Self::Usage(_) => 2,
@@ -35,18 +35,18 @@ impl Failure {
     }
 
     /// Our own failure while trying to do something: the whole chain of causes in one line.
-    pub fn own(trying: impl Display, error: &(dyn std::error::Error + 'static)) -> Self {
+    pub(crate) fn own(trying: impl Display, error: &(dyn std::error::Error + 'static)) -> Self {
         Self::Own(format!("{trying}: {}", chain(error)))
     }
 
     /// A start that failed: the whole chain of causes in one line.
-    pub fn start(trying: impl Display, error: &(dyn std::error::Error + 'static)) -> Self {
+    pub(crate) fn start(trying: impl Display, error: &(dyn std::error::Error + 'static)) -> Self {
         Self::CouldNotStart(format!("{trying}: {}", chain(error)))
     }
 }
 
 /// An error and its causes in one line, each said once.
-pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+pub(crate) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(next) = cause {
@@ -61,4 +61,4 @@ pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
 }
 
 /// What a command comes to: the process's exit code, or a failure to print.
-pub type Outcome = Result<u8, Failure>;
+pub(crate) type Outcome = Result<u8, Failure>;

@@ -1,1 +1,97 @@
-fn main() {}
+//! The one binary, `barrage`: arguments, output, signals and exit codes around the other crates.
+//!
+//! stdout carries results, stderr progress and errors. A signal ends gracefully the first time, at once the second time.
+
+mod args;
+mod client;
+mod clock;
+mod commands;
+mod exit;
+mod follow;
+mod local;
+mod places;
+mod plans;
+mod progress;
+mod quick;
+mod registry;
+mod signals;
+mod stdout;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory as _, Parser as _};
+
+use crate::args::{Cli, Command};
+use crate::exit::{Failure, Outcome};
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let outcome = runtime().and_then(|runtime| {
+        logs();
+        install_crypto();
+        let outcome = runtime.block_on(dispatch(cli.command));
+        // A blocked read of stdin or a slow name lookup must not hold the end of the process.
+        runtime.shutdown_background();
+        outcome
+    });
+    match outcome {
+        Ok(code) => ExitCode::from(code),
+        Err(failure) => {
+            progress::complain(&failure.to_string());
+            ExitCode::from(failure.code())
+        }
+    }
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::own("could not start the runtime", &error))
+}
+
+/// Logs go to stderr, from `warn` upwards unless `RUST_LOG` says otherwise.
+fn logs() {
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn"));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .init();
+}
+
+/// One crypto provider for the whole process, before anything opens a connection.
+fn install_crypto() {
+    // Fails only when one is installed already, and then it is this one.
+    let _installed = rustls::crypto::ring::default_provider().install_default();
+}
+
+async fn dispatch(command: Command) -> Outcome {
+    match command {
+        Command::Run(args) => commands::run::run(&args).await,
+        Command::Submit(args) => commands::submit::submit(&args).await,
+        Command::Watch(args) => commands::watch::watch(&args).await,
+        Command::Runs(command) => commands::runs::runs(&command).await,
+        Command::Stop(args) => commands::stop::stop(&args).await,
+        Command::Report(args) => commands::report::report(&args).await,
+        Command::Plan(command) => commands::plan::plan(&command).await,
+        Command::Coordinator(args) => commands::serve::coordinator(&args).await,
+        Command::Worker(args) => commands::serve::worker(&args).await,
+        Command::Health(args) => commands::health::health(&args).await,
+        Command::Demo(args) => commands::demo::demo(&args).await,
+        Command::Target(args) => commands::target::target(&args).await,
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "barrage", &mut script);
+            stdout::write(&script).map(|()| 0)
+        }
+        Command::Man => {
+            let mut page = Vec::new();
+            clap_mangen::Man::new(Cli::command())
+                .render(&mut page)
+                .map_err(|error| Failure::own("could not render the manual page", &error))?;
+            stdout::write(&page).map(|()| 0)
+        }
+    }
+}

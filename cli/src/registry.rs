@@ -9,7 +9,7 @@ use crate::exit::Failure;
 
 /// A registration; taken back when dropped.
 #[derive(Debug)]
-pub struct Registration(PathBuf);
+pub(crate) struct Registration(PathBuf);
 
 impl Drop for Registration {
     fn drop(&mut self) {
@@ -26,17 +26,35 @@ fn folder() -> PathBuf {
     }
 }
 
-/// Registers a coordinator's address until the registration is dropped. A folder that belongs to someone else is not
-/// used: another user could put addresses into it.
-pub fn register(url: &str) -> Result<Registration, Failure> {
+/// Registers a coordinator's address until the registration is dropped. Where that cannot be (an empty file system, say)
+/// it says so: everything works without, given an address.
+pub(crate) fn register(url: &str) -> Option<Registration> {
+    match try_register(url) {
+        Ok(registration) => Some(registration),
+        Err(failure) => {
+            tracing::warn!(%failure, "other commands will need --coordinator");
+            None
+        }
+    }
+}
+
+/// A folder that belongs to someone else is not used: another user could put addresses into it.
+fn try_register(url: &str) -> Result<Registration, Failure> {
     let folder = folder();
     let failed = |error: &std::io::Error| Failure::own(format!("could not register in {}", folder.display()), error);
     if !folder.exists() {
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder).map_err(|e| failed(&e))?;
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&folder)
+            .map_err(|e| failed(&e))?;
     }
     let owner = fs::symlink_metadata(&folder).map_err(|e| failed(&e))?;
     if !owner.is_dir() || owner.uid() != rustix::process::getuid().as_raw() {
-        return Err(Failure::Own(format!("{} is not a folder of this user", folder.display())));
+        return Err(Failure::Own(format!(
+            "{} is not a folder of this user",
+            folder.display()
+        )));
     }
     let path = folder.join(format!("{}.url", std::process::id()));
     let mut file = fs::OpenOptions::new()
@@ -51,14 +69,21 @@ pub fn register(url: &str) -> Result<Registration, Failure> {
 }
 
 /// Addresses registered by live processes, the newest first.
-pub fn registered() -> Vec<String> {
+pub(crate) fn registered() -> Vec<String> {
     let folder = folder();
-    let Ok(entries) = fs::read_dir(&folder) else { return Vec::new() };
+    let Ok(entries) = fs::read_dir(&folder) else {
+        return Vec::new();
+    };
     let mut found = Vec::new();
     for entry in entries.flatten() {
         let path = entry.path();
-        let pid = path.file_stem().and_then(|stem| stem.to_str()).and_then(|stem| stem.parse::<u32>().ok());
-        let own = entry.metadata().is_ok_and(|meta| meta.uid() == rustix::process::getuid().as_raw());
+        let pid = path
+            .file_stem()
+            .and_then(|stem| stem.to_str())
+            .and_then(|stem| stem.parse::<u32>().ok());
+        let own = entry
+            .metadata()
+            .is_ok_and(|meta| meta.uid() == rustix::process::getuid().as_raw());
         let (Some(pid), true) = (pid, own) else { continue };
         if !PathBuf::from(format!("/proc/{pid}")).exists() {
             continue;

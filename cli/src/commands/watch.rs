@@ -1,0 +1,17 @@
+//! `barrage watch`.
+
+use crate::args::WatchArgs;
+use crate::exit::Outcome;
+use crate::follow::{OnSignal, follow};
+use crate::places;
+
+/// Follows a run that was started elsewhere; a signal leaves it running.
+pub(crate) async fn watch(args: &WatchArgs) -> Outcome {
+    let mut client = places::coordinator(&args.coordinator).await?;
+    let run = match &args.run {
+        Some(text) => places::run_id(text)?,
+        None => places::newest(&mut client).await?,
+    };
+    let code = follow(&mut client, run, &args.output, OnSignal::Leave).await?;
+    Ok(places::accepted(code, args.output.accept_invalid))
+}

@@ -1,0 +1,120 @@
+//! The store on this machine, for commands that name no coordinator.
+
+use std::path::PathBuf;
+
+use barrage_coordinator::store::{Answer, Op, Prune, Reader, Store};
+use barrage_model::ids::RunId;
+use barrage_proto::v1;
+use barrage_report::Format;
+
+use crate::args::Place;
+use crate::clock;
+use crate::commands::serve::default_store;
+use crate::exit::{Failure, chain};
+
+/// A store that is read beside whoever writes to it.
+#[derive(Debug)]
+pub(crate) struct Local {
+    folder: PathBuf,
+    reader: Option<Reader>,
+}
+
+impl Local {
+    /// The named store or the default one; `None` when a coordinator is named instead.
+    pub(crate) fn open(place: &Place) -> Result<Option<Self>, Failure> {
+        if place.coordinator.coordinator.is_some() && place.store.is_none() {
+            return Ok(None);
+        }
+        let folder = place.store.clone().map_or_else(default_store, Ok)?;
+        let reader = Reader::open(&folder);
+        Ok(Some(Self { folder, reader }))
+    }
+
+    /// Stored runs, the newest first.
+    pub(crate) fn list(&self, limit: u32) -> Result<Vec<v1::RunLine>, Failure> {
+        let Some(reader) = &self.reader else {
+            return Ok(Vec::new());
+        };
+        let lines = reader.list(limit).map_err(|error| self.failed(&error))?;
+        Ok(lines
+            .into_iter()
+            .map(|line| v1::RunLine {
+                run: line.id.0,
+                name: line.name,
+                state: line.state,
+                verdict: line.verdict,
+                exit_code: line.exit_code.map(i32::from),
+                started_at: line.started_at,
+                duration_us: line.duration_us,
+                started: line.started,
+                stored_bytes: line.stored_bytes,
+            })
+            .collect())
+    }
+
+    /// The newest run.
+    pub(crate) fn newest(&self) -> Result<u64, Failure> {
+        let newest = self.list(1)?.first().map(|line| line.run);
+        newest.ok_or_else(|| Failure::Usage(format!("there are no runs in {}", self.folder.display())))
+    }
+
+    /// Renders a stored run.
+    pub(crate) fn report(&self, run: u64, formats: &[Format]) -> Result<Vec<Vec<u8>>, Failure> {
+        let unknown = || Failure::Usage(format!("there is no run {} in {}", RunId(run), self.folder.display()));
+        let reader = self.reader.as_ref().ok_or_else(unknown)?;
+        let known = self.list(u32::MAX)?.iter().any(|line| line.run == run);
+        if !known {
+            return Err(unknown());
+        }
+        let summary = reader
+            .load_run(RunId(run))
+            .map_err(|error| self.failed(&error))?
+            .summary();
+        formats
+            .iter()
+            .map(|format| {
+                barrage_report::render(&summary, *format)
+                    .map_err(|error| Failure::own("could not render the report", &error))
+            })
+            .collect()
+    }
+
+    /// Removes a stored run; `false` when there is none.
+    pub(crate) async fn remove(&self, run: u64) -> Result<bool, Failure> {
+        if !self.list(u32::MAX)?.iter().any(|line| line.run == run) {
+            return Ok(false);
+        }
+        self.change(|answer| Op::Remove(RunId(run), answer)).await
+    }
+
+    /// Removes old runs.
+    pub(crate) async fn prune(&self, request: &v1::PruneRequest) -> Result<u32, Failure> {
+        if self.reader.is_none() {
+            return Ok(0);
+        }
+        let age = |older_than_us: u64| clock::wall_secs().saturating_sub((older_than_us / 1_000_000).cast_signed());
+        let prune = Prune {
+            keep: request.keep,
+            before_s: request.older_than_us.map(age),
+        };
+        self.change(|answer| Op::Prune(prune, answer)).await
+    }
+
+    /// Changes the store, which no coordinator may have open.
+    async fn change<T: Send + 'static>(&self, op: impl FnOnce(Answer<T>) -> Op) -> Result<T, Failure> {
+        let store = Store::open(&self.folder, |_| {})
+            .map_err(|error| Failure::start("could not change the store; name its coordinator instead", &error))?;
+        let (say, said) = tokio::sync::oneshot::channel();
+        // The receiver lives until the answer is there.
+        let answer = Box::new(move |result| drop(say.send(result)));
+        store.writer().write(op(answer)).map_err(|error| self.failed(&error))?;
+        let result = said
+            .await
+            .map_err(|_| Failure::Own("the store ended early".to_owned()))?;
+        result.map_err(|error| self.failed(&error))
+    }
+
+    fn failed(&self, error: &(dyn std::error::Error + 'static)) -> Failure {
+        Failure::Own(format!("{}: {}", self.folder.display(), chain(error)))
+    }
+}

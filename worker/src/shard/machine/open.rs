@@ -148,14 +148,14 @@ impl Open {
             return due;
         };
         let expiry = oldest + self.give_up_after;
-        let end = self.head.end() + shared.graceful_stop;
+        let end = self.due.peek().is_none().then(|| self.due.end() + shared.graceful_stop);
         // While arrivals are held back, the next one due changes nothing.
         let wake = match self.blocked {
             Some(Blocked::Ceiling(until)) => Some(until),
             Some(Blocked::NoSlot | Blocked::NoGrant) => None,
             None => due,
         };
-        wake.into_iter().chain([expiry, end]).min()
+        wake.into_iter().chain(end).chain([expiry]).min()
     }
 
     pub(super) fn cancel_at(&self, shared: &Shared) -> Option<Moment> {

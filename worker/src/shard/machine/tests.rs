@@ -5,6 +5,10 @@ use barrage_model::ids::SegmentId;
 use barrage_model::outcome::DropReason;
 use barrage_model::plan::{Delay, IterationsLoad, UserStage, UserStageShape, UsersLoad};
 
+use barrage_model::rng::Rng;
+use barrage_model::schedule::{Arrivals, Piece};
+use barrage_model::units::Rate;
+
 use super::testing::{epoch, hold, marks, open, plan};
 use super::*;
 
@@ -49,6 +53,8 @@ struct Record {
     finished: Option<Moment>,
     active_max: u64,
     wants: u64,
+    /// At each interval's end: arrivals started or dropped so far, and the first index that is neither.
+    accounted: Vec<(u64, u64)>,
 }
 
 struct World {
@@ -61,6 +67,8 @@ struct World {
     now: u64,
     /// Grants by instant of arrival.
     inputs: Vec<(u64, Input)>,
+    /// The shard sleeps through this: from when, and for how long.
+    sleep: (u64, u64),
 }
 
 impl World {
@@ -76,17 +84,29 @@ impl World {
             record: Record::default(),
             now: 0,
             inputs,
+            sleep: (0, 0),
         }
     }
 
     /// Runs until `until` µs, or to the machine's end.
     fn run(mut self, until: u64) -> Record {
         self.inputs.sort_by_key(|(at, _)| Reverse(*at));
+        let mut still = (0, 0);
         while self.now <= until {
             let deadline = self.machine.deadline().as_micros().max(self.now);
             let end = self.ends.peek().map_or(u64::MAX, |Reverse((at, _))| *at);
             let given = self.inputs.last().map_or(u64::MAX, |(at, _)| *at);
             self.now = deadline.min(end).min(given).max(self.now);
+            let (asleep, length) = self.sleep;
+            if length > 0 && self.now >= asleep {
+                (self.now, self.sleep) = (self.now + length, (0, 0));
+            }
+            still = if still.0 == self.now {
+                (self.now, still.1 + 1)
+            } else {
+                (self.now, 0)
+            };
+            assert!(still.1 < 100_000, "time stands still at {} µs", self.now);
             let input = if given <= self.now {
                 self.inputs.pop().unwrap().1
             } else if end <= self.now {
@@ -119,6 +139,11 @@ impl World {
                 }
                 Output::Close { progress } => {
                     assert!(self.now >= (self.record.closed.len() as u64 + 1) * SECOND);
+                    if let [place] = progress.as_slice() {
+                        let dropped: u64 = self.record.dropped.values().sum();
+                        let accounted = self.record.started.len() as u64 + dropped;
+                        self.record.accounted.push((accounted, place.next_index));
+                    }
                     self.record.closed.push(progress);
                 }
                 Output::Cancel(load) => {
@@ -540,4 +565,157 @@ fn shards_share_the_arrivals_and_a_slot_freed_last_is_used_first() {
     let plan = super::testing::plan(vec![open(1, Duration::from_mins(1))], Duration::ZERO);
     let refused = Machine::new(&plan, ShardId(0), 1, &epochs, marks(&[0]));
     assert!(matches!(refused, Err(SetupError::NoSlot { total: 1, .. })));
+}
+
+/// Random rates, answers, slots, ceilings, grants, sleeps and stops: whatever comes, the ledger holds at each interval,
+/// nothing is started twice, early or out of order, and the end is reached.
+#[test]
+fn whatever_comes_every_arrival_is_accounted_for() {
+    for seed in 0..300 {
+        let mut rng = Rng::from_seed(seed);
+        let mut below = move |n: u64| rng.below(n);
+        let arrivals = if below(2) == 0 {
+            Arrivals::Even
+        } else {
+            Arrivals::Poisson
+        };
+        let rate = |n| Rate::per_second(n as u32);
+        let pieces = vec![
+            Piece::ramp(
+                rate(below(50)),
+                rate(below(400)),
+                Duration::from_millis(1 + below(3_000)),
+            ),
+            Piece::hold(rate(below(300)), Duration::from_millis(1 + below(3_000))),
+        ];
+        let epoch = Epoch {
+            arrivals,
+            seed,
+            ..Epoch::clone(&epoch(&[0, 1, 0], pieces, 0, Moment::ZERO))
+        };
+        let total = epoch.total();
+        let owned = epoch.wheel.owned_before(ShardId(0), total);
+        let max_active = 2 + below(40) as u32;
+        let limit = u64::from(max_active).div_ceil(3) * 2;
+        let mut plan = plan(
+            vec![open(max_active, Duration::from_millis(50 + below(3_000)))],
+            Duration::ZERO,
+        );
+        plan.graceful_stop = Duration::from_millis(below(2_000));
+        let mut world = World::new(&plan, &[(LoadId(0), Arc::new(epoch.clone()))], |begun| {
+            begun + 1_000 + stream(begun, LoadId(0), 0, Purpose::Body).below(200_000)
+        });
+        world.gate.every = [0, 0, 2_000, 30_000][below(4) as usize];
+        world.inputs = vec![(0, Input::Grant(Moment::from_millis(below(4_000))))];
+        for second in 1..12 {
+            world.inputs.push((
+                second * SECOND + below(SECOND),
+                Input::Grant(Moment::from_millis(second * 1_000 + below(5_000))),
+            ));
+        }
+        world.inputs.push((15 * SECOND, Input::Grant(Moment::from_secs(1_000))));
+        world.sleep = (below(6 * SECOND), below(2 * SECOND));
+        if below(3) == 0 {
+            let stop = if below(2) == 0 { Input::Stop } else { Input::StopNow };
+            world.inputs.push((below(8 * SECOND), stop));
+        }
+        let record = world.run(60 * SECOND);
+        assert!(record.finished.is_some(), "seed {seed} does not end");
+        let dropped: u64 = record.dropped.values().sum();
+        assert_eq!(record.scheduled, record.started.len() as u64 + dropped, "seed {seed}");
+        assert!(record.scheduled <= owned && record.active_max <= limit, "seed {seed}");
+        let ordered = record.started.windows(2).all(|pair| pair[0].index < pair[1].index);
+        assert!(ordered, "seed {seed}: arrivals out of order");
+        for start in &record.started {
+            assert_eq!(epoch.due(start.index), Some(start.due), "seed {seed}");
+            assert_eq!(epoch.owner(start.index), Some(ShardId(0)), "seed {seed}");
+        }
+        for (accounted, progress) in &record.accounted {
+            let below_next = epoch.wheel.owned_before(ShardId(0), progress.min(&total).to_owned());
+            assert_eq!(*accounted, below_next, "seed {seed}: the place in the schedule");
+        }
+    }
+}
+
+/// The same for the models without a schedule of arrivals.
+#[test]
+fn whatever_comes_users_and_counted_iterations_end() {
+    for seed in 0..200 {
+        let mut rng = Rng::from_seed(seed);
+        let mut below = move |n: u64| rng.below(n);
+        let span = |ms| Duration::from_millis(1 + ms);
+        let think = Delay {
+            min: span(below(50)),
+            max: span(50 + below(400)),
+        };
+        let stages = vec![
+            UserStageShape::Ramp {
+                from: below(9) as u32,
+                to: below(30) as u32,
+                over: span(below(3_000)),
+            },
+            UserStageShape::Pause {
+                length: span(below(800)),
+            },
+            UserStageShape::Hold {
+                users: below(20) as u32,
+                length: span(below(3_000)),
+            },
+        ];
+        let count = 1 + below(400);
+        let counted = IterationsLoad {
+            count,
+            users: 2 + below(9) as u32,
+            at_most: span(below(9_000)),
+        };
+        let loads = vec![
+            users(
+                stages,
+                (below(2) == 0).then_some(think),
+                (below(3) == 0).then_some(span(below(500))),
+            ),
+            LoadModel::Iterations(counted.clone()),
+        ];
+        let mut plan = plan(loads, span(below(500)));
+        plan.graceful_stop = span(below(1_500));
+        let wheel = epoch(&[0, 1], vec![], 0, Moment::ZERO);
+        let wheels = [(LoadId(0), Arc::clone(&wheel)), (LoadId(1), wheel)];
+        let mut world = World::new(&plan, &wheels, |begun| {
+            begun + 1_000 + stream(begun, LoadId(0), 0, Purpose::Body).below(300_000)
+        });
+        world.gate.every = [0, 5_000, 40_000][below(3) as usize];
+        world.inputs = (0..30)
+            .map(|n| (n * 700_000, Input::Grant(Moment::from_millis(n * 700 + below(1_400)))))
+            .collect();
+        let load = LoadId(1);
+        world
+            .inputs
+            .push((below(SECOND), Input::Indices { load, first: 0, count }));
+        world.sleep = (below(6 * SECOND), below(2 * SECOND));
+        if below(3) == 0 {
+            world.inputs.push((
+                below(5 * SECOND),
+                if below(2) == 0 { Input::Stop } else { Input::StopNow },
+            ));
+        }
+        let record = world.run(60 * SECOND);
+        check_unscheduled(&record, count, seed);
+    }
+}
+
+#[track_caller]
+fn check_unscheduled(record: &Record, count: u64, seed: u64) {
+    assert!(record.finished.is_some(), "seed {seed} does not end");
+    let dropped: u64 = record.dropped.values().sum();
+    let (of_users, of_counted): (Vec<Start>, Vec<Start>) =
+        record.started.iter().partition(|start| start.load == LoadId(0));
+    // A shard that is stopped before its indices come never takes them.
+    assert!([0, count].contains(&record.scheduled), "seed {seed}");
+    assert_eq!(of_counted.len() as u64 + dropped, record.scheduled, "seed {seed}");
+    let indices: BTreeSet<u64> = of_users.iter().map(|start| start.index).collect();
+    assert_eq!(indices.len(), of_users.len(), "seed {seed}: a number twice");
+    assert!(
+        of_users.iter().all(|start| start.user % 2 == 0),
+        "seed {seed}: another shard's user"
+    );
 }

@@ -1,11 +1,9 @@
 //! From the queue to workers and a schedule.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use barrage_metrics::{ClockOffset, LedgerConfig, StopCause, WorkerInfo};
-use barrage_model::ids::{Incarnation, LoadId, RunId, WorkerId};
-use barrage_model::plan::LoadModel;
+use barrage_model::ids::{Incarnation, LoadId, RunId, ShardId, WorkerId};
 use tokio::sync::{oneshot, watch};
 
 use super::submission::chain;
@@ -157,60 +155,40 @@ impl Hub {
         }
         match result {
             Err(error) => self.could_not_start(run, chain(&error)),
-            Ok(compiled) => self.begin(run, members, Arc::from(compiled)),
+            Ok(compiled) => self.begin(run, members, &Arc::from(compiled)),
         }
     }
 
-    fn begin(&mut self, run: RunId, members: &[Incarnation], compiled: Arc<Compiled>) {
+    fn begin(&mut self, run: RunId, members: &[Incarnation], compiled: &Arc<Compiled>) {
         let now = clock::now();
+        let Some(workers) = self.stored_workers(members, compiled) else {
+            return self.could_not_start(run, "a worker was lost before the start".to_owned());
+        };
         let Some(active) = self.runs.get_mut(&run) else { return };
-        let submission = Arc::clone(&active.submission);
-        let mut workers = Vec::with_capacity(members.len());
-        for (number, incarnation) in members.iter().enumerate() {
-            let Some(worker) = self.fleet.worker(*incarnation).filter(|worker| !worker.is_lost()) else {
-                return self.could_not_start(run, "a worker was lost before the start".to_owned());
-            };
-            let (first_shard, shards) = compiled.shards[number];
-            workers.push(StoredWorker {
-                id: WorkerId(number as u32),
-                incarnation: *incarnation,
-                name: worker.name.clone(),
-                first_shard,
-                shards,
-                cores: worker.hello.cores.max(1),
-                offset: worker.offset(now).map(report_offset),
-            });
-        }
-        let scheduled: Vec<Option<u64>> = submission
-            .plan
-            .loads
-            .iter()
-            .zip(&compiled.forecast)
-            .map(|(load, forecast)| forecast.arrivals.filter(|_| !matches!(load.model, LoadModel::Users(_))))
-            .collect();
+        let plan = Arc::clone(&active.submission.plan);
+        let scheduled: Vec<Option<u64>> = compiled.forecast.iter().map(|forecast| forecast.arrivals).collect();
+        let loads = (0u16..).map(LoadId).zip(&scheduled);
         let config = LedgerConfig {
-            plan: Arc::clone(&submission.plan),
+            plan: Arc::clone(&plan),
             marks: compiled.marks.clone(),
             workers: workers.iter().map(info).collect(),
-            scheduled: (0u16..)
-                .map(LoadId)
-                .zip(&scheduled)
-                .filter_map(|(load, sum)| Some((load, (*sum)?)))
-                .collect(),
+            scheduled: loads.filter_map(|(load, sum)| Some((load, (*sum)?))).collect(),
         };
-        let incarnations: BTreeMap<WorkerId, Incarnation> =
-            workers.iter().map(|worker| (worker.id, worker.incarnation)).collect();
+        let incarnations = workers.iter().map(|worker| (worker.id, worker.incarnation)).collect();
+        let members = workers
+            .iter()
+            .map(|worker| (worker.incarnation, worker.name.clone()))
+            .collect();
         let spec = Spec {
             run,
-            plan: Arc::clone(&submission.plan),
-            compiled: Arc::clone(&compiled),
-            members: workers
-                .iter()
-                .map(|worker| (worker.incarnation, worker.name.clone()))
-                .collect(),
+            plan,
+            compiled: Arc::clone(compiled),
+            members,
         };
         active.stage = Stage::Going(Box::new(Run::new(now, spec, Judge::new(config, incarnations))));
+        let processes: Vec<Incarnation> = workers.iter().map(|worker| worker.incarnation).collect();
         let (epochs, marks) = (compiled.epochs.clone(), compiled.marks.clone());
+        // Stored before anything that the machine wants stored.
         self.keep(Op::Assigned(
             run,
             Box::new(Assigned {
@@ -223,22 +201,38 @@ impl Hub {
         for warning in &compiled.warnings {
             self.tell(run, Input::Told(WorkerId(0), "warning".to_owned(), warning.clone()));
         }
-        // A worker whose stream broke while the schedule was computed is told again when it is back.
-        for (number, incarnation) in members.iter().enumerate() {
-            let number = WorkerId(number as u32);
-            let worker = self.fleet.worker(*incarnation);
-            let here = worker.is_some_and(|worker| worker.connection().is_some());
+        for (number, incarnation) in (0u32..).map(WorkerId).zip(processes) {
+            let worker = self.fleet.worker(incarnation);
             let offset = worker.and_then(|worker| worker.offset(now));
-            self.tell(
-                run,
-                if here {
-                    Input::Present(number, offset)
-                } else {
-                    Input::Away(number)
-                },
-            );
+            // One whose stream broke while the schedule was computed is told again when it is back.
+            let here = worker.is_some_and(|worker| worker.connection().is_some());
+            let input = if here {
+                Input::Present(number, offset)
+            } else {
+                Input::Away(number)
+            };
+            self.tell(run, input);
         }
         self.perform_run(run);
+    }
+
+    /// The workers of a run in order of their numbers; `None` when one is lost.
+    fn stored_workers(&self, members: &[Incarnation], compiled: &Compiled) -> Option<Vec<StoredWorker>> {
+        let now = clock::now();
+        let places = (0u32..).map(WorkerId).zip(members).zip(&compiled.shards);
+        let stored = |((id, incarnation), (first_shard, shards)): ((WorkerId, &Incarnation), &(ShardId, u32))| {
+            let worker = self.fleet.worker(*incarnation).filter(|worker| !worker.is_lost())?;
+            Some(StoredWorker {
+                id,
+                incarnation: *incarnation,
+                name: worker.name.clone(),
+                first_shard: *first_shard,
+                shards: *shards,
+                cores: worker.hello.cores.max(1),
+                offset: worker.offset(now).map(report_offset),
+            })
+        };
+        places.map(stored).collect()
     }
 
     pub(super) fn stopped_before_start(&mut self, run: RunId, cause: StopCause, reason: &str) {

@@ -94,7 +94,7 @@ impl Hub {
         tracing::info!(%run, verdict = summary.verdict.word(), exit_code, "run finished");
         let last = view::last(&active, &summary, self.worker_lines(run));
         self.keep(Op::Ended(run, Box::new(ended)));
-        self.forget(run, active, last, Some(Arc::new(summary)));
+        self.forget(run, &active, last, Some(Arc::new(summary)));
     }
 
     /// Ends a run that has made no arrival.
@@ -123,10 +123,10 @@ impl Hub {
             ..view::blank(&active.submission)
         };
         self.keep(Op::Ended(run, Box::new(ended)));
-        self.forget(run, active, last, summary.map(Arc::new));
+        self.forget(run, &active, last, summary.map(Arc::new));
     }
 
-    fn forget(&mut self, run: RunId, active: Active, last: v1::Snapshot, summary: Option<Arc<Summary>>) {
+    fn forget(&mut self, run: RunId, active: &Active, last: v1::Snapshot, summary: Option<Arc<Summary>>) {
         active.snapshots.send_replace(last.clone());
         self.uploads.retain(|(of, _), _| *of != run);
         self.fleet.release(run);

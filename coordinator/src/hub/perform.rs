@@ -67,14 +67,13 @@ impl Hub {
         let Some(incarnation) = self.fleet.at(connection) else {
             return;
         };
-        let (run, input): (RunId, fn(WorkerId, Said) -> Option<Input>) = match &said {
+        let run = match said {
             Said::Heartbeat => return self.fleet.handle(now, fleet::Input::Heartbeat(connection)),
             Said::Clock {
                 number,
                 received_us,
                 replied_us,
             } => {
-                let (number, received_us, replied_us) = (*number, *received_us, *replied_us);
                 return self.fleet.handle(
                     at,
                     fleet::Input::Clock {
@@ -85,8 +84,9 @@ impl Hub {
                     },
                 );
             }
-            Said::Prepared(run, _) => (*run, input),
-            Said::OnceDone { run, .. } | Said::Halted { run, .. } | Said::Told { run, .. } => (*run, input),
+            Said::Prepared(run, _) | Said::OnceDone { run, .. } | Said::Halted { run, .. } | Said::Told { run, .. } => {
+                run
+            }
         };
         let Some((held, worker)) = self.seat_of(incarnation) else {
             return;

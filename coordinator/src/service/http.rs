@@ -89,16 +89,13 @@ fn json(status: StatusCode, value: &impl Serialize) -> Response {
     }
 }
 
-fn problem(status: StatusCode, text: String) -> Response {
+fn problem(status: StatusCode, text: &str) -> Response {
     json(status, &serde_json::json!({ "error": text }))
 }
 
 async fn health(State(faces): State<Faces>) -> Response {
     let Ok(reply) = faces.hub.health().await else {
-        return problem(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "the coordinator is stopping".to_owned(),
-        );
+        return problem(StatusCode::SERVICE_UNAVAILABLE, "the coordinator is stopping");
     };
     let status = if reply.store_ok {
         StatusCode::OK
@@ -122,10 +119,7 @@ async fn health(State(faces): State<Faces>) -> Response {
 async fn runs(State(faces): State<Faces>) -> Response {
     let listed = tokio::task::spawn_blocking(move || faces.reader.list(LIST)).await;
     let Ok(Ok(lines)) = listed else {
-        return problem(
-            StatusCode::INTERNAL_SERVER_ERROR,
-            "could not read from the store".to_owned(),
-        );
+        return problem(StatusCode::INTERNAL_SERVER_ERROR, "could not read from the store");
     };
     let filled = |text: String| Some(text).filter(|text| !text.is_empty());
     let lines: Vec<Line> = lines
@@ -147,7 +141,7 @@ async fn runs(State(faces): State<Faces>) -> Response {
 
 async fn report(State(faces): State<Faces>, Path(id): Path<String>) -> Response {
     let Ok(run) = id.parse::<RunId>() else {
-        return problem(StatusCode::BAD_REQUEST, "a run id is 16 hexadecimal digits".to_owned());
+        return problem(StatusCode::BAD_REQUEST, "a run id is 16 hexadecimal digits");
     };
     match draw(&faces, run, Format::Json).await {
         Ok(body) => (
@@ -163,7 +157,7 @@ async fn report(State(faces): State<Faces>, Path(id): Path<String>) -> Response 
                 ReportError::Broken(_) => StatusCode::INTERNAL_SERVER_ERROR,
                 ReportError::Stopping(_) => StatusCode::SERVICE_UNAVAILABLE,
             };
-            problem(status, error.to_string())
+            problem(status, &error.to_string())
         }
     }
 }

@@ -32,8 +32,8 @@ pub(super) async fn draw(faces: &Faces, run: RunId, format: Format) -> Result<Ve
         return Err(ReportError::NotBegun(run));
     }
     let reader = faces.reader.clone();
-    let drawn = tokio::task::spawn_blocking(move || -> Result<Vec<u8>, ReportError> {
-        let summary: Arc<Summary> = match live {
+    let drawing = tokio::task::spawn_blocking(move || -> Result<Vec<u8>, ReportError> {
+        let found: Arc<Summary> = match live {
             Some(Live::Ended(summary)) => summary,
             Some(Live::Going(judge, facts)) => Arc::new(judge.summary(*facts)),
             None => match reader.load_run(run) {
@@ -43,7 +43,7 @@ pub(super) async fn draw(faces: &Faces, run: RunId, format: Format) -> Result<Ve
                 Err(error) => return Err(ReportError::Broken(chain(&error))),
             },
         };
-        barrage_report::render(&summary, format).map_err(|error| ReportError::Broken(chain(&error)))
+        barrage_report::render(&found, format).map_err(|error| ReportError::Broken(chain(&error)))
     });
-    drawn.await.map_err(|error| ReportError::Broken(error.to_string()))?
+    drawing.await.map_err(|error| ReportError::Broken(error.to_string()))?
 }

@@ -40,10 +40,12 @@ pub(crate) fn conservation(ledger: &Ledger, ended: bool) -> Conservation {
         }
     }
     if ended {
-        // A lost worker's waiting arrivals are among its unknown ones.
         found.iterations.waiting = 0;
-        for (_, totals, _) in &mut found.per_worker {
-            if totals.unknown > 0 {
+        for (worker, totals, _) in &mut found.per_worker {
+            if ledger.losses().any(|loss| loss.worker == *worker) {
+                // What it had waiting is among its unknown arrivals, and the schedule asked it for those and the unsent.
+                let told = totals.scheduled.saturating_sub(totals.waiting);
+                totals.scheduled = told.saturating_add(totals.unsent).saturating_add(totals.unknown);
                 totals.waiting = 0;
             }
         }

@@ -244,6 +244,12 @@ fn a_lost_worker_leaves_an_exact_hole() {
             (totals.unknown, totals.unsent, totals.in_progress, totals.waiting),
             (unknown, 1, 1, 0)
         );
+        let lost = summary.workers[1].iterations;
+        assert_eq!(
+            (lost.scheduled, lost.started, lost.waiting),
+            (51 + unknown + 1, 51, 0),
+            "its own part of the ledger is whole, too"
+        );
         assert_eq!(summary.workers[1].state, WorkerState::Lost);
         assert_eq!(summary.workers[1].holes, [(1, 3)]);
         let holes: Vec<bool> = summary.timeline.iter().map(|point| point.hole).collect();

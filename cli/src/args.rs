@@ -186,7 +186,7 @@ pub(crate) struct RunArgs {
     /// Load threads; without it, the allowed cores less one, at least one
     #[arg(long, value_name = "N", env = "BARRAGE_THREADS", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub(crate) threads: Option<u16>,
-    /// Where runs are stored; without it, $XDG_STATE_HOME/barrage
+    /// Where runs are stored; without it, a folder in the user's state directory
     #[arg(long, value_name = "DIR", env = "BARRAGE_STORE")]
     pub(crate) store: Option<PathBuf>,
     /// Writes every raw sample to this file, one line each; for checking, not for speed
@@ -448,7 +448,7 @@ pub(crate) struct CoordinatorArgs {
     /// Address to listen on
     #[arg(long, default_value = "127.0.0.1:7070", value_name = "ADDR", env = "BARRAGE_LISTEN")]
     pub(crate) listen: SocketAddr,
-    /// Where runs are stored; without it, $XDG_STATE_HOME/barrage
+    /// Where runs are stored; without it, a folder in the user's state directory
     #[arg(long, value_name = "DIR", env = "BARRAGE_STORE")]
     pub(crate) store: Option<PathBuf>,
     /// Listens beyond loopback without TLS and tokens

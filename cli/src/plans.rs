@@ -77,11 +77,11 @@ pub(crate) fn load(path: &str, fill: &Fill) -> Result<Loaded, Failure> {
             PathBuf::from("."),
         )
     } else {
-        let file = std::fs::File::open(path).map_err(unreadable)?;
+        let opened = std::fs::File::open(path).map_err(unreadable)?;
         let folder = Path::new(path).parent().filter(|folder| !folder.as_os_str().is_empty());
         (
             path,
-            limited(file).map_err(unreadable)?,
+            limited(opened).map_err(unreadable)?,
             folder.unwrap_or(Path::new(".")).to_owned(),
         )
     };

@@ -123,8 +123,9 @@ pub(crate) fn clean_lines(text: &str) -> String {
 }
 
 /// Says on stderr why a command failed. Control characters of foreign text come through escaped; newlines stay, since
-/// plan diagnostics have several lines.
+/// plan diagnostics have several lines, the first of which begins as every error does.
 pub(crate) fn complain(text: &str) {
+    let text = text.strip_prefix("error: ").unwrap_or(text).trim_end();
     write_all(&clean_lines(&format!("error: {text}\n")));
 }
 
@@ -195,8 +196,9 @@ fn block(snapshot: &Snapshot) -> Vec<String> {
         format!(" · {}", clean(&snapshot.detail))
     };
     let mut lines = vec![format!("{} · {}{detail}", clean(&snapshot.name), snapshot.state)];
-    if snapshot.duration_us > 0 {
-        let done = (snapshot.run_time_us.min(snapshot.duration_us) * 30 / snapshot.duration_us) as usize;
+    let so_far = snapshot.run_time_us.min(snapshot.duration_us).saturating_mul(30);
+    if let Some(done) = so_far.checked_div(snapshot.duration_us) {
+        let done = done.min(30) as usize;
         let bar = format!("{}{}", "█".repeat(done), "░".repeat(30 - done));
         lines.push(format!("  {bar} {} {}", time(snapshot), clean(&snapshot.stage)));
     }

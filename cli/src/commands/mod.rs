@@ -10,6 +10,7 @@ pub(crate) mod serve;
 pub(crate) mod stop;
 pub(crate) mod submit;
 pub(crate) mod target;
+pub(crate) mod tried;
 pub(crate) mod watch;
 
 use tokio::io::AsyncReadExt as _;

@@ -1,21 +1,21 @@
 //! `barrage plan`.
 
-use std::fmt::Write as _;
 use std::sync::Arc;
 
 use barrage_coordinator::compile::{Compiled, Member, compile};
 use barrage_model::ids::{RunId, WorkerId};
-use barrage_model::outcome::{IterationEnd, Outcome as StepOutcome};
+use barrage_model::outcome::IterationEnd;
 use barrage_model::plan::{Action, Plan, Step};
-use barrage_model::units::{Bytes, format_duration};
+use barrage_model::units::Bytes;
 use barrage_worker::clock::Clock;
 use barrage_worker::scenario::{CompiledPlan, Files, RunContext, ShardContext, TryEvent, TrySink, engine_of, try_plan};
 use tokio_util::sync::CancellationToken;
 
 use crate::args::{PlanArgs, PlanCommand};
+use crate::commands::tried;
 use crate::exit::{Failure, Outcome, chain};
 use crate::plans::{self, Loaded};
-use crate::progress::{clean_lines, latency};
+use crate::progress::clean_lines;
 use crate::signals::{Signals, exit_code};
 use crate::stdout;
 
@@ -207,103 +207,8 @@ struct Printer;
 
 impl TrySink for Printer {
     fn event(&mut self, event: TryEvent) {
-        let text = clean_lines(&told(&event));
+        let text = clean_lines(&tried::told(&event));
         // A reader that has gone away does not end the try.
         let _closed = stdout::write(text.as_bytes());
     }
-}
-
-fn told(event: &TryEvent) -> String {
-    let mut text = String::new();
-    // Writing to a string cannot fail.
-    let _infallible = match event {
-        TryEvent::Begin { name } => writeln!(text, "== {name}"),
-        TryEvent::Request {
-            step,
-            engine,
-            origin,
-            head,
-            body,
-            body_bytes,
-        } => {
-            let head = indented("> ", head);
-            let body = indented("> ", body);
-            writeln!(
-                text,
-                "\n-- {step} ({engine} to {origin}, body {})\n{head}{body}",
-                Bytes(*body_bytes)
-            )
-        }
-        TryEvent::Answer {
-            status,
-            headers,
-            body,
-            body_bytes,
-            timings,
-            service,
-        } => {
-            let status = status.map_or_else(|| "no answer".to_owned(), |status| status.to_string());
-            let parts = [
-                ("dns", timings.dns),
-                ("connect", timings.connect),
-                ("tls", timings.tls),
-                ("first byte", timings.first_byte),
-            ];
-            let parts: Vec<String> = parts
-                .iter()
-                .filter_map(|(name, time)| Some(format!("{name} {}", latency(time.as_ref()?.as_micros() as u64))))
-                .collect();
-            let service = latency(service.as_micros() as u64);
-            let fields: String = headers
-                .iter()
-                .map(|(name, value)| format!("< {name}: {value}\n"))
-                .collect();
-            let body = indented("< ", body);
-            let bytes = Bytes(*body_bytes);
-            writeln!(
-                text,
-                "< {status} in {service} ({}), body {bytes}\n{fields}{body}",
-                parts.join(", ")
-            )
-        }
-        TryEvent::Check { name, problem: None } => writeln!(text, "  ok      {name}"),
-        TryEvent::Check {
-            name,
-            problem: Some(problem),
-        } => writeln!(text, "  FAILED  {name}: {problem}"),
-        TryEvent::Value {
-            name,
-            value: Some(value),
-        } => writeln!(text, "  value   {name} = {value}"),
-        TryEvent::Value { name, value: None } => writeln!(text, "  value   {name} is not set any more"),
-        TryEvent::Step { step, outcome, message } => {
-            let word = match outcome {
-                StepOutcome::Ok => "ok".to_owned(),
-                StepOutcome::Failed(class) => format!("FAILED ({})", class.word()),
-                StepOutcome::Timeout => "TIMEOUT".to_owned(),
-                StepOutcome::Cancelled => "cancelled".to_owned(),
-            };
-            let message = if message.is_empty() {
-                String::new()
-            } else {
-                format!(": {message}")
-            };
-            writeln!(text, "  {step}: {word}{message}")
-        }
-        TryEvent::Think { pause } => writeln!(text, "  think   {}", format_duration(*pause)),
-        TryEvent::NoRow => writeln!(text, "  no row of the data belongs to this iteration"),
-        TryEvent::End { name, end } => {
-            let word = match end {
-                IterationEnd::Completed => "completed",
-                IterationEnd::BrokenOff => "BROKEN OFF",
-                IterationEnd::Cancelled => "cancelled",
-            };
-            writeln!(text, "\n== {name}: {word}\n")
-        }
-    };
-    text
-}
-
-fn indented(mark: &str, text: &str) -> String {
-    text.lines().map(|line| format!("{mark}{line}\n")).collect()
 }

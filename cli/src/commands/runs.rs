@@ -1,5 +1,7 @@
 //! `barrage runs`.
 
+use std::fmt::Write as _;
+
 use barrage_model::ids::RunId;
 use barrage_model::units::parse_duration;
 use barrage_proto::v1;
@@ -54,14 +56,15 @@ async fn list(place: &Place, limit: u32) -> Outcome {
         let exit = run.exit_code.map_or_else(|| "-".to_owned(), |code| code.to_string());
         let seconds = run.duration_us / 1_000_000;
         let started: String = run.started_at.chars().take(19).collect();
-        text.push_str(&format!(
-            "{:<16}  {:<9}  {:<12}  {exit:>4}  {started:<20}  {seconds:>9}  {:>10}  {}\n",
+        let _infallible = writeln!(
+            text,
+            "{:<16}  {:<9}  {:<12}  {exit:>4}  {started:<20}  {seconds:>9}  {:>10}  {}",
             RunId(run.run).to_string(),
             clean(&run.state),
             clean(&run.verdict),
             run.started,
             clean(&run.name)
-        ));
+        );
     }
     stdout::write(text.as_bytes())?;
     Ok(0)

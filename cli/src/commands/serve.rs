@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use barrage_coordinator::Coordinator;
+use barrage_coordinator::{Coordinator, StartError};
 use barrage_model::units::parse_rate;
 use tokio_util::sync::CancellationToken;
 
@@ -32,9 +32,10 @@ pub(crate) async fn coordinator(args: &CoordinatorArgs) -> Outcome {
         store,
         insecure: args.insecure,
     };
-    let coordinator = Coordinator::bind(config)
-        .await
-        .map_err(|error| Failure::start("the coordinator could not start", &error))?;
+    let coordinator = Coordinator::bind(config).await.map_err(|error| match error {
+        StartError::NotLoopback(_) => Failure::Refused(error.to_string()),
+        _ => Failure::start("the coordinator could not start", &error),
+    })?;
     let url = format!("http://{}", coordinator.address());
     let _registration = registry::register(&url);
     stdout::line(&format!("listening on {url}"))?;

@@ -13,7 +13,7 @@ use barrage_report::Format;
 use serde::Serialize;
 
 use super::Faces;
-use super::reports::{ReportError, draw};
+use super::reports::{ReportError, render};
 
 /// Runs in the list.
 const LIST: u32 = 100;
@@ -143,7 +143,7 @@ async fn report(State(faces): State<Faces>, Path(id): Path<String>) -> Response 
     let Ok(run) = id.parse::<RunId>() else {
         return problem(StatusCode::BAD_REQUEST, "a run id is 16 hexadecimal digits");
     };
-    match draw(&faces, run, Format::Json).await {
+    match render(&faces, run, Format::Json).await {
         Ok(body) => (
             StatusCode::OK,
             [(header::CONTENT_TYPE, Format::Json.content_type())],

@@ -26,16 +26,16 @@ pub(super) enum ReportError {
 }
 
 /// Draws a report. Works on a thread of its own, since a long run has a lot to add up.
-pub(super) async fn draw(faces: &Faces, run: RunId, format: Format) -> Result<Vec<u8>, ReportError> {
+pub(super) async fn render(faces: &Faces, run: RunId, format: Format) -> Result<Vec<u8>, ReportError> {
     let live = faces.hub.live(run).await?;
     if live.is_none() && faces.hub.is_active(run).await? {
         return Err(ReportError::NotBegun(run));
     }
     let reader = faces.reader.clone();
-    let drawing = tokio::task::spawn_blocking(move || -> Result<Vec<u8>, ReportError> {
+    let task = tokio::task::spawn_blocking(move || -> Result<Vec<u8>, ReportError> {
         let found: Arc<Summary> = match live {
-            Some(Live::Ended(summary)) => summary,
-            Some(Live::Going(judge, facts)) => Arc::new(judge.summary(*facts)),
+            Some(Live::Ended(ended)) => ended,
+            Some(Live::Going(judge, about)) => Arc::new(judge.summary(*about)),
             None => match reader.load_run(run) {
                 Ok(stored) if stored.ran() => Arc::new(stored.summary()),
                 Ok(stored) => return Err(ReportError::DidNotRun(run, stored.detail)),
@@ -45,5 +45,5 @@ pub(super) async fn draw(faces: &Faces, run: RunId, format: Format) -> Result<Ve
         };
         barrage_report::render(&found, format).map_err(|error| ReportError::Broken(chain(&error)))
     });
-    drawing.await.map_err(|error| ReportError::Broken(error.to_string()))?
+    task.await.map_err(|error| ReportError::Broken(error.to_string()))?
 }

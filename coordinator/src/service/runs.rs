@@ -15,7 +15,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::Faces;
 use super::fleet::file_status;
-use super::reports::{ReportError, draw};
+use super::reports::{ReportError, render};
 use crate::hub::{StopOrder, Stopping, Submission, chain};
 use crate::machine::run::How;
 use crate::store::{FILE_MAX, Op, Prune, StoreError};
@@ -235,7 +235,7 @@ impl v1::runs_server::Runs for Runs {
         let request = request.into_inner();
         let format = Format::from_word(&request.format)
             .ok_or_else(|| Status::invalid_argument(format!("there is no report format {:?}", request.format)))?;
-        let report = draw(&self.0, RunId(request.run), format)
+        let report = render(&self.0, RunId(request.run), format)
             .await
             .map_err(|error| report_status(&error))?;
         let pieces: Vec<Result<v1::ReportChunk, Status>> = report

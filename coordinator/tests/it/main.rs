@@ -1,4 +1,5 @@
 //! The coordinator over real sockets, with workers that only count.
+#![cfg(test)]
 
 mod worker;
 
@@ -18,7 +19,7 @@ use tonic::transport::Channel;
 
 use worker::{Habits, hello, work};
 
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_mins(1);
 
 struct Running {
     url: String,
@@ -200,7 +201,8 @@ async fn a_worker_that_dies_leaves_an_exact_hole() {
     );
     let run = running.submit(&plan("100/s", "4s", 2, "")).await;
     let last = running.follow(run).await;
-    drop((good.await.unwrap(), bad.await.unwrap()));
+    good.await.unwrap();
+    bad.await.unwrap();
     let report = running.json(run).await;
     let iterations = &report["iterations"];
     assert_eq!(iterations["scheduled"], 400, "{report:#}");
@@ -365,16 +367,8 @@ async fn files_go_in_and_out_by_content() {
     let missing = v1::MissingRequest {
         sha256: vec![hash.clone()],
     };
-    assert_eq!(
-        running
-            .client
-            .missing(missing.clone())
-            .await
-            .unwrap()
-            .into_inner()
-            .sha256,
-        [hash.clone()]
-    );
+    let reply = running.client.missing(missing.clone()).await.unwrap().into_inner();
+    assert_eq!(reply.sha256, missing.sha256);
     let frames = |content: &[u8]| {
         let name = v1::PutFrame {
             frame: Some(Frame::Sha256(hash.clone())),

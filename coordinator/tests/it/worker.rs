@@ -19,19 +19,19 @@ use tonic::transport::Channel;
 
 /// What the worker does out of the ordinary.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Habits {
+pub(crate) struct Habits {
     /// Sends each delta twice.
-    pub repeats: bool,
+    pub(crate) repeats: bool,
     /// Vanishes after this many intervals, without a word.
-    pub dies_after: Option<u32>,
+    pub(crate) dies_after: Option<u32>,
     /// Sends a delta whose interval runs backwards.
-    pub lies: bool,
+    pub(crate) lies: bool,
 }
 
 /// Everything that was told to a worker, in order, in short.
-pub type Diary = Vec<String>;
+pub(crate) type Diary = Vec<String>;
 
-pub fn hello(name: &str, incarnation: u64) -> v1::Hello {
+pub(crate) fn hello(name: &str, incarnation: u64) -> v1::Hello {
     v1::Hello {
         protocol: barrage_proto::PROTOCOL,
         version: "0.1.0".to_owned(),
@@ -145,7 +145,7 @@ fn add(delta: &mut Delta, load: LoadId, segment: barrage_model::ids::SegmentId, 
 }
 
 /// Serves one run, and returns what it was told.
-pub async fn work(url: String, hello: v1::Hello, habits: Habits) -> Diary {
+pub(crate) async fn work(url: String, hello: v1::Hello, habits: Habits) -> Diary {
     let mut client = FleetClient::connect(url.clone()).await.unwrap();
     let (say, said) = mpsc::channel(64);
     let incarnation = hello.incarnation;
@@ -230,8 +230,8 @@ async fn run_upload(
     incarnation: u64,
     habits: Habits,
 ) -> Option<u64> {
-    let (send, sent) = mpsc::channel(64);
-    let mut answers = client.upload(ReceiverStream::new(sent)).await.unwrap().into_inner();
+    let (outbox, frames) = mpsc::channel(64);
+    let mut answers = client.upload(ReceiverStream::new(frames)).await.unwrap().into_inner();
     let begin = start.coordinator_start_us.checked_add_signed(-start.offset_us).unwrap();
     let deltas = job.deltas();
     let last = deltas.last().map_or(0, |delta| delta.seq);
@@ -251,7 +251,7 @@ async fn run_upload(
             delta: Some(v1::Delta::from(&delta)),
         };
         for _ in 0..=u32::from(habits.repeats) {
-            send.send(upload.clone()).await.unwrap();
+            outbox.send(upload.clone()).await.unwrap();
         }
     }
     wait_for(&mut answers, last).await.then_some(last)

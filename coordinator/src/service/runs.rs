@@ -132,7 +132,8 @@ impl v1::runs_server::Runs for Runs {
     async fn submit(&self, request: Request<v1::SubmitRequest>) -> Result<Response<v1::SubmitReply>, Status> {
         let request = request.into_inner();
         let draw = || entropy::draw().ok_or_else(|| Status::internal("the system has no entropy to give"));
-        let (id, seed, files) = (RunId(draw()?), draw()?, self.0.files.clone());
+        // A drawn seed stays below 2^53, so that every reader of report.json keeps it exactly.
+        let (id, seed, files) = (RunId(draw()?), draw()? >> 11, self.0.files.clone());
         let read = blocking(move || Submission::read(id, seed, request, &files)).await?;
         let submission = match read {
             Ok(submission) => Arc::new(submission),

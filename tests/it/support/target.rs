@@ -1,23 +1,31 @@
 //! A hand-written HTTP/1.1 server for load. It is no part of what is tested: it keeps books of its own.
+//!
+//! One thread, one epoll loop, as little work per request as possible: after a standstill it must answer a thousand
+//! waiting requests within a few hundredths of a second, in a debug build, or it would measure itself.
 
-use std::collections::BTreeMap;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener as StdListener};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap};
+use std::io::{ErrorKind, Read as _, Write as _};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use rustix::event::{Timespec, epoll};
 use socket2::{Domain, Socket, Type};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Notify;
-use tokio::task::JoinSet;
-use tokio_util::sync::CancellationToken;
 
 /// Connections that wait to be accepted while the server does nothing.
 const BACKLOG: i32 = 8_192;
 /// Longest head of a request.
 const HEAD_MAX: usize = 16 * 1024;
+/// Events taken at once.
+const EVENTS: usize = 1_024;
+/// The server looks this often whether it shall end.
+const STOP_LOOK: Duration = Duration::from_millis(50);
+/// The event of the listener; connections count from 1.
+const LISTENER: u64 = 0;
 
 /// What the server answers.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,9 +51,9 @@ pub struct Freeze {
 #[derive(Debug, Default)]
 struct Seen {
     requests: AtomicU64,
-    /// How often each request with a number at the end of its path came.
-    numbers: Mutex<BTreeMap<u64, u64>>,
-    began: Notify,
+    /// The number at the end of each request's path.
+    numbers: Mutex<Vec<u64>>,
+    stop: AtomicBool,
 }
 
 /// A server on a thread of its own, which ends with the test.
@@ -54,7 +62,6 @@ pub struct Target {
     /// Its base URL.
     pub url: String,
     seen: Arc<Seen>,
-    stop: CancellationToken,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -63,25 +70,12 @@ impl Target {
     pub fn start(answer: fn(&str) -> Answer, freeze: Option<Freeze>) -> Self {
         let listener = listen();
         let address = listener.local_addr().expect("a listener has an address");
-        let (seen, stop) = (Arc::new(Seen::default()), CancellationToken::new());
-        let (shared, stopped) = (Arc::clone(&seen), stop.clone());
-        let thread = std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build()
-                .expect("a runtime starts");
-            runtime.block_on(async {
-                tokio::select! {
-                    () = stopped.cancelled() => {}
-                    () = accept(listener, answer, &shared) => {}
-                    () = stand_still(freeze, &shared) => {}
-                }
-            });
-        });
+        let seen = Arc::new(Seen::default());
+        let mut server = Server::new(listener, answer, freeze, Arc::clone(&seen));
+        let thread = std::thread::spawn(move || server.run());
         Self {
             url: format!("http://{address}"),
             seen,
-            stop,
             thread: Some(thread),
         }
     }
@@ -93,13 +87,17 @@ impl Target {
 
     /// The number at the end of each request's path, and how often it came.
     pub fn numbers(&self) -> BTreeMap<u64, u64> {
-        self.seen.numbers.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        let mut times = BTreeMap::new();
+        for number in self.seen.numbers.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+            *times.entry(*number).or_default() += 1;
+        }
+        times
     }
 }
 
 impl Drop for Target {
     fn drop(&mut self) {
-        self.stop.cancel();
+        self.seen.stop.store(true, Ordering::Relaxed);
         if let Some(thread) = self.thread.take() {
             // A panic of the server shows as a failed run.
             let _panicked = thread.join();
@@ -113,7 +111,7 @@ pub fn can_queue(connections: u32) -> bool {
     limit.trim().parse::<u32>().is_ok_and(|limit| limit >= connections)
 }
 
-fn listen() -> StdListener {
+fn listen() -> TcpListener {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket can be made");
     let any_port = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     socket.bind(&any_port.into()).expect("loopback has a free port");
@@ -122,67 +120,182 @@ fn listen() -> StdListener {
     socket.into()
 }
 
-async fn accept(listener: StdListener, answer: fn(&str) -> Answer, seen: &Arc<Seen>) {
-    let listener = TcpListener::from_std(listener).expect("the listener is non-blocking");
-    let mut connections = JoinSet::new();
-    loop {
-        tokio::select! {
-            Some(_) = connections.join_next() => {}
-            accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => drop(connections.spawn(serve(stream, answer, Arc::clone(seen)))),
-                Err(_) => tokio::time::sleep(Duration::from_millis(5)).await,
-            },
+#[expect(clippy::disallowed_methods, reason = "the clock of a test's own server")]
+fn now() -> Instant {
+    Instant::now()
+}
+
+struct Connection {
+    stream: TcpStream,
+    /// What has been read of the next request.
+    head: Vec<u8>,
+    answer: Option<Answer>,
+}
+
+struct Server {
+    epoll: OwnedFd,
+    listener: TcpListener,
+    answer: fn(&str) -> Answer,
+    freeze: Option<Freeze>,
+    seen: Arc<Seen>,
+    connections: BTreeMap<u64, Connection>,
+    opened: u64,
+    /// When which connection is to be answered.
+    due: BinaryHeap<Reverse<(Instant, u64)>>,
+    /// Begin of the standstill, once the first request has come.
+    freeze_at: Option<Instant>,
+}
+
+impl Server {
+    fn new(listener: TcpListener, answer: fn(&str) -> Answer, freeze: Option<Freeze>, seen: Arc<Seen>) -> Self {
+        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).expect("an epoll can be made");
+        let flags = epoll::EventFlags::IN;
+        epoll::add(&epoll, &listener, epoll::EventData::new_u64(LISTENER), flags).expect("a listener can be watched");
+        Self {
+            epoll,
+            listener,
+            answer,
+            freeze,
+            seen,
+            connections: BTreeMap::new(),
+            opened: 0,
+            due: BinaryHeap::new(),
+            freeze_at: None,
         }
     }
-}
 
-async fn stand_still(freeze: Option<Freeze>, seen: &Seen) {
-    if let Some(freeze) = freeze {
-        seen.began.notified().await;
-        tokio::time::sleep(freeze.after).await;
-        // Blocks the only thread of the runtime, and with it everything that the server does.
-        std::thread::sleep(freeze.length);
+    fn run(&mut self) {
+        let mut events = Vec::with_capacity(EVENTS);
+        while !self.seen.stop.load(Ordering::Relaxed) {
+            if let Some(freeze) = self.freeze.filter(|_| self.freeze_at.is_some_and(|at| at <= now())) {
+                self.freeze = None;
+                std::thread::sleep(freeze.length);
+            }
+            events.clear();
+            match epoll::wait(
+                &self.epoll,
+                rustix::buffer::spare_capacity(&mut events),
+                Some(&self.patience()),
+            ) {
+                Ok(_) | Err(rustix::io::Errno::INTR) => {}
+                Err(error) => panic!("waiting for events failed: {error}"),
+            }
+            for event in &events {
+                match event.data.u64() {
+                    LISTENER => self.accept(),
+                    connection => self.read(connection),
+                }
+            }
+            self.answer_due();
+        }
     }
-    std::future::pending::<()>().await;
-}
 
-async fn serve(mut stream: TcpStream, answer: fn(&str) -> Answer, seen: Arc<Seen>) {
-    // A failure of the option costs time only, and one of the connection ends it.
-    let _slower = stream.set_nodelay(true);
-    let mut buffer = Vec::with_capacity(1_024);
-    while let Some(path) = next_request(&mut stream, &mut buffer).await {
-        if seen.requests.fetch_add(1, Ordering::Relaxed) == 0 {
-            seen.began.notify_one();
+    /// Time to the next thing to do.
+    fn patience(&self) -> Timespec {
+        let next = self.due.peek().map(|Reverse((at, _))| *at);
+        let freeze = self.freeze.and(self.freeze_at);
+        let next = [next, freeze].into_iter().flatten().min();
+        let wait = next.map_or(STOP_LOOK, |at| at.saturating_duration_since(now()).min(STOP_LOOK));
+        Timespec::try_from(wait).expect("less than a second fits")
+    }
+
+    fn accept(&mut self) {
+        // An error is that of a connection that has gone again, or that nothing more waits.
+        while let Ok((stream, _)) = self.listener.accept() {
+            self.opened += 1;
+            let id = self.opened;
+            let watched = stream.set_nonblocking(true).is_ok()
+                && epoll::add(
+                    &self.epoll,
+                    &stream,
+                    epoll::EventData::new_u64(id),
+                    epoll::EventFlags::IN,
+                )
+                .is_ok();
+            if watched {
+                self.connections.insert(
+                    id,
+                    Connection {
+                        stream,
+                        head: Vec::new(),
+                        answer: None,
+                    },
+                );
+                self.read(id);
+                // A thousand others may wait to be accepted.
+                self.answer_due();
+            }
+        }
+    }
+
+    fn read(&mut self, id: u64) {
+        let Some(connection) = self.connections.get_mut(&id) else {
+            return;
+        };
+        let mut buffer = [0; 2_048];
+        match connection.stream.read(&mut buffer) {
+            Ok(0) => drop(self.connections.remove(&id)),
+            Ok(length) => {
+                connection.head.extend_from_slice(&buffer[..length]);
+                // Clients send nothing after a request until it is answered.
+                if connection.head.ends_with(b"\r\n\r\n") {
+                    self.take_request(id);
+                } else if connection.head.len() > HEAD_MAX {
+                    self.connections.remove(&id);
+                }
+            }
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
+            Err(_) => drop(self.connections.remove(&id)),
+        }
+    }
+
+    fn take_request(&mut self, id: u64) {
+        let Some(connection) = self.connections.get_mut(&id) else {
+            return;
+        };
+        let head = std::mem::take(&mut connection.head);
+        let line = head.split(|byte| *byte == b'\r').next().unwrap_or_default();
+        let path = std::str::from_utf8(line)
+            .ok()
+            .and_then(|line| line.strip_prefix("GET ")?.split(' ').next());
+        let Some(path) = path else {
+            self.connections.remove(&id);
+            return;
+        };
+        let now = now();
+        if self.seen.requests.fetch_add(1, Ordering::Relaxed) == 0 {
+            self.freeze_at = self.freeze.map(|freeze| now + freeze.after);
         }
         if let Some(number) = path.rsplit('/').next().and_then(|last| last.parse().ok()) {
-            *seen
+            self.seen
                 .numbers
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner)
-                .entry(number)
-                .or_default() += 1;
+                .push(number);
         }
-        let Answer { status, headers, delay } = answer(&path);
-        if !delay.is_zero() {
-            tokio::time::sleep(delay).await;
-        }
-        let answer = format!("HTTP/1.1 {status} Answer\r\ncontent-length: 3\r\n{headers}\r\nok\n");
-        if stream.write_all(answer.as_bytes()).await.is_err() {
-            return;
-        }
+        let answer = (self.answer)(path);
+        self.due.push(Reverse((now + answer.delay, id)));
+        connection.answer = Some(answer);
     }
-}
 
-/// The path of the next request; `None` when the client has gone, or sends what this server does not take: a body.
-async fn next_request(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Option<String> {
-    loop {
-        if let Some(end) = buffer.windows(4).position(|four| four == b"\r\n\r\n") {
-            let head = String::from_utf8_lossy(&buffer[..end]).into_owned();
-            buffer.drain(..end + 4);
-            return head.strip_prefix("GET ")?.split(' ').next().map(str::to_owned);
-        }
-        if buffer.len() > HEAD_MAX || stream.read_buf(buffer).await.ok()? == 0 {
-            return None;
+    fn answer_due(&mut self) {
+        while let Some(Reverse((_, id))) = self.due.peek().filter(|Reverse((at, _))| *at <= now()).copied() {
+            self.due.pop();
+            let Some(connection) = self.connections.get_mut(&id) else {
+                continue;
+            };
+            let Some(Answer { status, headers, .. }) = connection.answer.take() else {
+                continue;
+            };
+            let answer = format!("HTTP/1.1 {status} Answer\r\ncontent-length: 3\r\n{headers}\r\nok\n");
+            // So short an answer is written as a whole, or the connection is broken.
+            if !connection
+                .stream
+                .write(answer.as_bytes())
+                .is_ok_and(|written| written == answer.len())
+            {
+                self.connections.remove(&id);
+            }
         }
     }
 }

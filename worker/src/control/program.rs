@@ -5,6 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use barrage_model::ids::{LoadId, SegmentId};
+use barrage_model::ledger::Open;
 use barrage_model::outcome::IterationEnd;
 use barrage_model::plan::Plan;
 use tokio::sync::oneshot;
@@ -135,10 +136,13 @@ fn go_once(
         }),
         Err(_) => Err("could not start a runtime".to_owned()),
     };
+    let mut parts = recorder.into_inner().finish();
+    // All of them go into one delta, at whose end nothing of them is open: what an earlier one left open has ended.
+    parts.iter_mut().for_each(|part| part.open = Open::default());
     OnceEnd {
         teardown,
         result,
-        parts: recorder.into_inner().finish(),
+        parts,
     }
 }
 

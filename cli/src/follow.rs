@@ -35,7 +35,10 @@ pub(crate) async fn follow(client: &mut Client, run: u64, output: &Output, on_si
                 }
                 asked = true;
                 progress.say("stopping: no new arrivals, waiting for what is in flight; a second signal ends at once");
-                client.stop(stop_request(run, number)).await?;
+                // It may have ended this very moment; then its last snapshot is on the way.
+                if let Err(failure) = client.stop(stop_request(run, number)).await {
+                    progress.say(&failure.to_string());
+                }
             }
             next = snapshots.message() => match next {
                 Ok(Some(snapshot)) => {

@@ -11,8 +11,8 @@ use super::{Active, Computed, Hub, RUNS_MAX, Seen, Stage, Submission, view};
 use crate::clock;
 use crate::compile::{CompileError, Compiled, Member, compile};
 use crate::judge::Judge;
-use crate::machine::fleet::Shortage;
 use crate::machine::offset::Offset;
+use crate::machine::queue;
 use crate::machine::run::{Input, Run, Spec};
 use crate::store::{Assigned, Op, StoredWorker};
 
@@ -37,20 +37,17 @@ impl Hub {
         let run = submission.id;
         self.keep(Op::New(Box::new(submission.new_run())));
         let (snapshots, _) = watch::channel(view::blank(&submission));
-        let stage = Stage::Waiting {
-            detail: "waiting for workers".to_owned(),
-            busy: false,
-            absent_since: None,
-        };
+        let demand = submission.demand();
+        let wait = submission.plan.workers.wait;
         let active = Active {
             submission,
-            stage,
+            stage: Stage::Waiting,
             started_at: String::new(),
             seen: Seen::default(),
             snapshots,
         };
         self.runs.insert(run, active);
-        self.queue.push(run);
+        self.queue.push(clock::now(), run, demand, wait);
         tracing::info!(%run, "run submitted");
         self.assign();
     }
@@ -65,59 +62,20 @@ impl Hub {
         if !submission.no_wait {
             return None;
         }
-        if !self.queue.is_empty() {
-            return Some("other runs are waiting".to_owned());
-        }
-        // Taken for a moment to see whether it works; `assign` does it for good.
-        match self.fleet.reserve(submission.id, &submission.demand()) {
-            Ok(_) => {
-                self.fleet.release(submission.id);
-                None
-            }
-            Err(shortage) => Some(shortage.detail().to_owned()),
-        }
+        self.queue
+            .would_wait(&mut self.fleet, submission.id, &submission.demand())
     }
 
-    /// Gives workers to the runs that wait, in order of submission. A run whose workers are busy holds up those behind it,
-    /// so that it is not passed for ever; one whose workers are not there does not.
+    /// Gives workers to the runs that wait.
     pub(super) fn assign(&mut self) {
-        let now = clock::now();
-        let mut held_up = None;
-        for run in self.queue.clone() {
-            let Some(active) = self.runs.get_mut(&run) else {
-                continue;
-            };
-            let Stage::Waiting {
-                detail,
-                busy,
-                absent_since,
-            } = &mut active.stage
-            else {
-                continue;
-            };
-            if let Some(first) = held_up {
-                (*detail, *busy, *absent_since) = (format!("behind run {first}"), true, None);
-                continue;
-            }
-            match self.fleet.reserve(run, &active.submission.demand()) {
-                Ok(members) => {
-                    active.stage = Stage::Compiling;
-                    self.queue.retain(|queued| *queued != run);
-                    self.compile(run, members);
-                }
-                Err(shortage @ Shortage::Busy(_)) => {
-                    (*detail, *busy, *absent_since) = (shortage.detail().to_owned(), true, None);
-                    held_up = Some(run);
-                }
-                Err(shortage @ Shortage::Absent(_)) => {
-                    let since = *absent_since.get_or_insert(now);
-                    (*detail, *busy) = (shortage.detail().to_owned(), false);
-                    let wait = active.submission.plan.workers.wait;
-                    if now.since(since) >= wait {
-                        let waited = barrage_model::units::format_duration(wait);
-                        let reason = format!("gave up after {waited} {}", shortage.detail());
-                        self.could_not_start(run, reason);
+        for output in self.queue.assign(clock::now(), &mut self.fleet) {
+            match output {
+                queue::Output::GaveUp(run, reason) => self.could_not_start(run, reason),
+                queue::Output::Assigned(run, members) => {
+                    if let Some(active) = self.runs.get_mut(&run) {
+                        active.stage = Stage::Compiling;
                     }
+                    self.compile(run, members);
                 }
             }
         }

@@ -100,7 +100,7 @@ impl Hub {
     /// Ends a run that has made no arrival.
     pub(super) fn end_without_run(&mut self, run: RunId, cause: Option<StopCause>, reason: String) {
         let Some(active) = self.runs.remove(&run) else { return };
-        self.queue.retain(|queued| *queued != run);
+        self.queue.remove(run);
         tracing::info!(%run, reason, "run did not start");
         let summary = cause.map(|cause| empty_summary(&active, cause, &reason));
         let exit_code = summary

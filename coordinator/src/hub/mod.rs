@@ -25,6 +25,7 @@ use crate::clock;
 use crate::compile::{CompileError, Compiled};
 use crate::judge::Judge;
 use crate::machine::fleet::{ConnectionId, Fleet};
+use crate::machine::queue::Queue;
 use crate::machine::run::{How, Input, Run};
 use crate::store::{Op, Writer};
 
@@ -48,12 +49,8 @@ const LEAVE_SLACK: Duration = Duration::from_secs(20);
 
 /// Where a run stands.
 enum Stage {
-    /// It has no workers; why, and since when nobody could have been them.
-    Waiting {
-        detail: String,
-        busy: bool,
-        absent_since: Option<Moment>,
-    },
+    /// It has no workers: the queue knows more.
+    Waiting,
     /// It has workers; its schedule is being computed.
     Compiling,
     /// Its machine runs.
@@ -92,8 +89,7 @@ enum Computed {
 pub(crate) struct Hub {
     fleet: Fleet,
     runs: BTreeMap<RunId, Active>,
-    /// Runs without workers, in order of submission.
-    queue: Vec<RunId>,
+    queue: Queue,
     ended: VecDeque<EndedRun>,
     connections: BTreeMap<ConnectionId, mpsc::Sender<v1::ToWorker>>,
     uploads: BTreeMap<(RunId, WorkerId), mpsc::Sender<v1::UploadReply>>,
@@ -107,7 +103,7 @@ impl Hub {
         Self {
             fleet: Fleet::new(barrage_proto::PROTOCOL),
             runs: BTreeMap::new(),
-            queue: Vec::new(),
+            queue: Queue::default(),
             ended: VecDeque::new(),
             connections: BTreeMap::new(),
             uploads: BTreeMap::new(),
@@ -151,12 +147,9 @@ impl Hub {
         let now = clock::now();
         let runs = self.runs.values().filter_map(|active| match &active.stage {
             Stage::Going(run) => run.deadline(),
-            Stage::Waiting { absent_since, .. } => {
-                absent_since.map(|since| since + active.submission.plan.workers.wait)
-            }
-            Stage::Compiling | Stage::Summing => None,
+            Stage::Waiting | Stage::Compiling | Stage::Summing => None,
         });
-        let next = runs.chain(self.fleet.deadline()).min();
+        let next = runs.chain(self.fleet.deadline()).chain(self.queue.deadline()).min();
         // A deadline that has just passed is asked for again after a moment, not at once.
         next.map_or(Duration::from_secs(1), |next| {
             next.since(now).max(Duration::from_millis(1))
@@ -201,7 +194,7 @@ impl Hub {
     fn stop_run(&mut self, run: RunId, how: How, cause: StopCause, reason: &str) {
         match self.runs.get(&run).map(|active| &active.stage) {
             Some(Stage::Going(_)) => self.tell(run, Input::Stop(how, cause, reason.to_owned())),
-            Some(Stage::Waiting { .. } | Stage::Compiling) => self.stopped_before_start(run, cause, reason),
+            Some(Stage::Waiting | Stage::Compiling) => self.stopped_before_start(run, cause, reason),
             Some(Stage::Summing) | None => {}
         }
     }

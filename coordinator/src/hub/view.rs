@@ -122,11 +122,14 @@ impl Hub {
                         ..active.seen.numbers.clone()
                     }
                 }
-                Stage::Waiting { detail, busy, .. } => v1::Snapshot {
-                    state: if *busy { "queued" } else { "waiting" }.to_owned(),
-                    detail: detail.clone(),
-                    ..v1::Snapshot::default()
-                },
+                Stage::Waiting => {
+                    let (state, detail) = self.queue.standing(run).unwrap_or(("queued", ""));
+                    v1::Snapshot {
+                        state: state.to_owned(),
+                        detail: detail.to_owned(),
+                        ..v1::Snapshot::default()
+                    }
+                }
                 Stage::Compiling => v1::Snapshot {
                     state: "preparing".to_owned(),
                     ..v1::Snapshot::default()

@@ -4,4 +4,5 @@
 
 pub mod fleet;
 pub mod offset;
+pub mod queue;
 pub mod run;

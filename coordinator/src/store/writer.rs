@@ -142,7 +142,7 @@ impl Work {
                     if self.shared.closing.load(Ordering::Relaxed) {
                         return refuse(batch);
                     }
-                    std::thread::sleep(RETRY);
+                    std::thread::park_timeout(RETRY);
                 }
             }
         }

@@ -291,10 +291,11 @@ impl<B: Book> Run<B> {
                     .iter()
                     .filter(|seat| !seat.is_done() && !seat.is_lost())
                     .count();
-                (
-                    "draining",
-                    format!("waiting for {open} of {} workers", self.seats.len()),
-                )
+                let detail = match open {
+                    0 => "waiting until no grant of a lost worker can hold".to_owned(),
+                    _ => format!("waiting for {open} of {} workers", self.seats.len()),
+                };
+                ("draining", detail)
             }
             State::TearingDown { worker, .. } => ("draining", format!("teardown on {}", self.name(*worker))),
             State::Settling { .. } => ("draining", "waiting for the store".to_owned()),

@@ -124,7 +124,7 @@ pub enum Input {
     },
     /// A worker's control stream is there (again); its clock's offset.
     Present(WorkerId, Option<Offset>),
-    /// A worker's control stream is gone for now.
+    /// A worker's control stream is gone; it may come back.
     Away(WorkerId),
     /// A worker is lost, with the reason.
     Lost(WorkerId, String),

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use barrage_metrics::sla::StopDecision;
 use barrage_metrics::summary::RunEvent;
-use barrage_metrics::{Ledger, LedgerConfig, Loss, RunFacts, SlaEngine, Summary, Watermark};
+use barrage_metrics::{
+    ExitCode, Ledger, LedgerConfig, Loss, RunFacts, SlaEngine, StopCause, Summary, Verdict, Watermark,
+};
 use barrage_model::delta::Delta;
 use barrage_model::ids::{Incarnation, LoadId, WorkerId};
 use barrage_model::plan::{Load, LoadModel};
@@ -120,6 +122,18 @@ pub fn scheduled(ledger: &Ledger, incarnations: &BTreeMap<WorkerId, Incarnation>
         sums.insert(load, sum);
     }
     sums
+}
+
+/// Makes a summary that of a run that was stopped before its start: nothing fell due, so nothing can be said against it.
+pub fn stopped_before_start(mut summary: Summary, cause: StopCause, reason: &str) -> Summary {
+    summary.verdict = Verdict::Aborted;
+    summary.exit_code = match cause {
+        StopCause::Interrupted => ExitCode::Interrupted,
+        StopCause::Terminated => ExitCode::Terminated,
+        _ => ExitCode::Aborted,
+    };
+    summary.reasons = vec![reason.to_owned()];
+    summary
 }
 
 impl Book for Judge {

@@ -12,6 +12,7 @@ use barrage_proto::v1;
 use super::assign::report_offset;
 use super::{Active, Computed, ENDED_KEPT, EndedRun, Hub, Stage, view};
 use crate::clock;
+use crate::judge::stopped_before_start;
 use crate::machine::run::Outcome;
 use crate::store::{Ended, Op};
 
@@ -156,5 +157,5 @@ fn empty_summary(active: &Active, cause: StopCause, reason: &str) -> Summary {
         aftermath: Vec::new(),
         accept_untrusted: active.submission.accept_invalid,
     };
-    Summary::build(&Ledger::new(config), &engine, facts)
+    stopped_before_start(Summary::build(&Ledger::new(config), &engine, facts), cause, reason)
 }

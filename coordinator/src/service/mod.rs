@@ -11,6 +11,10 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use axum::Router;
+use axum::extract::Request;
+use axum::http::{StatusCode, Version, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
 use barrage_proto::MESSAGE_MAX_BYTES;
 use barrage_proto::v1::fleet_server::FleetServer;
 use barrage_proto::v1::runs_server::RunsServer;
@@ -47,5 +51,31 @@ pub(crate) fn router(faces: &Faces) -> Router {
     tonic::service::Routes::new(fleet)
         .add_service(runs)
         .into_axum_router()
+        .layer(axum::middleware::from_fn(grpc_only))
         .merge(http::router(faces))
+        .fallback(nothing_here)
+}
+
+fn is_grpc(request: &Request) -> bool {
+    let kind = request.headers().get(header::CONTENT_TYPE);
+    request.version() == Version::HTTP_2 && kind.is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"))
+}
+
+/// tonic itself answers calls of any content type over HTTP/1, and those a page of any site may have a browser send to
+/// this port without asking: only what no page can send counts as a call.
+async fn grpc_only(request: Request, next: Next) -> Response {
+    if is_grpc(&request) {
+        return next.run(request).await;
+    }
+    let why = "calls are gRPC over HTTP/2 with the content type application/grpc\n";
+    (StatusCode::UNSUPPORTED_MEDIA_TYPE, why).into_response()
+}
+
+/// A service of a later version is unimplemented; any other path is not there, which must not look well to a health check.
+async fn nothing_here(request: Request) -> Response {
+    if is_grpc(&request) {
+        tonic::Status::unimplemented("this coordinator has no such service").into_http::<axum::body::Body>()
+    } else {
+        (StatusCode::NOT_FOUND, "nothing here; try /health or /api/runs\n").into_response()
+    }
 }

@@ -25,7 +25,7 @@ pub(crate) struct Limits {
     pub(crate) keep_alive: Duration,
     /// And given up when none comes within this time.
     pub(crate) keep_alive_timeout: Duration,
-    /// Header fields of HTTP/1 must come within this time.
+    /// The first bytes of a connection, and header fields of HTTP/1, must come within this time.
     pub(crate) header_limit: Duration,
     /// Connections have this long to end once the port is closed.
     pub(crate) end_limit: Duration,
@@ -88,7 +88,32 @@ async fn accept(
     Ok((stream, permit))
 }
 
+/// What a connection of HTTP/2 begins with.
+const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// Between two looks at a preface that comes in pieces.
+const PREFACE_PAUSE: Duration = Duration::from_millis(20);
+
+/// Waits for enough bytes to tell the protocol; hyper's own choice between the two has no limit in time. Nothing is
+/// taken from the stream.
+async fn begun(stream: &TcpStream) -> std::io::Result<()> {
+    let mut first = [0; PREFACE.len()];
+    loop {
+        let seen = stream.peek(&mut first).await?;
+        if seen == 0 || seen == PREFACE.len() || first[..seen] != PREFACE[..seen] {
+            return Ok(());
+        }
+        tokio::time::sleep(PREFACE_PAUSE).await;
+    }
+}
+
 async fn connection(stream: TcpStream, router: Router, limits: Limits, stop: CancellationToken) {
+    let first = tokio::select! {
+        first = tokio::time::timeout(limits.header_limit, begun(&stream)) => first,
+        () = stop.cancelled() => return,
+    };
+    if !matches!(first, Ok(Ok(()))) {
+        return tracing::debug!("a connection did not begin in time");
+    }
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder
         .http1()

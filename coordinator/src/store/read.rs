@@ -22,6 +22,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use super::blob;
 use super::write::{cause, int};
 use super::{Reader, StoreError};
+use crate::judge::stopped_before_start;
 
 /// One line of the list of runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -122,7 +123,11 @@ impl StoredRun {
         if let (Some(sla), Some((StopCause::SlaBreached, at, reason))) = (self.stop_sla, self.facts.stop.clone()) {
             engine.restore_stop(StopDecision { sla, at, reason });
         }
-        Summary::build(&self.ledger, &engine, self.facts.clone())
+        let summary = Summary::build(&self.ledger, &engine, self.facts.clone());
+        match (self.state, &self.facts.stop) {
+            (RunState::CouldNotStart, Some((cause, _, reason))) => stopped_before_start(summary, *cause, reason),
+            _ => summary,
+        }
     }
 }
 

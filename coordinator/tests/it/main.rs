@@ -316,8 +316,9 @@ async fn a_stop_ends_a_run_wherever_it_stands() {
         [waiting]
     );
     let last = running.follow(waiting).await;
-    assert!(
-        last.exit_code.is_some_and(|code| code != 0) && last.detail == "no more",
+    assert_eq!(
+        (last.exit_code, last.detail.as_str()),
+        (Some(96), "no more"),
         "{last:?}"
     );
     assert_eq!(running.client.stop(order).await.unwrap_err().code(), Code::NotFound);

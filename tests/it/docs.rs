@@ -122,8 +122,12 @@ fn every_plan_in_the_documentation_is_good() {
 /// The `barrage …` commands of shell blocks, without what comes after a pipe, a comment or a redirection.
 fn commands(block: &Block) -> Vec<Vec<String>> {
     let joined = block.text.replace("\\\n", " ");
-    let lines = joined.lines().map(|line| line.trim().trim_start_matches("$ "));
-    let whole = lines.map(|line| line.split(" # ").next().unwrap_or(line));
+    // Behind a prompt, which may name the host; `cargo run` runs the binary.
+    let lines = joined
+        .lines()
+        .map(|line| line.split_once("$ ").map_or(line, |(_, command)| command));
+    let lines = lines.map(|line| line.replace("cargo run --release -- ", "barrage "));
+    let whole = lines.map(|line| line.split(" # ").next().unwrap_or_default().to_owned());
     let parts = whole.flat_map(|line| {
         line.split(['|', '>', '&', ';'])
             .map(str::trim)

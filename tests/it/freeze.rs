@@ -9,6 +9,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::support::barrage::{Process, home};
+use crate::support::quiet::Measured;
 use crate::support::report::{assert_iterations_balance, assert_steps_balance, sum, whole};
 use crate::support::target::{Answer, Freeze, Target, can_queue};
 use crate::support::{plan, quiet, skip};
@@ -96,12 +97,12 @@ fn frozen(test: &str, max_active: u32, service: impl Fn(&Value) -> Result<(), St
     let undisturbed = load(&home, &Target::start(answer, None), 3, max_active);
     let usual_ms = whole(&undisturbed, "latency.service.p50_us") / 1_000;
     let run = || {
-        load(
-            &home,
-            &Target::start(answer, Some(FREEZE)),
-            ARRIVALS / 1_000,
-            max_active,
-        )
+        let target = Target::start(answer, Some(FREEZE));
+        let report = load(&home, &target, ARRIVALS / 1_000, max_active);
+        Measured {
+            report,
+            target_waited: target.waited(),
+        }
     };
     quiet::measured(test, run, |report| {
         within(report, "latency.response.p95_us", 450, 550)?;

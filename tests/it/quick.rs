@@ -8,7 +8,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::support::barrage::{Ended, Process, command, home, run};
-use crate::support::report::{assert_iterations_balance, assert_steps_balance, sum, whole};
+use crate::support::report::{assert_exit, assert_iterations_balance, assert_steps_balance, sum, whole};
 use crate::support::server::{Reply, Seen, Server};
 
 const LIMIT: Duration = Duration::from_mins(1);
@@ -57,11 +57,7 @@ type Is = fn(&Seen) -> bool;
 #[track_caller]
 fn each(home: &TempDir, server: &Server, count: u64, args: &[&str], is: Is) -> Sent {
     let sent = send(home, server, args);
-    assert_eq!(
-        sent.ended.code, 0,
-        "{args:?}: {}\n{}",
-        sent.ended.stdout, sent.ended.stderr
-    );
+    assert_exit(&sent.ended, 0);
     assert_eq!(sent.seen.len() as u64, count, "{args:?}");
     assert_eq!(whole(&sent.report, "steps_total.ok"), count, "{args:?}");
     if let Some(wrong) = sent.seen.iter().find(|seen| !is(seen)) {
@@ -330,7 +326,7 @@ fn wrong_usage() {
         (&["run", "http://"], "http://"),
         (&["run", "http://user:secret@127.0.0.1:1/"], "http"),
         (&["runs", "prune"], "--keep"),
-        (&["stop"], "--all"),
+        (&["stop"], "<RUN>"),
         (&["worker", "--max-rate", "much"], "much"),
         (&["worker", "--label", "zone"], "zone"),
         (&["nonsense"], "nonsense"),

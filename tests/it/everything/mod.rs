@@ -13,7 +13,7 @@ use tempfile::TempDir;
 
 use crate::support::barrage::{Fleet, Process, home};
 use crate::support::plan;
-use crate::support::report::{assert_iterations_balance, assert_steps_balance, at, named, sum, whole};
+use crate::support::report::{assert_exit, assert_iterations_balance, assert_steps_balance, at, named, sum, whole};
 use crate::support::server::{Reply, Seen, Server};
 
 const LIMIT: Duration = Duration::from_mins(1);
@@ -65,7 +65,7 @@ fn submit(home: &TempDir, plan: &str, fleet: &Fleet, more: &[&str]) -> Value {
     ];
     let args = common.iter().chain(more).copied();
     let ended = Process::start(home, args).wait(LIMIT);
-    assert_eq!(ended.code, 0, "{}\n{}", ended.stdout, ended.stderr);
+    assert_exit(&ended, 0);
     let report = ended.json();
     assert_iterations_balance(&report, "iterations");
     assert_steps_balance(&report, "steps_total");

@@ -1,13 +1,18 @@
 //! Tests that measure time, one after the other: two of them at once would measure each other.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
 use super::skip::skipped;
 
-/// How often a run is repeated whose generator was not valid.
+/// How often a run is repeated that the machine had no time for.
 const ATTEMPTS: usize = 3;
+/// A machine on which, for more than this share of a run, some thread waited for a processor is busy.
+const PRESSURE_MAX: f64 = 0.2;
+/// A target that waited longer for a processor when it mattered was not the target that it should have been.
+const TARGET_WAIT_MAX: Duration = Duration::from_millis(10);
 
 static QUIET: Mutex<()> = Mutex::new(());
 
@@ -17,30 +22,50 @@ pub fn quiet() -> MutexGuard<'static, ()> {
     QUIET.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Makes a run and judges what it measured, again where the generator says itself that it could not keep up. What does
-/// not depend on time is to be asserted within `run`: it must hold however busy the machine is.
+/// A run whose latencies are to be judged.
+#[derive(Debug)]
+pub struct Measured {
+    /// Its report.
+    pub report: Value,
+    /// How long the target waited for a processor when it mattered.
+    pub target_waited: Duration,
+}
+
+impl From<Value> for Measured {
+    fn from(report: Value) -> Self {
+        Self {
+            report,
+            target_waited: Duration::ZERO,
+        }
+    }
+}
+
+/// Makes a run and judges what it measured. A run that is not as it should be is made again if there is a reason outside
+/// of it: the generator says itself that it could not keep up, the target had no processor, or the machine was busy. What
+/// does not depend on time is to be asserted within `run`: it must hold however busy the machine is.
 ///
 /// # Panics
-/// When the judgement of a run with a valid generator is not good.
+/// When the judgement of a run on a machine that had time for it is not good.
 #[track_caller]
-pub fn measured(test: &str, mut run: impl FnMut() -> Value, judge: impl Fn(&Value) -> Result<(), String>) {
+pub fn measured<R: Into<Measured>>(
+    test: &str,
+    mut run: impl FnMut() -> R,
+    judge: impl Fn(&Value) -> Result<(), String>,
+) {
     let mut last = String::new();
     for _ in 0..ATTEMPTS {
-        let report = run();
-        let judgement = judge(&report);
-        let generator = &report["generator"];
-        let verdict = generator["verdict"]
-            .as_str()
-            .expect("a report says whether its generator can be trusted");
-        match (judgement, verdict) {
+        let meter = Pressure::now();
+        let measured = run().into();
+        let busy = busy(&measured, &meter);
+        match (judge(&measured.report), busy) {
             // A strained generator whose numbers are right nevertheless has shown what was to be shown.
-            (Ok(()), "valid" | "degraded") => return,
-            (Err(reason), "valid") => panic!("{reason}"),
-            (judgement, _) => {
+            (Ok(()), _) if measured.report["generator"]["verdict"] != "invalid" => return,
+            (Err(reason), None) => panic!("{reason}"),
+            (judgement, busy) => {
                 let judgement = judgement
                     .err()
                     .unwrap_or_else(|| "the numbers are as they should be".to_owned());
-                last = format!("{verdict} generator ({}); {judgement}", generator["reasons"]);
+                last = format!("{}; {judgement}", busy.unwrap_or_default());
                 say_again(test, &last);
             }
         }
@@ -51,7 +76,65 @@ pub fn measured(test: &str, mut run: impl FnMut() -> Value, judge: impl Fn(&Valu
     );
 }
 
+/// Why a run's latencies may not be what they should be.
+fn busy(measured: &Measured, meter: &Pressure) -> Option<String> {
+    let generator = &measured.report["generator"];
+    let verdict = generator["verdict"]
+        .as_str()
+        .expect("a report says whether its generator can be trusted");
+    if verdict != "valid" {
+        return Some(format!("{verdict} generator ({})", generator["reasons"]));
+    }
+    if measured.target_waited > TARGET_WAIT_MAX {
+        return Some(format!(
+            "the target waited {:?} for a processor",
+            measured.target_waited
+        ));
+    }
+    let share = meter.share();
+    (share > PRESSURE_MAX).then(|| {
+        format!(
+            "some thread waited for a processor in {:.0} % of the time",
+            share * 100.0
+        )
+    })
+}
+
+/// The kernel's own account of how long some thread of this machine has waited for a processor.
+struct Pressure {
+    at: Instant,
+    total: Option<Duration>,
+}
+
+impl Pressure {
+    #[expect(clippy::disallowed_methods, reason = "a test's own clock")]
+    fn now() -> Self {
+        let text = std::fs::read_to_string("/proc/pressure/cpu").unwrap_or_default();
+        let some = text
+            .lines()
+            .find(|line| line.starts_with("some "))
+            .and_then(|line| line.split("total=").nth(1));
+        let total = some
+            .and_then(|micros| micros.trim().parse().ok())
+            .map(Duration::from_micros);
+        Self {
+            at: Instant::now(),
+            total,
+        }
+    }
+
+    /// The share of the time since; 0 where the kernel keeps no account.
+    fn share(&self) -> f64 {
+        let now = Self::now();
+        let waited = now
+            .total
+            .zip(self.total)
+            .map_or(Duration::ZERO, |(now, then)| now.saturating_sub(then));
+        waited.as_secs_f64() / now.at.duration_since(self.at).as_secs_f64().max(0.001)
+    }
+}
+
 #[expect(clippy::print_stderr, reason = "a test's output is its stderr")]
 fn say_again(test: &str, reason: &str) {
-    eprintln!("{test}: again, the machine is busy: {reason}");
+    eprintln!("{test}: again: {reason}");
 }

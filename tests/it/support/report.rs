@@ -2,6 +2,8 @@
 
 use serde_json::Value;
 
+use super::barrage::Ended;
+
 /// The value at a path of names with points between them.
 #[track_caller]
 pub fn at<'a>(report: &'a Value, path: &str) -> &'a Value {
@@ -52,8 +54,8 @@ pub fn assert_iterations_balance(report: &Value, path: &str) {
     let n = |name: &str| whole(report, &format!("{path}.{name}"));
     assert_eq!(
         n("scheduled"),
-        n("started") + sum(report, &format!("{path}.dropped")) + n("unsent") + n("unknown"),
-        "scheduled = started + dropped + unsent + unknown: {:#}",
+        n("started_scheduled") + sum(report, &format!("{path}.dropped")) + n("unsent") + n("unknown"),
+        "scheduled = started_scheduled + dropped + unsent + unknown: {:#}",
         at(report, path)
     );
     assert_eq!(
@@ -79,5 +81,23 @@ pub fn assert_steps_balance(report: &Value, path: &str) {
         n("ok") + sum(report, &format!("{path}.failed")) + n("timeout") + n("cancelled") + n("in_flight"),
         "sent = ok + failed + timeout + cancelled + in_flight: {:#}",
         at(report, path)
+    );
+}
+
+/// Asserts the exit code of a command whose stdout is `report.json`; says the deciding parts of it when it differs.
+#[track_caller]
+pub fn assert_exit(ended: &Ended, code: i32) {
+    if ended.code == code {
+        return;
+    }
+    let report: Value = serde_json::from_str(&ended.stdout).unwrap_or_default();
+    let parts = ["reasons", "sla", "steps_total", "once_total", "errors", "generator"];
+    let parts: Vec<String> = parts.iter().map(|part| format!("{part}: {:#}", report[part])).collect();
+    panic!(
+        "exit {}, not {code}\n{}\n{}\nmismatches: {:#}",
+        ended.code,
+        ended.stderr,
+        parts.join("\n"),
+        report["conservation"]["mismatches"]
     );
 }

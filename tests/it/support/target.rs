@@ -24,6 +24,8 @@ const HEAD_MAX: usize = 16 * 1024;
 const EVENTS: usize = 1_024;
 /// The server looks this often whether it shall end.
 const STOP_LOOK: Duration = Duration::from_millis(50);
+/// How long after a standstill the server may be busy with what has come up.
+const CATCH_UP: Duration = Duration::from_millis(300);
 /// The event of the listener; connections count from 1.
 const LISTENER: u64 = 0;
 
@@ -54,6 +56,8 @@ struct Seen {
     /// The number at the end of each request's path.
     numbers: Mutex<Vec<u64>>,
     stop: AtomicBool,
+    /// How long the server waited for a processor while it caught up, in ns.
+    waited_ns: AtomicU64,
 }
 
 /// A server on a thread of its own, which ends with the test.
@@ -83,6 +87,12 @@ impl Target {
     /// Requests that have been read.
     pub fn requests(&self) -> u64 {
         self.seen.requests.load(Ordering::Relaxed)
+    }
+
+    /// How long the server was ready and waited for a processor while it caught up after the standstill. Zero where the
+    /// kernel keeps no account.
+    pub fn waited(&self) -> Duration {
+        Duration::from_nanos(self.seen.waited_ns.load(Ordering::Relaxed))
     }
 
     /// The number at the end of each request's path, and how often it came.
@@ -125,6 +135,12 @@ fn now() -> Instant {
     Instant::now()
 }
 
+/// How long this thread has been ready and waited for a processor, in ns.
+fn waited_ns() -> u64 {
+    let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+    text.split(' ').nth(1).and_then(|ns| ns.parse().ok()).unwrap_or(0)
+}
+
 struct Connection {
     stream: TcpStream,
     /// What has been read of the next request.
@@ -144,6 +160,8 @@ struct Server {
     due: BinaryHeap<Reverse<(Instant, u64)>>,
     /// Begin of the standstill, once the first request has come.
     freeze_at: Option<Instant>,
+    /// When it will have caught up, and how long it had waited for a processor before.
+    caught_up: Option<(Instant, u64)>,
 }
 
 impl Server {
@@ -161,16 +179,14 @@ impl Server {
             opened: 0,
             due: BinaryHeap::new(),
             freeze_at: None,
+            caught_up: None,
         }
     }
 
     fn run(&mut self) {
         let mut events = Vec::with_capacity(EVENTS);
         while !self.seen.stop.load(Ordering::Relaxed) {
-            if let Some(freeze) = self.freeze.filter(|_| self.freeze_at.is_some_and(|at| at <= now())) {
-                self.freeze = None;
-                std::thread::sleep(freeze.length);
-            }
+            self.stand_still();
             events.clear();
             match epoll::wait(
                 &self.epoll,
@@ -187,6 +203,20 @@ impl Server {
                 }
             }
             self.answer_due();
+        }
+    }
+
+    fn stand_still(&mut self) {
+        if let Some(freeze) = self.freeze.filter(|_| self.freeze_at.is_some_and(|at| at <= now())) {
+            self.freeze = None;
+            let (begin, waited) = (now(), waited_ns());
+            std::thread::sleep(freeze.length);
+            self.caught_up = Some((begin + freeze.length + CATCH_UP, waited));
+        }
+        if let Some((_, before)) = self.caught_up.take_if(|(at, _)| *at <= now()) {
+            self.seen
+                .waited_ns
+                .store(waited_ns().saturating_sub(before), Ordering::Relaxed);
         }
     }
 

@@ -123,7 +123,7 @@ fn body_file(plan: &mut Plan, args: &QuickArgs) -> Result<PathBuf, Failure> {
         return Ok(PathBuf::from("."));
     };
     let name = path.file_name().and_then(|name| name.to_str());
-    let Some(name) = name else {
+    let Some(name) = name.filter(|_| path.is_file()) else {
         return Err(Failure::Usage(format!("-D: {} is no file", path.display())));
     };
     for step in plan.scenarios.iter_mut().flat_map(|scenario| &mut scenario.steps) {

@@ -86,7 +86,7 @@ fn within(report: &Value, path: &str, least_ms: u64, most_ms: u64) -> Result<(),
         return Ok(());
     }
     Err(format!(
-        "{path} is {us} µs, not within {least_ms} and {most_ms} ms: {:#}",
+        "{path} is {us} µs, not within {least_ms} and {most_ms} ms: {}",
         report["latency"]
     ))
 }

@@ -140,3 +140,46 @@ async fn connection(stream: TcpStream, router: Router, limits: Limits, stop: Can
         tracing::debug!(%error, "a connection ended badly");
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_connection_that_does_not_get_on_is_cut() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let limits = Limits {
+            header_limit: Duration::from_millis(300),
+            keep_alive: Duration::from_millis(200),
+            keep_alive_timeout: Duration::from_millis(200),
+            ..Limits::default()
+        };
+        let stop = CancellationToken::new();
+        let served = tokio::spawn(serve(listener, Router::new(), limits, stop.clone()));
+        let long = format!("GET / HTTP/1.1\r\nx: {}", "a".repeat(200_000));
+        let beginnings: [&[u8]; 8] = [
+            b"",
+            b"P",
+            b"PRI * HTTP/2",
+            b"GET / HT",
+            &PREFACE[..],
+            b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+            b"\xff\xff\xff\x00\x00\x00\x00\x00\x00",
+            long.as_bytes(),
+        ];
+        for beginning in beginnings {
+            let mut stream = TcpStream::connect(address).await.unwrap();
+            // Some are cut while they are still being written.
+            drop(stream.write_all(beginning).await);
+            let mut answer = Vec::new();
+            let ended = tokio::time::timeout(Duration::from_secs(20), stream.read_to_end(&mut answer)).await;
+            let start = String::from_utf8_lossy(&beginning[..beginning.len().min(20)]).into_owned();
+            assert!(ended.is_ok(), "{start:?} held its connection");
+        }
+        stop.cancel();
+        served.await.unwrap();
+    }
+}

@@ -1,6 +1,7 @@
 //! The coordinator over real sockets, with workers that only count.
 #![cfg(test)]
 
+mod hostile;
 mod worker;
 
 use std::path::Path;

@@ -100,10 +100,10 @@ impl Local {
         self.change(|answer| Op::Prune(prune, answer)).await
     }
 
-    /// Changes the store, which no coordinator may have open.
+    /// Changes the store, beside whoever else has it open.
     async fn change<T: Send + 'static>(&self, op: impl FnOnce(Answer<T>) -> Op) -> Result<T, Failure> {
-        let store = Store::open(&self.folder, |_| {})
-            .map_err(|error| Failure::start("could not change the store; name its coordinator instead", &error))?;
+        let store =
+            Store::open(&self.folder, |_| {}).map_err(|error| Failure::start("could not change the store", &error))?;
         let (say, said) = tokio::sync::oneshot::channel();
         // The receiver lives until the answer is there.
         let answer = Box::new(move |result| drop(say.send(result)));

@@ -91,7 +91,7 @@ impl Coordinator {
         let handle = Handle::new(sender);
         let hub = handle.clone();
         let opened = tokio::task::spawn_blocking(move || {
-            let store = Store::open(&store, move |news| {
+            let mut store = Store::open(&store, move |news| {
                 // A hub that has ended needs no news.
                 drop(hub.send_blocking(Event::Stored(news.to_vec())));
             })?;

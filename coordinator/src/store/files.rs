@@ -52,10 +52,11 @@ pub struct Files {
 }
 
 impl Files {
-    pub(super) fn open(dir: PathBuf) -> io::Result<Self> {
+    /// `alone` says that no other process has the store open: then what is half-written is nobody's and goes.
+    pub(super) fn open(dir: PathBuf, alone: bool) -> io::Result<Self> {
         super::private_dir(&dir)?;
-        // What an earlier process left half-written is nobody's.
-        for entry in fs::read_dir(&dir)? {
+        let found = if alone { Some(fs::read_dir(&dir)?) } else { None };
+        for entry in found.into_iter().flatten() {
             let path = entry?.path();
             if path.extension().is_some_and(|extension| extension == "part") {
                 fs::remove_file(path)?;
@@ -78,7 +79,9 @@ impl Files {
     /// # Errors
     /// When the folder cannot be written to.
     pub fn take(&self, hash: Hash, number: u64) -> Result<Incoming, FileError> {
-        let part = self.dir.join(format!("{}.{number}.part", hex(&hash)));
+        let part = self
+            .dir
+            .join(format!("{}.{}-{number}.part", hex(&hash), std::process::id()));
         let file = fs::OpenOptions::new()
             .write(true)
             .create_new(true)
@@ -204,7 +207,7 @@ mod tests {
     #[test]
     fn a_file_is_there_only_when_it_is_whole() {
         let dir = tempfile::tempdir().unwrap();
-        let files = Files::open(dir.path().join("files")).unwrap();
+        let files = Files::open(dir.path().join("files"), true).unwrap();
         let name = hash(b"hello");
         let mut good = files.take(name, 1).unwrap();
         good.write(b"hel").unwrap();
@@ -226,7 +229,7 @@ mod tests {
     #[test]
     fn a_damaged_file_is_not_given() {
         let dir = tempfile::tempdir().unwrap();
-        let files = Files::open(dir.path().to_owned()).unwrap();
+        let files = Files::open(dir.path().to_owned(), true).unwrap();
         let name = hash(b"hello");
         fs::write(files.path(&name), b"hallo").unwrap();
         assert!(matches!(files.give(&name), Err(FileError::Hash)));
@@ -236,7 +239,7 @@ mod tests {
     #[test]
     fn what_nobody_uses_goes_after_an_hour() {
         let dir = tempfile::tempdir().unwrap();
-        let files = Files::open(dir.path().to_owned()).unwrap();
+        let files = Files::open(dir.path().to_owned(), true).unwrap();
         for content in [b"a", b"b"] {
             fs::write(files.path(&hash(content)), content).unwrap();
         }

@@ -21,6 +21,7 @@ use std::time::Duration;
 
 use barrage_model::ids::RunId;
 use rusqlite::{Connection, OpenFlags};
+use rustix::fs::{FlockOperation, flock};
 
 pub use files::{FILE_MAX, FileError, Files, Hash, Incoming, hex};
 pub use op::{Answer, Assigned, Ended, NewRun, Op, Prune, StoredWorker};
@@ -33,9 +34,6 @@ const BUSY: Duration = Duration::from_secs(5);
 /// Why the store cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// Another coordinator has it.
-    #[error("the store {} is in use by another coordinator", .0.display())]
-    InUse(PathBuf),
     /// It was written by a later version.
     #[error("the store {} was written by a later version of barrage", .0.display())]
     Later(PathBuf),
@@ -64,15 +62,16 @@ pub enum StoreError {
     Closed,
 }
 
-/// An open store. There is one for a folder at any time.
+/// An open store. Several processes may have the same one open, each with runs of its own.
 #[derive(Debug)]
 pub struct Store {
     place: Arc<Place>,
     files: Files,
     writer: Writer,
     thread: Option<std::thread::JoinHandle<()>>,
-    /// Held for as long as the store is open.
-    _lock: File,
+    /// Held for as long as the store is open: shared, or exclusive while nobody else has the store.
+    lock: File,
+    alone: bool,
 }
 
 /// Where a store is.
@@ -102,27 +101,33 @@ impl Store {
     /// thread after each commit.
     ///
     /// # Errors
-    /// [`StoreError::InUse`], [`StoreError::Later`], or what the disk says.
+    /// [`StoreError::Later`], or what the disk says.
     pub fn open(dir: &Path, committed: impl FnMut(&[Committed]) + Send + 'static) -> Result<Self, StoreError> {
         let folder = |error| StoreError::Folder(dir.to_owned(), error);
         private_dir(dir).map_err(folder)?;
         let lock = private_file(&dir.join("lock")).map_err(folder)?;
-        match rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
-            Err(rustix::io::Errno::WOULDBLOCK) => return Err(StoreError::InUse(dir.to_owned())),
-            locked => locked.map_err(|errno| folder(errno.into()))?,
-        }
+        let alone = match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => true,
+            // Whoever is alone with it shares it as soon as it has cleaned up.
+            Err(rustix::io::Errno::WOULDBLOCK) => {
+                flock(&lock, FlockOperation::LockShared).map_err(|errno| folder(errno.into()))?;
+                false
+            }
+            Err(errno) => return Err(folder(errno.into())),
+        };
         let place = Arc::new(Place { dir: dir.to_owned() });
         // SQLite gives its other files the permissions of this one.
         private_file(&place.database()).map_err(folder)?;
         let connection = connect(&place)?;
-        let files = Files::open(dir.join("files")).map_err(folder)?;
+        let files = Files::open(dir.join("files"), alone).map_err(folder)?;
         let (writer, thread) = writer::spawn(connection, files.clone(), Box::new(committed)).map_err(folder)?;
         Ok(Self {
             place,
             files,
             writer,
             thread: Some(thread),
-            _lock: lock,
+            lock,
+            alone,
         })
     }
 
@@ -143,13 +148,20 @@ impl Store {
         &self.files
     }
 
-    /// Marks the runs that an earlier process left unfinished as aborted, their lost arrivals computed; to be called
-    /// before anything else is written. Damaged ones are only marked. Returns how many there were.
+    /// Marks the runs that an earlier process left unfinished as aborted, their lost arrivals computed, then lets others
+    /// open the store; to be called before anything else is written. Damaged ones are only marked. Returns how many
+    /// there were; none while others have the store open, since the runs may be theirs.
     ///
     /// # Errors
     /// What the database says.
-    pub fn abandon_unfinished(&self) -> Result<usize, StoreError> {
-        abandon::abandon(&self.reader(), &self.writer)
+    pub fn abandon_unfinished(&mut self) -> Result<usize, StoreError> {
+        if !std::mem::replace(&mut self.alone, false) {
+            return Ok(0);
+        }
+        let abandoned = abandon::abandon(&self.reader(), &self.writer)?;
+        let shared = flock(&self.lock, FlockOperation::LockShared);
+        shared.map_err(|errno| StoreError::Folder(self.place.dir.clone(), errno.into()))?;
+        Ok(abandoned)
     }
 
     /// Writes what has been handed over, and closes.

@@ -258,16 +258,27 @@ fn what_is_reported_as_committed_survives_a_crash() {
 }
 
 #[test]
-fn two_coordinators_do_not_share_a_store() {
+fn only_who_is_alone_with_a_store_takes_unfinished_runs_for_abandoned() {
     let dir = tempfile::tempdir().unwrap();
-    let store = open(dir.path());
-    let error = Store::open(dir.path(), |_| {}).unwrap_err();
-    assert!(
-        error.to_string().ends_with("is in use by another coordinator"),
-        "{error}"
+    let mut first = open(dir.path());
+    assert_eq!(first.abandon_unfinished().unwrap(), 0);
+    first.writer().write(new_run(RUN, 1)).unwrap();
+    flush(&first);
+
+    let mut second = open(dir.path());
+    assert_eq!(second.abandon_unfinished().unwrap(), 0, "the run is the first one's");
+    second.writer().write(new_run(RunId(7), 1)).unwrap();
+    flush(&second);
+    assert_eq!(
+        first.reader().unfinished().unwrap().len(),
+        2,
+        "both write to the same store"
     );
-    store.close();
-    open(dir.path());
+    first.close();
+    second.close();
+
+    let mut third = open(dir.path());
+    assert_eq!(third.abandon_unfinished().unwrap(), 2);
 }
 
 #[test]
@@ -425,7 +436,7 @@ fn an_unfinished_run_is_aborted_with_an_exact_hole() {
     flush(&store);
     store.close();
 
-    let store = open(dir.path());
+    let mut store = open(dir.path());
     assert_eq!(store.abandon_unfinished().unwrap(), 2);
     flush(&store);
     assert_eq!(store.reader().unfinished().unwrap(), []);

@@ -6,7 +6,7 @@ use barrage_metrics::{Batch, IntervalRecord, StopCause};
 use barrage_model::ids::{Incarnation, RunId, WorkerId};
 use barrage_proto::convert::{epoch_out, marks_out};
 use barrage_proto::v1;
-use rusqlite::{Connection, Transaction, params};
+use rusqlite::{Connection, Transaction, TransactionBehavior, params};
 
 use super::blob::seal;
 use super::op::{Assigned, Ended, NewRun, Op, Prune, StoredWorker};
@@ -19,7 +19,8 @@ pub(super) fn int(number: u64) -> i64 {
 
 /// Writes a batch, all or nothing. Gives the number of runs that each operation has removed.
 pub(super) fn write(connection: &mut Connection, ops: &[Op]) -> rusqlite::Result<Vec<u32>> {
-    let transaction = connection.transaction()?;
+    // Taken at once: another process may be writing, and waiting works only at the beginning.
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let mut batches: BTreeMap<RunId, Batch> = BTreeMap::new();
     let mut removed = Vec::with_capacity(ops.len());
     for op in ops {

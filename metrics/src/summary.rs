@@ -231,6 +231,13 @@ pub struct StepTotals {
 pub struct Rates {
     /// Length of the intervals that the rates are over, µs; 0 = no rates.
     pub covered_us: u64,
+    /// Arrivals that fell due, 1/s. Absent where nothing has a schedule: closed models, and the rates of a step. Absent
+    /// as well once a lost worker has left arrivals behind, for those belong to no interval.
+    pub offered_per_s: Option<f64>,
+    /// Iterations begun, 1/s. Absent in the rates of a step.
+    pub started_per_s: Option<f64>,
+    /// Steps that were due to be sent, 1/s.
+    pub attempted_per_s: Option<f64>,
     /// Steps sent, 1/s.
     pub rate_per_s: Option<f64>,
     /// Answers of any status, 1/s.

@@ -83,7 +83,7 @@ impl Summary {
             iterations: judgement.conservation.iterations,
             steps_total: parts::steps_total(ledger, counts.steps),
             once_total: parts::once_total(ledger),
-            rates: parts::rates(&counts, &happened),
+            rates: parts::rates(ledger, &counts, &happened),
             latency: parts::latencies(ledger, &all, Outcomes::All),
             latency_ok: parts::latencies(ledger, &all, Outcomes::Ok),
             timings: timings.map(|measure| (measure, timing(measure))).to_vec(),

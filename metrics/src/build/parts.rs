@@ -16,11 +16,25 @@ use crate::rate::Happened;
 use crate::samples::Samples;
 use crate::summary::{ErrorLine, Latencies, Rates, ScenarioSummary, StepSummary, StepTotals, TagSummary};
 
-/// Ratios of counts, and rates of what happened.
-pub(crate) fn rates(counts: &Counts, happened: &Happened) -> Rates {
+/// Ratios of counts, and rates of what happened, in all steps and scenarios.
+pub(crate) fn rates(ledger: &Ledger, counts: &Counts, happened: &Happened) -> Rates {
+    let per_second = |events: u64| per_second(events, happened.covered_us);
+    let offers = ledger.catalog().scheduled.iter().any(|scheduled| *scheduled);
+    let whole = ledger.losses().all(|loss| loss.unknown == 0 && loss.unsent == 0);
+    Rates {
+        offered_per_s: (offers && whole)
+            .then(|| per_second(happened.iterations.scheduled))
+            .flatten(),
+        started_per_s: per_second(happened.iterations.started),
+        ..step_rates(counts, happened)
+    }
+}
+
+/// As [`rates`], of what has no iterations of its own.
+fn step_rates(counts: &Counts, happened: &Happened) -> Rates {
     use barrage_model::expr::{RateMetric, RatioMetric};
     let covered_us = happened.covered_us;
-    let per_second = |events: u64| (covered_us > 0).then(|| events as f64 * 1e6 / covered_us as f64);
+    let per_second = |events: u64| per_second(events, covered_us);
     let rate = |rate: RateMetric| per_second(rate.of(&happened.iterations, &happened.steps));
     let share = |ratio: RatioMetric| {
         let (part, whole) = ratio.of(&counts.iterations, &counts.steps);
@@ -28,6 +42,9 @@ pub(crate) fn rates(counts: &Counts, happened: &Happened) -> Rates {
     };
     Rates {
         covered_us,
+        offered_per_s: None,
+        started_per_s: None,
+        attempted_per_s: per_second(happened.steps.attempted),
         rate_per_s: rate(RateMetric::SentRate),
         throughput_per_s: rate(RateMetric::Throughput),
         goodput_per_s: rate(RateMetric::Goodput),
@@ -35,6 +52,11 @@ pub(crate) fn rates(counts: &Counts, happened: &Happened) -> Rates {
         drop_rate: share(RatioMetric::DropRate),
         throughput_mib_per_s: per_second(happened.steps.body_bytes_in).map(|bytes| bytes / f64::from(1 << 20)),
     }
+}
+
+/// `None` when the rate is over no time.
+fn per_second(events: u64, covered_us: u64) -> Option<f64> {
+    (covered_us > 0).then(|| events as f64 * 1e6 / covered_us as f64)
 }
 
 pub(crate) fn latencies(ledger: &Ledger, filter: &Filter, outcomes: Outcomes) -> Latencies {
@@ -116,7 +138,7 @@ fn one_step(
             counts: counts.steps,
             in_flight,
         },
-        rates: rates(&counts, &happened),
+        rates: step_rates(&counts, &happened),
         response: samples(Measure::Response, Outcomes::All),
         service: samples(Measure::Service, Outcomes::All),
         response_ok: samples(Measure::Response, Outcomes::Ok),

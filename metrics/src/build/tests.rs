@@ -6,7 +6,7 @@ use barrage_model::outcome::{DropReason, FailureClass, Outcome};
 use super::*;
 use crate::exit::{ExitCode, Verdict};
 use crate::ledger::{LedgerConfig, Loss, Rejected};
-use crate::summary::{GeneratorVerdict, SlaVerdict, WorkerState};
+use crate::summary::{GeneratorVerdict, Rates, SlaVerdict, WorkerState};
 use crate::testing::*;
 
 fn facts(ended: bool) -> RunFacts {
@@ -328,6 +328,39 @@ fn a_run_without_any_delta() {
 }
 
 #[test]
+fn rates_are_of_the_same_seconds() {
+    // 500/s for ten and a half seconds: what falls due in the half second is in the counts, but in no rate.
+    let second = |interval| Second {
+        interval,
+        segment: 0,
+        sent: if interval < 10 { 500 } else { 250 },
+        ok: if interval < 10 { 500 } else { 250 },
+    };
+    let list: Vec<Second> = (0..11).map(second).collect();
+    let mut ledger = timed(plan(11, 0), marks(0), Some(Moment::from_millis(10_700)), &list);
+    ledger.set_load_end(Moment::from_millis(10_500));
+    let rates = |ledger: &Ledger| Summary::build(ledger, &SlaEngine::new(&[]), facts(false)).rates;
+    let of = |rates: Rates| {
+        [
+            rates.offered_per_s,
+            rates.started_per_s,
+            rates.attempted_per_s,
+            rates.rate_per_s,
+        ]
+    };
+    assert_eq!(of(rates(&ledger)), [Some(500.0); 4]);
+    // The arrivals of a lost worker belong to no second, so how much was offered in each is not known.
+    ledger.record_loss(Loss {
+        worker: WorkerId(0),
+        incarnation: FIRST,
+        load: OPEN,
+        unknown: 3,
+        unsent: 0,
+    });
+    assert_eq!(of(rates(&ledger)), [None, Some(500.0), Some(500.0), Some(500.0)]);
+}
+
+#[test]
 fn rates_leave_the_drain_out() {
     // 500/s for ten seconds; the target serves 400/s and needs 12.5 s.
     let second = |interval| Second {
@@ -343,13 +376,19 @@ fn rates_leave_the_drain_out() {
     let phases = summary.phases.iter().map(|phase| &phase.rates);
     let mut seen = 0;
     for rates in phases.chain([&summary.rates]).chain(list.map(|step| &step.rates)) {
-        assert_eq!(rates.covered_us, 10_000_000);
+        assert_eq!((rates.covered_us, rates.attempted_per_s), (10_000_000, Some(500.0)));
         assert_eq!((rates.rate_per_s, rates.throughput_per_s), (Some(500.0), Some(400.0)));
         assert_eq!((rates.goodput_per_s, rates.error_rate), (Some(400.0), Some(0.0)));
         seen += 1;
     }
     assert_eq!(seen, 4);
     assert_eq!(summary.steps_total.counts.ok, 5_000);
+    let begun = |rates: &Rates| (rates.offered_per_s, rates.started_per_s);
+    for rates in summary.phases.iter().map(|phase| &phase.rates).chain([&summary.rates]) {
+        assert_eq!(begun(rates), (Some(500.0), Some(500.0)));
+    }
+    // A step has no iterations of its own.
+    assert_eq!(list.map(|step| begun(&step.rates)), Some((None, None)));
     // Setup has no rate, and a step that is never sent has one of zero.
     let of = |name: &str| {
         let step = summary.steps.iter().find(|step| step.name == name);

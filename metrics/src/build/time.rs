@@ -220,7 +220,7 @@ fn one_phase(ledger: &Ledger, phase: &Phase) -> PhaseSummary {
         phase: phase.clone(),
         iterations: totals(&counts.iterations, counts.started_scheduled, &open),
         counts: counts.steps,
-        rates: parts::rates(&counts, &happened),
+        rates: parts::rates(ledger, &counts, &happened),
         response: latency(Measure::Response),
         service: latency(Measure::Service),
     }

@@ -105,11 +105,19 @@ pub struct Failed {
     pub extract: u64,
 }
 
-/// Rates over a stretch of run time; `null` = there was no time or nothing to divide by.
+/// Rates of what happened in the whole seconds of a stretch of run time, up to the end of the load, and ratios of counts;
+/// `null` = there was no such second or nothing to divide by.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Rates {
-    /// The run time they are over, µs.
+    /// Length of the seconds that the rates are over, µs.
     pub covered_us: u64,
+    /// Arrivals that fell due, 1/s; `null` where nothing has a schedule (closed models, a step), and where a lost worker
+    /// has left arrivals behind.
+    pub offered_per_s: Option<f64>,
+    /// Iterations begun, 1/s; `null` in the rates of a step.
+    pub started_per_s: Option<f64>,
+    /// Steps that were due to be sent, 1/s.
+    pub attempted_per_s: Option<f64>,
     /// Steps sent, 1/s.
     pub rate_per_s: Option<f64>,
     /// Answers of any status, 1/s.

@@ -9,6 +9,9 @@ impl From<summary::Rates> for Rates {
     fn from(from: summary::Rates) -> Self {
         Self {
             covered_us: from.covered_us,
+            offered_per_s: finite(from.offered_per_s),
+            started_per_s: finite(from.started_per_s),
+            attempted_per_s: finite(from.attempted_per_s),
             rate_per_s: finite(from.rate_per_s),
             throughput_per_s: finite(from.throughput_per_s),
             goodput_per_s: finite(from.goodput_per_s),

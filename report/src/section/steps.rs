@@ -29,27 +29,40 @@ fn bytes_moved(summary: &Summary) -> String {
     let (counts, rates) = (&summary.steps_total.counts, &summary.rates);
     let mib = rates.throughput_mib_per_s.map(decimal);
     let mib = mib.map_or_else(|| ABSENT.to_owned(), |mib| format!("{mib} MiB/s"));
+    let over = match rates.covered_us {
+        0 => String::new(),
+        covered_us => format!("; rates over {}", seconds(covered_us)),
+    };
     format!(
-        "answer bodies {} ({mib}), request bodies {}; on the wire {} in, {} out, {} requests; over {}",
+        "answer bodies {} ({mib}), request bodies {}; on the wire {} in, {} out, {} requests{}",
         bytes(counts.body_bytes_in),
         bytes(counts.body_bytes_out),
         bytes(counts.wire_bytes_in),
         bytes(counts.wire_bytes_out),
         count(counts.wire_requests),
-        seconds(rates.covered_us),
+        over,
     )
 }
 
 fn rate_table(summary: &Summary) -> Table {
     let (counts, rates, iterations) = (&summary.steps_total.counts, &summary.rates, &summary.iterations);
-    let per_s = |n: u64| (rates.covered_us > 0).then(|| n as f64 * 1e6 / rates.covered_us as f64);
-    let counted = |n: u64, what| (Some(n), per_s(n), what);
     // A closed model has no schedule, so it offers nothing.
     let offered = Some(iterations.scheduled).filter(|n| *n > 0);
+    let offered_per_s = offered.and(rates.offered_per_s);
     let rows = [
-        ("offered", (offered, offered.and_then(per_s), "arrivals that fell due")),
-        ("started", counted(iterations.started, "iterations begun")),
-        ("attempted", counted(counts.attempted, "steps that were due to be sent")),
+        ("offered", (offered, offered_per_s, "arrivals that fell due")),
+        (
+            "started",
+            (Some(iterations.started), rates.started_per_s, "iterations begun"),
+        ),
+        (
+            "attempted",
+            (
+                Some(counts.attempted),
+                rates.attempted_per_s,
+                "steps that were due to be sent",
+            ),
+        ),
         (
             "sent",
             (Some(counts.sent), rates.rate_per_s, "steps handed to an engine"),

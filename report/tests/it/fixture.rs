@@ -95,16 +95,29 @@ fn totals(sent: u64, status: u64, timeout: u64) -> StepTotals {
     StepTotals { counts, in_flight: 0 }
 }
 
-fn rates(totals: &StepTotals) -> Rates {
+/// Of a step, which has no iterations of its own.
+fn step_rates(totals: &StepTotals) -> Rates {
     let (counts, seconds) = (&totals.counts, f64::from(SECONDS));
     Rates {
         covered_us: u64::from(SECONDS) * 1_000_000,
+        offered_per_s: None,
+        started_per_s: None,
+        attempted_per_s: Some(counts.attempted as f64 / seconds),
         rate_per_s: Some(counts.sent as f64 / seconds),
         throughput_per_s: Some((counts.ok + counts.failed_total()) as f64 / seconds),
         goodput_per_s: Some(counts.ok as f64 / seconds),
         error_rate: Some((counts.failed_total() + counts.timeout) as f64 / counts.judged() as f64),
         drop_rate: Some(0.0),
         throughput_mib_per_s: Some(1.627_604),
+    }
+}
+
+fn rates(iterations: &IterationTotals, totals: &StepTotals) -> Rates {
+    let seconds = f64::from(SECONDS);
+    Rates {
+        offered_per_s: Some(iterations.scheduled as f64 / seconds),
+        started_per_s: Some(iterations.started as f64 / seconds),
+        ..step_rates(totals)
     }
 }
 
@@ -241,7 +254,7 @@ pub(crate) fn checkout() -> Summary {
         iterations: started(n),
         steps_total: all,
         once_total: totals(2, 0, 0),
-        rates: rates(&all),
+        rates: rates(&started(n), &all),
         latency: latencies,
         latency_ok: latencies,
         timings: vec![
@@ -388,7 +401,7 @@ fn steps(sent: u64) -> Vec<StepSummary> {
             name: name.to_owned(),
             group: false,
             totals,
-            rates: rates(&totals),
+            rates: step_rates(&totals),
             response,
             service,
             response_ok: response,
@@ -430,7 +443,7 @@ fn phases(latencies: &Latencies) -> Vec<PhaseSummary> {
             phase,
             iterations: started(n),
             counts: totals.counts,
-            rates: rates(&totals),
+            rates: rates(&started(n), &totals),
             response: latencies.response,
             service: latencies.service,
         }
@@ -509,27 +522,34 @@ pub(crate) fn lost_worker() -> Summary {
         reason: "error_rate < 50% over 10s: 61.2 %".to_owned(),
     });
     (summary.iterations, summary.steps_total) = (iterations, steps);
-    summary.rates = Rates {
-        drop_rate: Some(0.024),
-        ..rates(&steps)
-    };
+    summary.rates = lossy_rates(&iterations, &steps);
     summary.latency.response = latency(&histogram(19_390 + 300, 1.4), 300);
     summary.latency.iteration = latency(&histogram(10_000, 2.9), 300);
-    summary.clipped = 2;
-    summary.samples_in_other = 17;
+    (summary.clipped, summary.samples_in_other) = (2, 17);
     lose_slas(&mut summary);
     lose_second_worker(&mut summary, lost);
     let mut lost_steps = totals(7_500, 0, 0);
     lost_steps.counts.ok -= 10;
     lost_steps.in_flight = 10;
     let kept_steps = totals(11_890, 36, 9);
-    summary.workers[0].iterations = kept;
-    summary.workers[0].steps = kept_steps;
+    (summary.workers[0].iterations, summary.workers[0].steps) = (kept, kept_steps);
     summary.workers[1].steps = lost_steps;
-    summary.conservation.iterations = iterations;
-    summary.conservation.steps = steps;
-    summary.conservation.per_worker = vec![(WorkerId(0), kept, kept_steps), (WorkerId(1), lost, lost_steps)];
+    summary.conservation = Conservation {
+        iterations,
+        steps,
+        per_worker: vec![(WorkerId(0), kept, kept_steps), (WorkerId(1), lost, lost_steps)],
+        ..summary.conservation
+    };
     summary
+}
+
+/// Lost arrivals belong to no second, so how much was offered in each is not known.
+fn lossy_rates(iterations: &IterationTotals, steps: &StepTotals) -> Rates {
+    Rates {
+        offered_per_s: None,
+        drop_rate: Some(0.024),
+        ..rates(iterations, steps)
+    }
 }
 
 fn lose_slas(summary: &mut Summary) {

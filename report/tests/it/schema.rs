@@ -61,7 +61,7 @@ fn a_document_reads_back() {
 }
 
 /// The names that the design promises, and those under which a load tester of old finds its numbers.
-const PROMISED: [&str; 66] = [
+const PROMISED: [&str; 69] = [
     "/run/id",
     "/run/name",
     "/run/seed",
@@ -98,6 +98,9 @@ const PROMISED: [&str; 66] = [
     "/steps_total/injected",
     "/steps_total/body_bytes_in",
     "/steps_total/body_bytes_out",
+    "/offered_per_s",
+    "/started_per_s",
+    "/attempted_per_s",
     "/rate_per_s",
     "/goodput_per_s",
     "/error_rate",

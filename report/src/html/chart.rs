@@ -132,8 +132,9 @@ impl Chart {
         svg.text("unit", (LEFT, 14.0), Anchor::Start, &unit);
         let mut x = RIGHT;
         for line in self.lines.iter().rev() {
-            svg.text("legend", (x, 14.0), Anchor::End, line.name);
-            x -= line.name.chars().count() as f64 * CHAR + 8.0;
+            x -= line.name.chars().count() as f64 * CHAR;
+            svg.text("legend", (x, 14.0), Anchor::Start, line.name);
+            x -= 8.0;
             svg.line(&format!("line {}", line.class), (x - 18.0, 10.0), (x, 10.0));
             x -= 34.0;
         }

@@ -16,16 +16,22 @@ pub(super) fn write(out: &mut String, summary: &Summary, head: &Head) {
         "<h1><span class=\"badge {class}\">{}</span> {name}</h1>\n",
         head.verdict
     );
-    put!(out, "<ul class=\"reasons\">\n");
-    for reason in &head.reasons {
-        put!(out, "<li>{}</li>\n", escape(reason, MESSAGE_MAX));
+    if !head.reasons.is_empty() {
+        out.push_str("<ul class=\"reasons\">\n");
+        for reason in &head.reasons {
+            put!(out, "<li>{}</li>\n", escape(reason, MESSAGE_MAX));
+        }
+        out.push_str("</ul>\n");
     }
-    put!(out, "<li>exit code {}</li>\n</ul>\n", summary.exit_code.number());
     note(out, &head.generator);
     for strain in &head.strains {
         note(out, strain);
     }
-    out.push_str("<dl class=\"facts\">\n");
+    let code = summary.exit_code.number();
+    put!(
+        out,
+        "<dl class=\"facts\">\n<div><dt>exit code</dt><dd>{code}</dd></div>\n"
+    );
     for (name, value) in &head.facts {
         put!(out, "<div><dt>{name}</dt><dd>{}</dd></div>\n", escape(value, NAME_MAX));
     }

@@ -8,6 +8,8 @@ use crate::number::{count, decimal, quantile, ranges};
 
 /// Most places on the horizontal axis; a longer run shows several points of its timeline in one.
 const COLUMNS_MAX: usize = 400;
+/// Shortest stretch that has a rate of its own, s.
+const RATE_LEAST_S: f64 = 0.5;
 /// Most bands of each kind.
 const BANDS_MAX: usize = 100;
 
@@ -35,14 +37,16 @@ impl Stretch<'_> {
             .max_by_key(|quantile| quantile.value_us)
     }
 
-    /// Counts per second; `None` when no worker reported.
+    /// Counts per second of run time; `None` when no worker reported.
     fn per_s(&self, of: impl Fn(&TimelinePoint) -> u64) -> Option<f64> {
         let known = self
             .points
             .iter()
             .filter(|point| point.reported > 0 || point.expected == 0);
         let (sum, length) = known.fold((0.0, 0.0), |(sum, length), point| {
-            (sum + of(point) as f64, length + f64::from(point.length_s))
+            let begin = f64::from(point.t_s);
+            let end = (begin + f64::from(point.length_s)).min(self.to);
+            (sum + of(point) as f64, length + (end - begin).max(0.0))
         });
         (length > 0.0).then(|| sum / length)
     }
@@ -52,22 +56,19 @@ impl Stretch<'_> {
 pub(super) fn charts(summary: &Summary) -> Vec<Chart> {
     let timeline = &summary.timeline;
     let Some(last) = timeline.last() else { return Vec::new() };
-    let end_s = f64::from(last.t_s) + f64::from(last.length_s);
+    let end_s = end_of(last, summary.run.duration_us);
     let at_once = timeline.len().div_ceil(COLUMNS_MAX).max(1);
-    let stretches: Vec<Stretch<'_>> = timeline
-        .chunks(at_once)
-        .map(|points| Stretch {
-            from: points.first().map_or(0.0, |first| f64::from(first.t_s)),
-            to: points
-                .last()
-                .map_or(0.0, |last| f64::from(last.t_s) + f64::from(last.length_s)),
-            points,
-        })
-        .collect();
+    let mut starts: Vec<usize> = (0..timeline.len()).step_by(at_once).collect();
+    let stretches = cut(timeline, &starts, end_s);
+    // A run may end right after a second has begun: a rate over so little time would be a spike or a fall.
+    if starts.len() > 1 && stretches.last().is_some_and(|last| last.to - last.from < RATE_LEAST_S) {
+        starts.pop();
+    }
+    let for_rates = cut(timeline, &starts, end_s);
     let mut all = vec![
         latency(&stretches),
-        per_second(&stretches, &RATES),
-        per_second(&stretches, &ERRORS),
+        per_second(&for_rates, &RATES),
+        per_second(&for_rates, &ERRORS),
     ];
     for chart in &mut all {
         chart.x = Scale::Linear(0.0, end_s.max(1.0));
@@ -83,6 +84,32 @@ pub(super) fn charts(summary: &Summary) -> Vec<Chart> {
         chart.captions.extend(holes_caption(timeline));
     }
     all
+}
+
+/// The end of the axis, s: that of the last point, or of the run if it ends within that point.
+fn end_of(last: &TimelinePoint, duration_us: u64) -> f64 {
+    let (begin, run_end) = (f64::from(last.t_s), duration_us as f64 / 1e6);
+    let end = begin + f64::from(last.length_s);
+    if run_end > begin { run_end.min(end) } else { end }
+}
+
+/// Stretches that begin with the points of these numbers.
+fn cut<'a>(timeline: &'a [TimelinePoint], starts: &[usize], end_s: f64) -> Vec<Stretch<'a>> {
+    let next = starts.iter().skip(1).copied().chain([timeline.len()]);
+    let pieces = starts
+        .iter()
+        .zip(next)
+        .filter_map(|(start, end)| timeline.get(*start..end));
+    pieces
+        .map(|points| Stretch {
+            from: points.first().map_or(0.0, |first| f64::from(first.t_s)),
+            to: points
+                .last()
+                .map_or(0.0, |last| f64::from(last.t_s) + f64::from(last.length_s))
+                .min(end_s),
+            points,
+        })
+        .collect()
 }
 
 /// A line over run time: its name, its colour and the percentile it shows.
@@ -218,7 +245,7 @@ fn chart(
 
 fn tips(stretches: &[Stretch<'_>], lines: impl Fn(&Stretch<'_>) -> Vec<String>) -> Vec<Tip> {
     let tip = |stretch: &Stretch<'_>| {
-        let mut all = vec![format!("{}–{} s", stretch.from, stretch.to)];
+        let mut all = vec![format!("{}–{} s", stretch.from, (stretch.to * 1e3).round() / 1e3)];
         all.extend(lines(stretch));
         if let Some(point) = stretch
             .points
@@ -291,4 +318,44 @@ fn holes_caption(timeline: &[TimelinePoint]) -> Option<String> {
             ranges(&holes, SHOWN)
         )
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn point(t_s: u32, ok: u64) -> TimelinePoint {
+        TimelinePoint {
+            t_s,
+            length_s: 1,
+            ok,
+            reported: 1,
+            expected: 1,
+            ..TimelinePoint::default()
+        }
+    }
+
+    #[test]
+    fn the_last_second_has_the_length_that_it_had() {
+        let timeline = [point(0, 500), point(1, 300), point(2, 10)];
+        let served = |starts: &[usize], duration_us| -> Vec<f64> {
+            let end_s = end_of(&timeline[2], duration_us);
+            let stretches = cut(&timeline, starts, end_s);
+            stretches
+                .iter()
+                .filter_map(|part| part.per_s(|point| point.ok))
+                .collect()
+        };
+        for (starts, duration_us, want) in [
+            (&[0, 1, 2][..], 2_500_000, vec![500.0, 300.0, 20.0]),
+            (&[0, 1], 2_240_000, vec![500.0, 250.0]),
+            // A duration that does not end within the last point is not that of the timeline.
+            (&[0, 1, 2], 9_000_000, vec![500.0, 300.0, 10.0]),
+            (&[0, 1, 2], 0, vec![500.0, 300.0, 10.0]),
+        ] {
+            let got = served(starts, duration_us);
+            let close = got.iter().zip(&want).all(|(got, want)| (got - want).abs() < 1e-6);
+            assert!(close && got.len() == want.len(), "{duration_us}: {got:?}, not {want:?}");
+        }
+    }
 }

@@ -31,7 +31,7 @@ pub(super) fn section(summary: &Summary) -> Section {
             format!("{clipped} samples above one hour are recorded as one hour"),
         );
     }
-    let mut rows = vec![
+    let rows = [
         ("response", summary.latency.response),
         ("response, ok", summary.latency_ok.response),
         ("service", summary.latency.service),
@@ -39,13 +39,16 @@ pub(super) fn section(summary: &Summary) -> Section {
         ("dispatch lag", summary.latency.dispatch_lag),
         ("iteration", summary.latency.iteration),
     ];
-    rows.extend(
-        summary
-            .timings
-            .iter()
-            .map(|(measure, latency)| (measure.word(), *latency)),
-    );
-    rows.retain(|(_, latency)| latency.count > 0);
+    let timings = summary
+        .timings
+        .iter()
+        .map(|(measure, latency)| (measure.word().replace('_', " "), *latency));
+    let rows: Vec<(String, Latency)> = rows
+        .into_iter()
+        .map(|(name, latency)| (name.to_owned(), latency))
+        .chain(timings)
+        .filter(|(_, latency)| latency.count > 0)
+        .collect();
     section.table(Table::of(&COLUMNS, &rows, COLUMNS.len() + 4, |(name, latency)| {
         row(name, latency)
     }));

@@ -138,7 +138,9 @@ fn go_once(
     };
     let mut parts = recorder.into_inner().finish();
     // All of them go into one delta, at whose end nothing of them is open: what an earlier one left open has ended.
-    parts.iter_mut().for_each(|part| part.open = Open::default());
+    for part in &mut parts {
+        part.open = Open::default();
+    }
     OnceEnd {
         teardown,
         result,

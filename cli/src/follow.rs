@@ -3,11 +3,12 @@
 use std::path::Path;
 
 use barrage_proto::v1;
+use tokio::task::JoinSet;
 
 use crate::args::{Format, Output};
 use crate::client::Client;
-use crate::exit::{Failure, Outcome};
-use crate::progress::Progress;
+use crate::exit::Failure;
+use crate::progress::{Progress, complain};
 use crate::signals::{Signals, exit_code};
 use crate::stdout;
 
@@ -20,23 +21,62 @@ pub(crate) enum OnSignal {
     Leave,
 }
 
+/// How following ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Followed {
+    /// With the run, whose exit code this is.
+    Ended(u8),
+    /// At once, by a signal; nothing is to be waited for any more.
+    Cut(u8),
+}
+
+impl Followed {
+    /// The process's exit code.
+    pub(crate) fn code(self) -> u8 {
+        match self {
+            Self::Ended(code) | Self::Cut(code) => code,
+        }
+    }
+}
+
+/// Makes the folder of `--out` and writes to it, so that a run of an hour does not end without a place for its report.
+pub(crate) fn ready(output: &Output) -> Result<(), Failure> {
+    let Some(dir) = &output.out else { return Ok(()) };
+    let trial = dir.join(format!(".barrage-{}", std::process::id()));
+    std::fs::create_dir_all(dir)
+        .and_then(|()| std::fs::write(&trial, []))
+        .and_then(|()| std::fs::remove_file(&trial))
+        .map_err(|error| Failure::start(format!("could not write to {}", dir.display()), &error))
+}
+
 /// Follows the run and prints its report.
-pub(crate) async fn follow(client: &mut Client, run: u64, output: &Output, on_signal: OnSignal) -> Outcome {
+pub(crate) async fn follow(
+    client: &mut Client,
+    run: u64,
+    output: &Output,
+    on_signal: OnSignal,
+) -> Result<Followed, Failure> {
     let mut signals = Signals::new()?;
     let mut progress = Progress::new(output.quiet, output.no_progress);
     let mut snapshots = client.watch(run).await?;
+    // The order to stop; a coordinator that does not answer must not keep the second signal from being heard.
+    let mut stopping = JoinSet::new();
     let mut asked = false;
     let last = loop {
         tokio::select! {
             number = signals.next() => {
                 if asked || on_signal == OnSignal::Leave {
                     progress.clear();
-                    return Ok(exit_code(number));
+                    return Ok(Followed::Cut(exit_code(number)));
                 }
                 asked = true;
                 progress.say("stopping: no new arrivals, waiting for what is in flight; a second signal ends at once");
+                let mut client = client.clone();
+                stopping.spawn(async move { client.stop(stop_request(run, number)).await });
+            }
+            Some(stopped) = stopping.join_next() => {
                 // It may have ended this very moment; then its last snapshot is on the way.
-                if let Err(failure) = client.stop(stop_request(run, number)).await {
+                if let Ok(Err(failure)) = stopped {
                     progress.say(&failure.to_string());
                 }
             }
@@ -60,8 +100,24 @@ pub(crate) async fn follow(client: &mut Client, run: u64, output: &Output, on_si
             last.detail
         )));
     }
-    publish(client, run, output.out.as_deref(), output.format).await?;
-    Ok(code)
+    let published = tokio::select! {
+        published = publish(client, run, output.out.as_deref(), output.format) => published,
+        number = last_straw(&mut signals, asked) => return Ok(Followed::Cut(exit_code(number))),
+    };
+    match published {
+        // What the run came to weighs more than a file that could not be written.
+        Err(failure) if code != 0 => complain(&failure.to_string()),
+        published => published?,
+    }
+    Ok(Followed::Ended(code))
+}
+
+/// The signal that ends even the report: the second one.
+async fn last_straw(signals: &mut Signals, asked: bool) -> u8 {
+    if !asked {
+        signals.next().await;
+    }
+    signals.next().await
 }
 
 fn stop_request(run: u64, signal: u8) -> v1::StopRequest {
@@ -74,8 +130,11 @@ fn stop_request(run: u64, signal: u8) -> v1::StopRequest {
     }
 }
 
-/// Writes every rendering under `out`, and one of them to stdout.
+/// Writes one rendering to stdout, and every one of them under `out`. A folder that cannot be written to does not cost
+/// what stdout gets.
 pub(crate) async fn publish(client: &mut Client, run: u64, out: Option<&Path>, format: Format) -> Result<(), Failure> {
+    let rendered = client.report(run, format.word()).await?;
+    let shown = stdout::write(&rendered);
     if let Some(dir) = out {
         let mut rendered = Vec::new();
         for each in Format::ALL {
@@ -83,8 +142,7 @@ pub(crate) async fn publish(client: &mut Client, run: u64, out: Option<&Path>, f
         }
         write_all(dir, rendered)?;
     }
-    let rendered = client.report(run, format.word()).await?;
-    stdout::write(&rendered)
+    shown
 }
 
 /// Writes renderings into a folder, which is made when it is not there.

@@ -10,7 +10,7 @@ use tokio::process::{Child, Command};
 use crate::args::{DemoArgs, Fill, Output};
 use crate::client::Client;
 use crate::exit::{Failure, Outcome};
-use crate::follow::{OnSignal, follow};
+use crate::follow::{self, Followed, OnSignal, follow};
 use crate::plans;
 use crate::stdout;
 
@@ -76,11 +76,16 @@ impl Cast {
 pub(crate) async fn demo(args: &DemoArgs) -> Outcome {
     let mut cast = Cast(Vec::new());
     let outcome = play(&mut cast, &args.output).await;
+    if let Ok(Followed::Cut(code)) = outcome {
+        // Dropping the cast ends its processes at once.
+        return Ok(code);
+    }
     cast.leave().await;
-    outcome
+    outcome.map(Followed::code)
 }
 
-async fn play(cast: &mut Cast, output: &Output) -> Outcome {
+async fn play(cast: &mut Cast, output: &Output) -> Result<Followed, Failure> {
+    follow::ready(output)?;
     let folder = std::env::temp_dir().join(format!("barrage-demo-{}", std::process::id()));
     let store = folder.join("store");
     let target = cast.server(&["target", "--listen", "127.0.0.1:0"]).await?;
@@ -115,9 +120,9 @@ async fn play(cast: &mut Cast, output: &Output) -> Outcome {
         out: Some(output.out.clone().unwrap_or_else(|| folder.join("report"))),
         ..output.clone()
     };
-    let code = follow(&mut client, reply.run, &output, OnSignal::Stop).await?;
-    if let Some(out) = &output.out {
+    let followed = follow(&mut client, reply.run, &output, OnSignal::Stop).await?;
+    if let (Some(out), Followed::Ended(_)) = (&output.out, followed) {
         stdout::line(&format!("HTML report: {}", out.join("report.html").display()))?;
     }
-    Ok(code)
+    Ok(followed)
 }

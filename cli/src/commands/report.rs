@@ -33,9 +33,10 @@ pub(crate) async fn report(args: &ReportArgs) -> Outcome {
         .collect::<Result<_, _>>()?;
     let mut rendered = local.report(run, &words)?.into_iter();
     let result = rendered.next().unwrap_or_default();
+    let shown = stdout::write(&result);
     if let Some(dir) = &args.out {
         write_all(dir, Format::ALL.into_iter().zip(rendered))?;
     }
-    stdout::write(&result)?;
+    shown?;
     Ok(0)
 }

@@ -8,7 +8,7 @@ use crate::args::{Fill, RunArgs};
 use crate::client::Client;
 use crate::commands::serve;
 use crate::exit::{Failure, Outcome};
-use crate::follow::{OnSignal, follow};
+use crate::follow::{self, Followed, OnSignal, follow};
 use crate::plans::{self, Loaded};
 use crate::quick;
 use crate::registry;
@@ -20,9 +20,10 @@ const END_LIMIT: std::time::Duration = std::time::Duration::from_secs(8);
 pub(crate) async fn run(args: &RunArgs) -> Outcome {
     let mut fill = args.fill.clone();
     let plan = read(args, &mut fill)?;
+    follow::ready(&args.output)?;
     if args.coordinator.coordinator.is_some() {
         let mut client = crate::places::coordinator(&args.coordinator).await?;
-        return go(&mut client, &plan, &fill, args).await;
+        return go(&mut client, &plan, &fill, args).await.map(Followed::code);
     }
     let store = args.store.clone().map_or_else(serve::default_store, Ok)?;
     let listen = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
@@ -54,16 +55,19 @@ pub(crate) async fn run(args: &RunArgs) -> Outcome {
             _ => Err(Failure::Own("a part of the run ended before the run did".to_owned())),
         },
     };
+    if let Ok(Followed::Cut(code)) = outcome {
+        return Ok(code);
+    }
     worker_stop.cancel();
     stop.cancel();
     drop(client);
     let ending = async { while parts.join_next().await.is_some() {} };
     // The result is known: a part that does not end in time is left to the process's own end.
     let _in_time = tokio::time::timeout(END_LIMIT, ending).await;
-    outcome
+    outcome.map(Followed::code)
 }
 
-async fn go(client: &mut Client, plan: &Loaded, fill: &Fill, args: &RunArgs) -> Outcome {
+async fn go(client: &mut Client, plan: &Loaded, fill: &Fill, args: &RunArgs) -> Result<Followed, Failure> {
     client.upload(plan.files()).await?;
     let mut request = plan.request(fill);
     request.accept_invalid = args.output.accept_invalid;

@@ -2,7 +2,7 @@
 
 use crate::args::SubmitArgs;
 use crate::exit::Outcome;
-use crate::follow::{OnSignal, follow};
+use crate::follow::{self, Followed, OnSignal, follow};
 use crate::places;
 use crate::plans;
 use crate::stdout;
@@ -10,6 +10,7 @@ use crate::stdout;
 /// Sends a plan to a coordinator and follows the run to its end.
 pub(crate) async fn submit(args: &SubmitArgs) -> Outcome {
     let plan = plans::load(&args.plan, &args.fill)?;
+    follow::ready(&args.output)?;
     let mut client = places::coordinator(&args.coordinator).await?;
     client.upload(plan.files()).await?;
     let mut request = plan.request(&args.fill);
@@ -22,5 +23,7 @@ pub(crate) async fn submit(args: &SubmitArgs) -> Outcome {
         stdout::line(&format!("{:016x}", reply.run))?;
         return Ok(0);
     }
-    follow(&mut client, reply.run, &args.output, OnSignal::Stop).await
+    follow(&mut client, reply.run, &args.output, OnSignal::Stop)
+        .await
+        .map(Followed::code)
 }

@@ -2,16 +2,17 @@
 
 use crate::args::WatchArgs;
 use crate::exit::Outcome;
-use crate::follow::{OnSignal, follow};
+use crate::follow::{self, OnSignal, follow};
 use crate::places;
 
 /// Follows a run that was started elsewhere; a signal leaves it running.
 pub(crate) async fn watch(args: &WatchArgs) -> Outcome {
+    follow::ready(&args.output)?;
     let mut client = places::coordinator(&args.coordinator).await?;
     let run = match &args.run {
         Some(text) => places::run_id(text)?,
         None => places::newest(&mut client).await?,
     };
-    let code = follow(&mut client, run, &args.output, OnSignal::Leave).await?;
+    let code = follow(&mut client, run, &args.output, OnSignal::Leave).await?.code();
     Ok(places::accepted(code, args.output.accept_invalid))
 }

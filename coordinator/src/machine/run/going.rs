@@ -59,7 +59,7 @@ impl<B: Book> Run<B> {
         if let State::Settling { not_before, deadline } = self.state
             && (deadline <= now || not_before <= now && self.effects.is_empty())
         {
-            self.finish();
+            self.finish(now);
         }
     }
 
@@ -342,7 +342,8 @@ impl<B: Book> Run<B> {
         };
     }
 
-    fn finish(&mut self) {
+    fn finish(&mut self, now: Moment) {
+        self.note_holes(now);
         self.state = State::Finished;
         let outcome = self.failed.clone().unwrap_or(Outcome::Ended);
         for worker in self.ids() {

@@ -70,6 +70,21 @@ impl<B: Book> Run<B> {
         self.holes(until)
     }
 
+    /// Says for the report which arrivals lost workers have left behind.
+    pub(super) fn note_holes(&mut self, now: Moment) {
+        for holes in self.final_holes() {
+            for hole in &holes.loads {
+                let load = &self.spec.plan.loads[usize::from(hole.load.0)].name;
+                let parts = [(hole.unknown, "unknown"), (hole.unsent, "unsent")];
+                let parts = parts.iter().filter(|(part, _)| part.count > 0);
+                let parts: Vec<String> = parts.map(|(part, what)| extent(part, what)).collect();
+                let name = self.name(holes.worker);
+                let text = format!("worker {name} leaves behind of load {load}: {}", parts.join("; "));
+                self.note(now, "hole", Some(holes.worker), text);
+            }
+        }
+    }
+
     fn open_hole(&self, worker: WorkerId, load: LoadId, until: Moment) -> LoadHole {
         let seat = &self.seats[worker.0 as usize];
         let shards = self.shards_of(worker);
@@ -145,6 +160,15 @@ pub fn leftover(share: &HeldShare<'_>, granted: Moment, flushed: bool, until: Mo
         );
     }
     hole
+}
+
+/// How many arrivals, and between which indices its own lie.
+fn extent(hole: &Hole, what: &str) -> String {
+    let range = hole.first.zip(hole.last);
+    let range = range.map_or_else(String::new, |(first, last)| {
+        format!(", the first {first}, the last {last}")
+    });
+    format!("{} {what}{range}", hole.count)
 }
 
 fn add(sum: &mut Hole, more: Hole) {

@@ -208,6 +208,7 @@ fn delta(seq: u64, shard: u32, started: u64, next_index: u64) -> Delta {
         }],
         errors: Vec::new(),
         health: Health::default(),
+        ended: None,
     }
 }
 
@@ -481,6 +482,8 @@ fn a_lost_worker_leaves_an_exact_hole() {
     bench.secs(20).input(sent(A, 1, 100, u64::MAX)).ends(A, 2);
     bench.play_out();
     assert_eq!(bench.run.book().started + unknown.count + unsent.count, 200);
+    let note = bench.run.book().notes.iter().find(|note| note.contains(" hole: "));
+    expect!["20.000s hole: worker b leaves behind of load load: 55 unknown, the first 41, the last 149; 25 unsent, the first 151, the last 199"].assert_eq(note.map_or("", String::as_str));
     bench.expect(&expect![[r"
         5.000s 1 Committed(1)
         20.000s 0 Committed(1)

@@ -73,7 +73,12 @@ fn plan_check_says_where_and_what() {
             "often",
         ),
         ("name: [\n".to_owned(), 1, 7, "bracket"),
-        (simple("http://127.0.0.1:9", 1).replace("get:", "fetch:"), 5, 10, "get"),
+        (
+            simple("http://127.0.0.1:9", 1).replace("[ get:", "[ fetch:"),
+            5,
+            10,
+            "get",
+        ),
     ] {
         let bad = plan::write(&home, &text);
         for command in [&["plan", "check"][..], &["plan", "show"], &["run"]] {

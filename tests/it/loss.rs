@@ -86,6 +86,15 @@ fn lost_turn(came: &BTreeMap<u64, u64>, after: u64) -> u64 {
     turn
 }
 
+/// What the report says of the arrivals that are left behind.
+fn hole(report: &Value) -> String {
+    let events = at(report, "events").as_array().expect("events is a list");
+    let mut holes = events.iter().filter(|event| event["kind"] == "hole");
+    let hole = holes.next().expect("there is a hole");
+    assert!(holes.next().is_none(), "one worker leaves one hole");
+    hole["text"].as_str().expect("a sentence").to_owned()
+}
+
 /// What holds after a loss, whatever the plan says of it. Returns the lost worker's turn, what it is known to have begun,
 /// and what is unknown.
 fn assert_exact(seen: &Loss, killed_s: f64) -> (u64, u64, u64) {
@@ -125,6 +134,14 @@ fn assert_exact(seen: &Loss, killed_s: f64) -> (u64, u64, u64) {
     assert!(
         (earliest..latest).contains(&grant_end_s),
         "unknown up to {grant_end_s} s, not {earliest} to {latest} s"
+    );
+
+    let (first, last) = (turn + WORKERS * known, turn + WORKERS * (known + unknown - 1));
+    let range = format!("{unknown} unknown, the first {first}, the last {last}");
+    assert!(
+        hole(report).contains(&range),
+        "the report says {:?}, not {range:?}",
+        hole(report)
     );
 
     // The target's own books.
@@ -174,6 +191,13 @@ fn lost_worker_and_the_run_goes_on() {
         "what came after its grant was not sent"
     );
     assert!(share > known + unknown, "the run is longer than the grant");
+    let (first, last) = (turn + WORKERS * (known + unknown), turn + WORKERS * (share - 1));
+    let range = format!("{} unsent, the first {first}, the last {last}", share - known - unknown);
+    assert!(
+        hole(report).contains(&range),
+        "the report says {:?}, not {range:?}",
+        hole(report)
+    );
     assert_eq!(whole(report, "iterations.unknown"), unknown);
     assert_eq!(whole(report, "iterations.unsent"), share - known - unknown);
     for name in ["w1", "w3"] {

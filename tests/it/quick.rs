@@ -173,6 +173,17 @@ fn how_it_is_sent() {
 }
 
 #[test]
+fn through_a_proxy() {
+    let home = home();
+    let proxy = Server::start(handler);
+    let args = ["-n", "6", "-c", "2", "--proxy", "URL", "http://shop.test/x?y=1"];
+    // The name belongs to nobody: only the proxy could know it.
+    each(&home, &proxy, 6, &args, |seen| {
+        seen.what() == "GET /x" && seen.query == "y=1" && seen.host == "shop.test"
+    });
+}
+
+#[test]
 fn under_tls() {
     let home = home();
     let server = Server::tls(&["shop.test"], handler);

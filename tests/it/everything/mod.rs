@@ -367,3 +367,64 @@ fn everything_in_the_closed_model() {
         "a closed model schedules nothing"
     );
 }
+
+const TRUSTED: &str = r#"
+name: trusted
+target: https://shop.test:PORT
+iterations: { count: 20, users: 2 }
+steps:
+  - get: { name: one, url: /one }
+  - get: { name: two, url: /two, engine: http2 }
+  - get: { name: full, url: /full, engine: reqwest }
+network:
+  resolve: ["shop.test:PORT:127.0.0.1"]
+  tls: { ca: ca.pem }
+sla: [ error_rate <= 0% ]
+"#;
+
+#[test]
+fn everything_under_tls() {
+    let home = home();
+    let shop = Server::tls(&["shop.test"], |seen| {
+        let version = if seen.path == "/two" {
+            Version::HTTP_2
+        } else {
+            Version::HTTP_11
+        };
+        let right = seen.sni.as_deref() == Some("shop.test") && seen.host.starts_with("shop.test:");
+        if right && (seen.version == version || seen.path == "/full") {
+            return Ok(Reply::text("ok"));
+        }
+        Err(format!("{:?} {} {:?}", seen.version, seen.host, seen.sni))
+    });
+    let certificate = shop.certificate.clone().expect("the server has a certificate");
+    std::fs::write(home.path().join("ca.pem"), certificate).expect("a file can be written");
+    let text = TRUSTED.replace("PORT", &shop.address.port().to_string());
+    let plan = plan::write(&home, &text);
+    let fleet = Fleet::start(&home, 1, |_| Vec::new());
+    let report = submit(&home, &plan, &fleet, &[]);
+    shop.assert_content();
+    assert_eq!(shop.count(), 60);
+    assert!(whole(&report, "timings.tls.count") >= 2, "handshakes are timed");
+    // Another certificate of the same name is not trusted.
+    let other = Server::tls(&["shop.test"], |_| Ok(Reply::text("ok")));
+    let text = TRUSTED.replace("PORT", &other.address.port().to_string());
+    let plan = plan::write(&home, &text);
+    let args = [
+        "submit",
+        &plan,
+        "--coordinator",
+        &fleet.coordinator.url,
+        "--format",
+        "json",
+        "--quiet",
+    ];
+    let ended = Process::start(&home, args).wait(LIMIT);
+    assert_exit(&ended, 99);
+    assert_eq!(
+        whole(&ended.json(), "steps_total.failed.tls"),
+        20,
+        "the first step ends each iteration"
+    );
+    assert_eq!(other.count(), 0);
+}

@@ -136,8 +136,8 @@ fn assert_exact(seen: &Loss, killed_s: f64) -> (u64, u64, u64) {
         "unknown up to {grant_end_s} s, not {earliest} to {latest} s"
     );
 
-    let (first, last) = (turn + WORKERS * known, turn + WORKERS * (known + unknown - 1));
-    let range = format!("{unknown} unknown, the first {first}, the last {last}");
+    let (from, to) = (turn + WORKERS * known, turn + WORKERS * (known + unknown - 1));
+    let range = format!("{unknown} unknown, the first {from}, the last {to}");
     assert!(
         hole(report).contains(&range),
         "the report says {:?}, not {range:?}",
@@ -191,8 +191,8 @@ fn lost_worker_and_the_run_goes_on() {
         "what came after its grant was not sent"
     );
     assert!(share > known + unknown, "the run is longer than the grant");
-    let (first, last) = (turn + WORKERS * (known + unknown), turn + WORKERS * (share - 1));
-    let range = format!("{} unsent, the first {first}, the last {last}", share - known - unknown);
+    let (from, to) = (turn + WORKERS * (known + unknown), turn + WORKERS * (share - 1));
+    let range = format!("{} unsent, the first {from}, the last {to}", share - known - unknown);
     assert!(
         hole(report).contains(&range),
         "the report says {:?}, not {range:?}",

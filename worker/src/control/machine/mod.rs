@@ -194,7 +194,12 @@ impl Machine {
             Some(v1::upload_reply::Kind::Committed(seq)) => held.outbox.committed(seq),
             Some(v1::upload_reply::Kind::ResendFrom(seq)) => held.outbox.resend_from(seq),
             Some(v1::upload_reply::Kind::Refused(reason)) => {
-                tracing::error!(reason, "the coordinator has refused what this worker counted");
+                if held.start.is_some() {
+                    tracing::error!(reason, "the coordinator has refused what this worker counted");
+                } else {
+                    // A run that ended in its setup; whoever follows it has been told.
+                    tracing::debug!(reason, "what setup counted came too late");
+                }
                 self.forget();
             }
             None => {}

@@ -2,7 +2,7 @@
 //!
 //! Time is run time and comes in with every input. The machine decides which slot starts which iteration, which due
 //! arrivals are given up, when an interval closes and when everything is over. The thread around it
-//! ([`super::process`]) performs the outputs in order.
+//! (`shard/process.rs`) performs the outputs in order.
 
 mod closed;
 mod counted;
@@ -206,7 +206,7 @@ impl Machine {
             load.advance(now, &mut self.shared, gate);
         }
         self.cancel_overdue(now);
-        if !self.finished && self.loads.iter().all(State::is_over) {
+        if !self.finished && self.loads.iter().all(|load| load.is_over(now)) {
             self.finished = true;
             self.shared.outputs.push_back(Output::Finished);
         }
@@ -298,7 +298,7 @@ impl Machine {
             Input::Marks(marks) => shared.marks = marks,
             Input::Indices { load, first, count } => {
                 if let Some(State::Counted(counted)) = self.loads.get_mut(usize::from(load.0)) {
-                    counted.indices(first, count, now, shared);
+                    counted.indices(first, count);
                 }
             }
             Input::Refilled(load) => {
@@ -379,7 +379,7 @@ impl State {
         match self {
             Self::Open(open) => open.stop(now, cancel_at, shared),
             Self::Users(users) => users.stop(cancel_at),
-            Self::Counted(counted) => counted.stop(now, cancel_at, shared),
+            Self::Counted(counted) => counted.stop(cancel_at),
         }
     }
 
@@ -400,10 +400,10 @@ impl State {
         }
     }
 
-    fn is_over(&self) -> bool {
+    fn is_over(&self, now: Moment) -> bool {
         match self {
-            Self::Open(open) => open.is_over(),
-            Self::Users(users) => users.is_over(),
+            Self::Open(open) => open.is_over(now),
+            Self::Users(users) => users.is_over(now),
             Self::Counted(counted) => counted.is_over(),
         }
     }

@@ -23,7 +23,7 @@ pub struct Block {
     pub load: LoadId,
     /// First index.
     pub first: u64,
-    /// How many.
+    /// How many; 0 says that none will follow.
     pub count: u64,
 }
 
@@ -74,23 +74,28 @@ impl Blocks {
         }
     }
 
-    /// Sets more aside for one worker.
+    /// Sets more aside for one worker; with an empty block at the end when there is nothing left to hand out, so that it
+    /// can finish while other loads go on.
     pub(super) fn hand_out(&mut self, worker: WorkerId, seat: &Seat) {
         for pool in &mut self.pools {
             let handed = pool.handed.get(&worker).copied().unwrap_or(0);
             let held = handed.saturating_sub(seat.accounted.get(&pool.load).copied().unwrap_or(0));
             let count = pool.wanted(worker, seat, handed, held).min(pool.count - pool.next);
-            if count == 0 {
-                continue;
+            let aside = self.aside.entry(worker).or_default();
+            let (load, first) = (pool.load, pool.next);
+            if count > 0 {
+                pool.next += count;
+                *pool.handed.entry(worker).or_default() += count;
+                aside.push(Block { load, first, count });
             }
-            let block = Block {
-                load: pool.load,
-                first: pool.next,
-                count,
+            let end = Block {
+                load,
+                first: pool.count,
+                count: 0,
             };
-            pool.next += count;
-            *pool.handed.entry(worker).or_default() += count;
-            self.aside.entry(worker).or_default().push(block);
+            if pool.next == pool.count && !aside.contains(&end) {
+                aside.push(end);
+            }
         }
     }
 

@@ -201,10 +201,15 @@ impl Machine {
             };
             let handed = held.handed.entry(load).or_default();
             *handed = handed.saturating_add(block.count);
-            let all = held.info.counted.get(&load).is_some_and(|count| *handed >= *count);
-            self.outputs.push_back(Output::Block(load, block.first, block.count));
+            // An empty block says that none will follow.
+            let all = block.count == 0 || held.info.counted.get(&load).is_some_and(|count| *handed >= *count);
+            if block.count > 0 {
+                self.outputs.push_back(Output::Block(load, block.first, block.count));
+            }
             if held.stage == Stage::Running {
-                self.outputs.push_back(Output::Shards(ShardInput::Refilled(load)));
+                if block.count > 0 {
+                    self.outputs.push_back(Output::Shards(ShardInput::Refilled(load)));
+                }
                 if all {
                     self.outputs.push_back(Output::Shards(ShardInput::Exhausted(load)));
                 }

@@ -260,6 +260,7 @@ mod tests {
             progress: Vec::new(),
             errors: Vec::new(),
             health,
+            ended: None,
         }
     }
 

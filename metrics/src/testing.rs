@@ -372,6 +372,7 @@ impl Counter {
             progress: Vec::new(),
             errors: self.errors,
             health: Health::default(),
+            ended: None,
         }
     }
 }

@@ -37,6 +37,8 @@ pub struct Delta {
     pub errors: Vec<ErrorSample>,
     /// How the worker itself fared.
     pub health: Health,
+    /// Run time at which the latest iteration of this interval ended; `None` when none did.
+    pub ended: Option<Moment>,
 }
 
 /// Iterations of one scenario that belong to one segment.

@@ -8,6 +8,7 @@ use barrage_model::ledger::{Open, StepCounts};
 use barrage_model::outcome::OutcomeGroup;
 use barrage_model::plan::Plan;
 use barrage_model::sketch::Packed;
+use barrage_model::time::Moment;
 use barrage_plan::{Overrides, Source};
 use barrage_proto::v1;
 use prost::Message as _;
@@ -144,6 +145,7 @@ fn delta() -> Delta {
             slots: 3,
             ..Health::default()
         },
+        ended: Some(Moment::from_micros(1_999_999)),
     }
 }
 

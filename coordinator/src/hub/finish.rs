@@ -58,7 +58,7 @@ impl Hub {
             })
             .collect::<BTreeMap<_, _>>();
         let losses = machine.book_mut().record(&holes);
-        let scheduled = machine.book_mut().close(end, stop.is_some());
+        let scheduled = machine.book_mut().close(end, stop.as_ref().map(|(_, at, _)| *at));
         let facts = RunFacts {
             run: active.submission.info(&active.started_at, end.as_micros()),
             ended: true,

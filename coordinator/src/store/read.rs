@@ -228,6 +228,9 @@ fn load(connection: &Connection, run: RunId) -> Result<StoredRun, StoreError> {
     let stop = header
         .stop
         .and_then(|(word, at, reason)| Some((cause(&word)?, Moment::from_micros(at), reason)));
+    if let Some((_, at, _)) = &stop {
+        ledger.set_load_end(ledger.load_end().min(*at));
+    }
     let mut info = header.info;
     info.duration_us = ledger.end().as_micros();
     info.targets = ledger

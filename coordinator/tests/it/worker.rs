@@ -116,6 +116,7 @@ fn blank(interval: u32, last: bool) -> Delta {
         health: Health::default(),
     }
 }
+        ended: None,
 
 fn add(delta: &mut Delta, load: LoadId, segment: barrage_model::ids::SegmentId, started: u64) {
     let counts = IterationCounts {

@@ -43,6 +43,7 @@ impl From<&Delta> for v1::Delta {
                 .collect(),
             errors: delta.errors.iter().map(Into::into).collect(),
             health: Some((&delta.health).into()),
+            ended_us: delta.ended.map(Moment::as_micros),
         }
     }
 }
@@ -85,6 +86,7 @@ impl TryFrom<v1::Delta> for Delta {
             })?,
             errors: each(wire.errors, TryInto::try_into)?,
             health: wire.health.unwrap_or_default().into(),
+            ended: wire.ended_us.map(Moment::from_micros),
         })
     }
 }

@@ -151,6 +151,7 @@ fn join(first: Delta, second: Delta) -> Delta {
         progress: second.progress,
         errors,
         health: worse(first.health, second.health),
+        ended: first.ended.max(second.ended),
     }
 }
 
@@ -180,6 +181,7 @@ mod tests {
     use barrage_model::ledger::Open;
     use barrage_model::outcome::OutcomeGroup;
     use barrage_model::sketch::Sketch;
+    use barrage_model::time::Moment;
 
     fn delta(interval: u32) -> Delta {
         let (scenario, segment) = (ScenarioId(0), SegmentId(interval / 7));
@@ -218,6 +220,7 @@ mod tests {
             progress: Vec::new(),
             errors: Vec::new(),
             health: Health::default(),
+            ended: Some(Moment::from_secs(interval.into())),
         }
     }
 

@@ -272,11 +272,13 @@ impl Recorder {
         end: IterationEnd,
     ) {
         let at = self.position(done_at);
+        let ended = self.moment(done_at);
         let interval = &mut self.intervals[at];
         let Some(counts) = interval.iteration(load, scenario, segment) else {
             return;
         };
         counts.end(end);
+        interval.ended = interval.ended.max(Some(ended));
         let group = match end {
             IterationEnd::Completed => OutcomeGroup::Ok,
             IterationEnd::BrokenOff => OutcomeGroup::Failed,

@@ -11,6 +11,7 @@ use barrage_model::ids::{LoadId, ScenarioId, SegmentId, StepId, TagId};
 use barrage_model::ledger::{IterationCounts, Open, StepCounts};
 use barrage_model::outcome::OutcomeGroup;
 use barrage_model::sketch::Sketch;
+use barrage_model::time::Moment;
 
 use super::lag::Lags;
 use super::table::Interval;
@@ -61,6 +62,7 @@ pub struct Merged {
     steps: BTreeMap<(StepId, TagId, SegmentId), StepCounts>,
     sketches: BTreeMap<SketchKey, Sketch>,
     errors: Vec<ErrorSample>,
+    ended: Option<Moment>,
 }
 
 impl Merged {
@@ -78,6 +80,7 @@ impl Merged {
             steps: BTreeMap::new(),
             sketches: BTreeMap::new(),
             errors: Vec::new(),
+            ended: None,
         }
     }
 
@@ -91,6 +94,7 @@ impl Merged {
         self.connections += part.connections;
         self.slots += part.slots;
         self.own_lag.add(&part.counts.own_lag);
+        self.ended = self.ended.max(part.counts.ended);
         let scenarios = part.counts.scenarios_max();
         for cells in part.counts.segments {
             let segment = cells.segment;
@@ -167,6 +171,7 @@ impl Merged {
                 slots: self.slots,
                 ..health
             },
+            ended: self.ended,
         }
     }
 

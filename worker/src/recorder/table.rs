@@ -8,6 +8,7 @@ use barrage_model::ledger::{IterationCounts, StepCounts};
 use barrage_model::outcome::OutcomeGroup;
 use barrage_model::plan::TAG_COMBINATIONS_MAX;
 use barrage_model::sketch::Sketch;
+use barrage_model::time::Moment;
 
 use super::lag::Lags;
 use super::{Shape, Totals};
@@ -60,6 +61,8 @@ pub(super) struct Interval {
     pub(super) segments: Vec<SegmentCells>,
     pub(super) errors: Vec<ErrorSample>,
     pub(super) own_lag: Lags,
+    /// Run time at which the latest iteration ended.
+    pub(super) ended: Option<Moment>,
 }
 
 impl Interval {
@@ -71,6 +74,7 @@ impl Interval {
             segments: Vec::new(),
             errors: Vec::new(),
             own_lag: Lags::new(),
+            ended: None,
         }
     }
 

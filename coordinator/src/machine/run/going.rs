@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use barrage_metrics::StopCause;
 use barrage_model::ids::WorkerId;
-use barrage_model::plan::{LoadModel, OnLoss};
+use barrage_model::plan::{Load, LoadModel, OnLoss};
 use barrage_model::time::Moment;
 
 use super::effects::Effect;
@@ -12,6 +12,7 @@ use super::{
     Book, CANCEL_LIMIT, Command, DRAIN_SLACK, GRANT, How, Life, ONCE_LIMIT, Outcome, Output, RENEWAL, Record, Run,
     SETTLE_LIMIT, State, Stopped,
 };
+use crate::compile::load_end;
 
 impl<B: Book> Run<B> {
     pub(super) fn tick(&mut self, now: Moment) {
@@ -354,12 +355,31 @@ impl<B: Book> Run<B> {
         self.outputs.push_back(Output::Finished(outcome));
     }
 
-    /// Run time at which the last worker was done or lost; what a run's length is.
+    /// What a run's length is: the run time at which its last iteration ended, and no less than that of its timed loads,
+    /// as far as they came.
+    ///
+    /// It is not the time at which the coordinator heard of that end: the way of the last counts is none of the target's.
     pub fn length(&self) -> Moment {
-        let ends = self.seats.iter().map(|seat| match seat.life {
+        let heard = self.seats.iter().map(|seat| match seat.life {
             Life::Lost { at, .. } => seat.done_at.unwrap_or(at),
             Life::Alive => seat.done_at.unwrap_or(self.run_now(self.ticked)),
         });
-        ends.max().unwrap_or(Moment::ZERO)
+        let heard = heard.max().unwrap_or(Moment::ZERO);
+        let lost = self.seats.iter().filter_map(|seat| match seat.life {
+            Life::Lost { at, .. } => Some(seat.done_at.unwrap_or(at)),
+            Life::Alive => None,
+        });
+        let ended = self.seats.iter().filter_map(|seat| seat.ended);
+        let timed = self.timed_end();
+        // A worker's clock may be ahead, and what it says may be false: the end lies before it was heard of.
+        let end = ended.chain(lost).chain(timed).max().unwrap_or(heard);
+        end.min(heard)
+    }
+
+    /// Where the timed loads end, or were stopped.
+    fn timed_end(&self) -> Option<Moment> {
+        let timed = |load: &&Load| !matches!(load.model, LoadModel::Iterations(_));
+        let planned = self.spec.plan.loads.iter().filter(timed).map(load_end).max()?;
+        Some(self.stopped.as_ref().map_or(planned, |stopped| planned.min(stopped.at)))
     }
 }

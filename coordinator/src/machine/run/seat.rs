@@ -50,6 +50,8 @@ pub struct Seat {
     pub last_seq: Option<u64>,
     /// Run time at which it was done: halted, and everything merged.
     pub done_at: Option<Moment>,
+    /// Run time at which its latest iteration ended, by its own account.
+    pub ended: Option<Moment>,
     /// Run time up to which it may offer load.
     pub granted: Moment,
     /// For each load and shard the first index that is neither started nor dropped, as of the last merged delta.
@@ -78,6 +80,7 @@ impl Seat {
             flushed: false,
             last_seq: None,
             done_at: None,
+            ended: None,
             granted: Moment::ZERO,
             next_index: BTreeMap::new(),
             accounted: BTreeMap::new(),
@@ -118,6 +121,7 @@ impl Seat {
     pub(super) fn follow(&mut self, delta: &Delta) {
         self.applied = delta.seq;
         self.flushed |= delta.last;
+        self.ended = self.ended.max(delta.ended);
         for place in &delta.progress {
             self.next_index.insert((place.load, place.shard), place.next_index);
         }

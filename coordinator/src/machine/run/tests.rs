@@ -818,3 +818,48 @@ fn data_that_runs_out_stops_the_run_gracefully() {
         Some(StopCause::DataEnded)
     );
 }
+
+/// The last delta, with the run time of its latest end.
+fn ended(worker: WorkerId, seq: u64, micros: u64) -> Input {
+    Input::Delta(
+        worker,
+        Box::new(Delta {
+            last: true,
+            ended: Some(Moment::from_micros(micros)),
+            ..delta(seq, worker.0, 1, u64::MAX)
+        }),
+    )
+}
+
+#[test]
+fn a_counted_run_is_as_long_as_its_last_iteration_not_as_the_news_of_it() {
+    let counted = sample::load("counted", 0, sample::counted(2, 2, 60));
+    let mut bench = Bench::with(vec![counted], |_| {}).start();
+    bench.reach(Moment::from_millis(250));
+    bench.input(ended(A, 1, 36_300)).input(ended(B, 1, 31_000));
+    bench.input(halted(A, 1)).input(halted(B, 1)).play_out();
+    assert_eq!(bench.run.length(), Moment::from_micros(36_300));
+}
+
+#[test]
+fn the_length_of_a_timed_run_is_the_plans_or_its_last_answers_or_the_stops() {
+    // The plan ends at 20 s.
+    #[track_caller]
+    fn check(stopped: Option<u64>, last_ends: [u64; 2], heard: u64, want: u64) {
+        let mut bench = Bench::started(|_| {});
+        if let Some(at) = stopped {
+            bench.reach(Moment::from_millis(at)).input(stop(How::Graceful));
+        }
+        bench.reach(Moment::from_millis(heard));
+        let [a, b] = last_ends.map(|millis| millis * 1_000);
+        bench.input(ended(A, 1, a)).input(ended(B, 1, b));
+        bench.input(halted(A, 1)).input(halted(B, 1)).play_out();
+        assert_eq!(bench.run.length(), Moment::from_millis(want));
+    }
+    check(None, [19_005, 18_005], 20_015, 20_000);
+    check(None, [19_005, 21_300], 21_315, 21_300);
+    check(Some(4_500), [4_505, 4_400], 4_520, 4_505);
+    check(Some(4_500), [3_900, 4_400], 4_520, 4_500);
+    // Nobody ends later than is heard of it.
+    check(None, [90_000_000, 19_900], 20_015, 20_015);
+}

@@ -182,15 +182,17 @@ impl Http1 {
             let Self {
                 shared, parser, timer, ..
             } = self;
-            flight.poll(cx, shared, &mut connection.wire, parser, timer, answer)
+            let polled = flight.poll(cx, shared, &mut connection.wire, parser, timer, answer);
+            // At each turn: the caller may give up at any of them, and what was sent by then was sent.
+            let (received, sent) = connection.wire.bytes();
+            answer.wire = Some(WireBytes {
+                received: received - before.0,
+                sent: sent - before.1,
+            });
+            polled
         })
         .await;
 
-        let (received, sent) = connection.wire.bytes();
-        answer.wire = Some(WireBytes {
-            received: received - before.0,
-            sent: sent - before.1,
-        });
         connection.requests = connection.requests.saturating_add(1);
         let clean = result?;
         if clean && self.parser.keep_alive() && self.may_keep(&connection, answer.done_at) {

@@ -125,18 +125,26 @@ impl Users {
         if self.more {
             return Some(last);
         }
-        let Reverse((due, _)) = self.ready.peek()?;
+        let Some(Reverse((due, _))) = self.ready.peek() else {
+            return (self.stopped.is_none() && last < self.end()).then(|| self.end());
+        };
         // Without a grant only its renewal changes anything, and that is an input.
         shared.may_send(last).then(|| self.held_until.unwrap_or(*due).max(*due))
     }
 
     pub(super) fn cancel_at(&self, shared: &Shared) -> Option<Moment> {
-        let end = self.start_at + self.curve.duration() + shared.graceful_stop;
+        let end = self.end() + shared.graceful_stop;
         (self.running > 0).then(|| self.stopped.map_or(end, |stopped| stopped.min(end)))
     }
 
-    pub(super) fn is_over(&self) -> bool {
-        self.ready.is_empty() && self.running == 0
+    /// Not before the curve's end: a load whose users have nothing left to do lasts as planned.
+    pub(super) fn is_over(&self, now: Moment) -> bool {
+        let no_more = self.stopped.is_some() || now >= self.end();
+        no_more && self.ready.is_empty() && self.running == 0
+    }
+
+    fn end(&self) -> Moment {
+        self.start_at + self.curve.duration()
     }
 
     /// Starts the first user that is ready; `false` when there is none, or something holds it back.

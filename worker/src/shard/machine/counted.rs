@@ -1,9 +1,11 @@
 //! A counted number of iterations, as fast as the users can go: indices come in blocks.
+//!
+//! An iteration falls due when a user is free for it, not when its index is handed out: how many are handed out ahead
+//! is a matter of transport and shows in no number.
 
 use std::collections::VecDeque;
 
 use barrage_model::ids::ShardId;
-use barrage_model::outcome::DropReason;
 use barrage_model::plan::IterationsLoad;
 use barrage_model::schedule::Wheel;
 use barrage_model::time::Moment;
@@ -31,8 +33,6 @@ pub(super) struct Counted {
     end: Moment,
     /// Handed to this shard and not started: first index and number.
     blocks: VecDeque<(u64, u64)>,
-    /// When the blocks came, which is when their indices are due.
-    due: Moment,
     supply: Supply,
     /// The worker will be handed no more than it has.
     exhausted: bool,
@@ -49,7 +49,6 @@ impl Counted {
             start_at,
             end: start_at + model.at_most,
             blocks: VecDeque::new(),
-            due: Moment::ZERO,
             supply: Supply::Unknown,
             exhausted: false,
             stopped: None,
@@ -58,7 +57,7 @@ impl Counted {
         }
     }
 
-    pub(super) fn indices(&mut self, first: u64, count: u64, now: Moment, shared: &mut Shared) {
+    pub(super) fn indices(&mut self, first: u64, count: u64) {
         if count == 0 {
             if self.supply == Supply::Asked {
                 self.supply = Supply::Dry;
@@ -68,13 +67,8 @@ impl Counted {
         if self.supply == Supply::Asked {
             self.supply = Supply::Unknown;
         }
-        for index in first..first.saturating_add(count) {
-            shared.scheduled(self.choice.load, self.choice.of(shared.seed, index), now);
-        }
-        self.blocks.push_back((first, count));
-        self.due = now;
-        if self.stopped.is_some() {
-            self.drop_all(now, shared);
+        if self.stopped.is_none() {
+            self.blocks.push_back((first, count));
         }
     }
 
@@ -94,7 +88,7 @@ impl Counted {
 
     pub(super) fn advance(&mut self, now: Moment, shared: &mut Shared, gate: &mut dyn Gate) {
         if self.stopped.is_none() && now >= self.end {
-            self.stop(now, self.end + shared.graceful_stop, shared);
+            self.stop(self.end + shared.graceful_stop);
         }
         if self.held_until.is_some_and(|until| until <= now) {
             self.held_until = None;
@@ -111,8 +105,9 @@ impl Counted {
         self.more = true;
     }
 
-    pub(super) fn stop(&mut self, now: Moment, cancel_at: Moment, shared: &mut Shared) {
-        self.drop_all(now, shared);
+    /// What is left of the blocks never fell due, however many that are: it is neither scheduled nor dropped.
+    pub(super) fn stop(&mut self, cancel_at: Moment) {
+        self.blocks.clear();
         self.stopped = Some(self.stopped.map_or(cancel_at, |before| before.min(cancel_at)));
     }
 
@@ -176,6 +171,7 @@ impl Counted {
             segment,
             own_lag: span,
         };
+        shared.scheduled(load, scenario, now);
         shared.outputs.push_back(Output::Start(start));
         self.take_front();
         true
@@ -188,14 +184,6 @@ impl Counted {
             if *count == 0 {
                 self.blocks.pop_front();
             }
-        }
-    }
-
-    fn drop_all(&mut self, now: Moment, shared: &mut Shared) {
-        while let Some((index, _)) = self.blocks.front().copied() {
-            let scenario = self.choice.of(shared.seed, index);
-            shared.dropped(self.choice.load, scenario, DropReason::Stopped, self.due, now);
-            self.take_front();
         }
     }
 }

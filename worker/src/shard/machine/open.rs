@@ -144,11 +144,13 @@ impl Open {
             .peek()
             .map(|(_, due)| due)
             .filter(|due| *due < shared.granted_until);
+        let last_one_passed = self.due.peek().is_none();
+        let close = (last_one_passed && last < self.due.end()).then(|| self.due.end());
         let Some((_, oldest)) = self.head.peek().filter(|_| self.waiting > 0) else {
-            return due;
+            return due.or(close);
         };
         let expiry = oldest + self.give_up_after;
-        let end = self.due.peek().is_none().then(|| self.due.end() + shared.graceful_stop);
+        let end = last_one_passed.then(|| self.due.end() + shared.graceful_stop);
         // While arrivals are held back, the next one due changes nothing.
         let wake = match self.blocked {
             Some(Blocked::Ceiling(until)) => Some(until),
@@ -165,8 +167,9 @@ impl Open {
         ended.filter(|_| self.pool.active() > 0)
     }
 
-    pub(super) fn is_over(&self) -> bool {
-        let no_more = self.stopped.is_some() || self.due.peek().is_none();
+    /// Not before the curve's end: a load that ends with a pause, or long after its last arrival, lasts as planned.
+    pub(super) fn is_over(&self, now: Moment) -> bool {
+        let no_more = self.stopped.is_some() || self.due.peek().is_none() && now >= self.due.end();
         no_more && self.waiting == 0 && self.pool.active() == 0
     }
 

@@ -15,15 +15,15 @@ pub(crate) mod watch;
 
 use tokio::io::AsyncReadExt as _;
 
-use crate::exit::Failure;
 use crate::signals::Signals;
 
 /// Waits until this process is told to stop: by a signal, or, when it is tied to its parent, by the end of stdin.
-pub(crate) async fn until_told(tied: bool) -> Result<u8, Failure> {
-    let mut signals = Signals::new()?;
+///
+/// Signals are taken over before the process says that it is there, so that none of them can find it unprepared.
+pub(crate) async fn until_told(signals: &mut Signals, tied: bool) {
     tokio::select! {
-        number = signals.next() => Ok(number),
-        () = end_of_stdin(), if tied => Ok(0),
+        _ = signals.next() => {}
+        () = end_of_stdin(), if tied => {}
     }
 }
 

@@ -36,6 +36,7 @@ pub(crate) async fn coordinator(args: &CoordinatorArgs) -> Outcome {
         StartError::NotLoopback(_) => Failure::Refused(error.to_string()),
         _ => Failure::start("the coordinator could not start", &error),
     })?;
+    let mut signals = Signals::new()?;
     let url = format!("http://{}", coordinator.address());
     let _registration = registry::register(&url);
     stdout::line(&format!("listening on {url}"))?;
@@ -46,10 +47,9 @@ pub(crate) async fn coordinator(args: &CoordinatorArgs) -> Outcome {
         ended = &mut serving => {
             return ended.map(|()| 0).map_err(|error| Failure::own("the coordinator failed", &error));
         }
-        told = until_told(args.tied) => { told?; }
+        () = until_told(&mut signals, args.tied) => {}
     }
     stop.cancel();
-    let mut signals = Signals::new()?;
     tokio::select! {
         ended = serving => ended.map(|()| 0).map_err(|error| Failure::own("the coordinator failed", &error)),
         number = signals.next() => Ok(exit_code(number)),
@@ -73,15 +73,15 @@ pub(crate) async fn worker(args: &WorkerArgs) -> Outcome {
         trace_samples: args.trace_samples.clone(),
         once: args.once,
     };
+    let mut signals = Signals::new()?;
     let stop = CancellationToken::new();
     let working = barrage_worker::run(config, stop.clone());
     tokio::pin!(working);
     tokio::select! {
         ended = &mut working => return ended.map(|()| 0).map_err(|error| failed(&error)),
-        told = until_told(args.tied) => { told?; }
+        () = until_told(&mut signals, args.tied) => {}
     }
     stop.cancel();
-    let mut signals = Signals::new()?;
     tokio::select! {
         ended = working => ended.map(|()| 0).map_err(|error| failed(&error)),
         number = signals.next() => Ok(exit_code(number)),

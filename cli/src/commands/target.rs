@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use crate::args::TargetArgs;
 use crate::commands::until_told;
 use crate::exit::{Failure, Outcome};
+use crate::signals::Signals;
 use crate::stdout;
 
 /// Largest request body taken, bytes.
@@ -50,6 +51,7 @@ pub(crate) async fn target(args: &TargetArgs) -> Outcome {
     let address = listener
         .local_addr()
         .map_err(|error| Failure::own("could not read the own address", &error))?;
+    let mut signals = Signals::new()?;
     stdout::line(&format!("listening on http://{address}"))?;
     let stop = CancellationToken::new();
     let stopping = stop.clone().cancelled_owned();
@@ -57,8 +59,7 @@ pub(crate) async fn target(args: &TargetArgs) -> Outcome {
     let mut serving = Box::pin(std::future::IntoFuture::into_future(server));
     tokio::select! {
         ended = &mut serving => ended.map_err(|error| Failure::own("the target failed", &error))?,
-        told = until_told(args.tied) => {
-            told?;
+        () = until_told(&mut signals, args.tied) => {
             stop.cancel();
             // A client that keeps its connection open must not hold the process.
             if let Ok(ended) = tokio::time::timeout(DRAIN_LIMIT, serving).await {

@@ -2,6 +2,10 @@
 //!
 //! No index is ever handed out twice. A worker gets as many as it is likely to need until the next but one renewal; what
 //! a lost worker still holds is unknown (or, when it comes back to flush, unsent), and not repeated.
+//!
+//! A worker without an index has users that do nothing, and that would pass for the target's speed. So the first block
+//! is a worker's whole share, unless that is very much, and towards the end nobody gets less than a second's work: news
+//! of a worker's speed comes once a second, and with ever smaller blocks most users would wait most of the time.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +15,7 @@ use barrage_model::plan::{LoadModel, Plan};
 use super::Seat;
 use crate::compile::Compiled;
 
-/// A worker holds iterations for so many seconds at the speed it had in its last interval.
+/// A worker holds iterations for so many seconds at the speed it has shown.
 const SECONDS_AHEAD: u64 = 3;
 /// Before anything is known of its speed: so many iterations per shard.
 const FIRST_PER_SHARD: u64 = 60_000;
@@ -32,7 +36,7 @@ struct Pool {
     load: LoadId,
     next: u64,
     count: u64,
-    /// For each worker: its positions on the wheel, all positions, its shards on the wheel.
+    /// For each worker: its users, all users, its shards on the wheel.
     shares: Vec<(u64, u64, u64)>,
     handed: BTreeMap<WorkerId, u64>,
 }
@@ -53,10 +57,10 @@ impl Blocks {
             let share = |place: &(barrage_model::ids::ShardId, u32)| {
                 let own = place.0.0..place.0.0 + place.1;
                 let shards = epoch.wheel.shards().filter(|shard| own.contains(&shard.0));
-                let (positions, shards) = shards.fold((0, 0), |(sum, n), shard| {
-                    (sum + u64::from(epoch.wheel.share(shard).0), n + 1)
+                let (users, shards) = shards.fold((0, 0), |(sum, n), shard| {
+                    (sum + epoch.wheel.owned_before(shard, u64::from(counted.users)), n + 1)
                 });
-                (positions, epoch.wheel.len() as u64, shards)
+                (users, u64::from(counted.users), shards)
             };
             let shares = compiled.shards.iter().map(share).collect();
             Some(Pool {
@@ -149,26 +153,22 @@ impl Blocks {
 
 impl Pool {
     fn wanted(&self, worker: WorkerId, seat: &Seat, handed: u64, held: u64) -> u64 {
-        let Some((positions, all, shards)) = self.shares.get(worker.0 as usize).copied() else {
+        let Some((users, all, shards)) = self.shares.get(worker.0 as usize).copied() else {
             return 0;
         };
-        if positions == 0 {
+        if users == 0 {
             return 0;
         }
-        let left = self.count - self.next;
-        // The last worker to ask would otherwise wait for crumbs of ever smaller shares.
-        let fair = (u128::from(left) * u128::from(positions)).div_ceil(u128::from(all)) as u64;
+        let fair = |of: u64| (u128::from(of) * u128::from(users)).div_ceil(u128::from(all.max(1))) as u64;
         if handed == 0 {
-            let alone = positions == all;
-            let first = if alone { left } else { fair.div_ceil(2) };
-            return first.min(FIRST_PER_SHARD.saturating_mul(shards)).max(1);
+            return fair(self.count).min(FIRST_PER_SHARD.saturating_mul(shards));
         }
-        let recent = seat.recent.get(&self.load).copied().unwrap_or(0);
-        let mut target = recent.max(1).saturating_mul(SECONDS_AHEAD);
+        let speed = seat.speed.get(&self.load).copied().unwrap_or(0).max(1);
+        let mut target = speed.saturating_mul(SECONDS_AHEAD);
         if held == 0 {
             // It ran dry, so it is faster than it could show.
             target = target.saturating_mul(2);
         }
-        target.saturating_sub(held).min(fair.max(1))
+        target.saturating_sub(held).min(fair(self.count - self.next).max(speed))
     }
 }

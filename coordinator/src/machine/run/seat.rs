@@ -58,8 +58,9 @@ pub struct Seat {
     pub next_index: BTreeMap<(LoadId, ShardId), u64>,
     /// Iterations of each load that it has begun or dropped.
     pub accounted: BTreeMap<LoadId, u64>,
-    /// Iterations of each load that it began or dropped in its last interval.
-    pub recent: BTreeMap<LoadId, u64>,
+    /// Iterations of each load that it can begin or drop in an interval: as many as in its last one, or half of what it
+    /// was before. An interval in which it had nothing to do does not make it slow.
+    pub speed: BTreeMap<LoadId, u64>,
 }
 
 impl Seat {
@@ -84,7 +85,7 @@ impl Seat {
             granted: Moment::ZERO,
             next_index: BTreeMap::new(),
             accounted: BTreeMap::new(),
-            recent: BTreeMap::new(),
+            speed: BTreeMap::new(),
         }
     }
 
@@ -125,13 +126,18 @@ impl Seat {
         for place in &delta.progress {
             self.next_index.insert((place.load, place.shard), place.next_index);
         }
-        self.recent.clear();
+        let mut recent: BTreeMap<LoadId, u64> = BTreeMap::new();
         for row in &delta.iterations {
             let begun = row.counts.started.saturating_add(row.counts.dropped_total());
-            for sum in [self.accounted.entry(row.load), self.recent.entry(row.load)] {
+            for sum in [self.accounted.entry(row.load), recent.entry(row.load)] {
                 let sum = sum.or_default();
                 *sum = sum.saturating_add(begun);
             }
+        }
+        self.speed.values_mut().for_each(|speed| *speed /= 2);
+        for (load, begun) in recent {
+            let speed = self.speed.entry(load).or_default();
+            *speed = begun.max(*speed);
         }
     }
 }

@@ -863,3 +863,46 @@ fn the_length_of_a_timed_run_is_the_plans_or_its_last_answers_or_the_stops() {
     // Nobody ends later than is heard of it.
     check(None, [90_000_000, 19_900], 20_015, 20_015);
 }
+
+/// Plays a counted load on workers that begin so many iterations in a second; gives the seconds until all have begun.
+#[track_caller]
+fn seconds_for(count: u64, users: u32, speeds: [u64; 2]) -> u64 {
+    let counted = sample::load("counted", 0, sample::counted(count, users, 600));
+    let mut bench = Bench::with(vec![counted], |_| {});
+    bench.store_answers = false;
+    bench.input(Input::Prepared(A, None)).input(Input::Prepared(B, None));
+    let (mut held, mut left) = ([0, 0], count);
+    for second in 1..=600 {
+        for (worker, block) in blocks_of(&mut bench) {
+            held[worker.0 as usize] += block.count;
+        }
+        bench.now = bench.run.start().unwrap() + INTERVAL * second;
+        // The renewal at a second's end comes before the news of that second.
+        for (worker, block) in blocks_of(&mut bench) {
+            held[worker.0 as usize] += block.count;
+        }
+        for worker in [A, B] {
+            let at = worker.0 as usize;
+            let begun = held[at].min(speeds[at]);
+            held[at] -= begun;
+            left -= begun;
+            let seq = bench.run.seats()[at].applied + 1;
+            bench.run.handle(bench.now, sent(worker, seq, begun, u64::MAX));
+        }
+        if left == 0 {
+            return second.into();
+        }
+    }
+    panic!("{left} of {count} have not begun")
+}
+
+#[test]
+fn users_of_counted_loads_do_not_wait_for_indices() {
+    // Shorter than the news of it: everything is there from the start, by users.
+    assert_eq!(seconds_for(1_001, 7, [572, 429]), 1);
+    assert_eq!(seconds_for(100_000, 8, [50_000, 50_000]), 1);
+    // As fast as can be, give or take a second's work.
+    assert!(seconds_for(400_000, 8, [10_000, 10_000]) <= 21);
+    assert!(seconds_for(400_000, 8, [15_000, 5_000]) <= 22);
+    assert!(seconds_for(1_000_000, 8, [50_000, 40_000]) <= 16);
+}

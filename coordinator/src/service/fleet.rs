@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::pin::Pin;
 use std::time::Duration;
 
-use barrage_model::delta::Delta;
 use barrage_model::ids::{Incarnation, RunId, WorkerId};
 use barrage_model::units::Rate;
+use barrage_proto::convert::delta_in;
 use barrage_proto::v1::{self, from_worker::Frame};
 use futures_util::Stream;
 use futures_util::stream::unfold;
@@ -179,8 +179,7 @@ async fn take(
     while faces.writer.waiting() > BACKLOG_MAX {
         tokio::time::sleep(BACKLOG_PAUSE).await;
     }
-    let delta = frame.delta.ok_or_else(|| "an upload without a delta".to_owned());
-    let delta = delta.and_then(|delta| Delta::try_from(delta).map_err(|error| error.to_string()));
+    let delta = delta_in(&frame.delta).map_err(|error| error.to_string());
     let event = Event::Upload {
         run: RunId(frame.run),
         worker: WorkerId(frame.worker),

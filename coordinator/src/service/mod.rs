@@ -27,6 +27,9 @@ pub(crate) use server::{Limits, serve};
 /// Largest request of a command line, bytes: a plan of 1 MiB with its values.
 const REQUEST_MAX_BYTES: usize = 8 * 1024 * 1024;
 
+/// Largest message of a worker that is no delta, bytes. In memory it can be some twenty times as large.
+const WORD_MAX_BYTES: usize = 4 * 1024 * 1024;
+
 /// What every face needs.
 #[derive(Clone, Debug)]
 pub(crate) struct Faces {
@@ -42,15 +45,18 @@ pub(crate) struct Faces {
 
 /// Everything that the port answers.
 pub(crate) fn router(faces: &Faces) -> Router {
-    let fleet = FleetServer::new(fleet::Fleet(faces.clone()))
-        .max_decoding_message_size(MESSAGE_MAX_BYTES)
-        .max_encoding_message_size(MESSAGE_MAX_BYTES);
+    let fleet = |most| {
+        FleetServer::new(fleet::Fleet(faces.clone()))
+            .max_decoding_message_size(most)
+            .max_encoding_message_size(MESSAGE_MAX_BYTES)
+    };
     let runs = RunsServer::new(runs::Runs(faces.clone()))
         .max_decoding_message_size(REQUEST_MAX_BYTES)
         .max_encoding_message_size(MESSAGE_MAX_BYTES);
-    tonic::service::Routes::new(fleet)
+    tonic::service::Routes::new(fleet(WORD_MAX_BYTES))
         .add_service(runs)
         .into_axum_router()
+        .route_service("/barrage.v1.Fleet/Upload", fleet(MESSAGE_MAX_BYTES))
         .layer(axum::middleware::from_fn(grpc_only))
         .merge(http::router(faces))
         .fallback(nothing_here)

@@ -467,7 +467,9 @@ async fn what_keeps_it_from_starting_is_said() {
     assert!(matches!(error, StartError::PortInUse(_)), "{error}");
     let error = bind("0.0.0.0:0".parse().unwrap(), other.path()).await.unwrap_err();
     assert!(matches!(error, StartError::NotLoopback(_)), "{error}");
-    let error = bind("127.0.0.1:0".parse().unwrap(), dir.path()).await.unwrap_err();
+    let file = other.path().join("file");
+    std::fs::write(&file, "no folder").unwrap();
+    let error = bind("127.0.0.1:0".parse().unwrap(), &file).await.unwrap_err();
     assert!(matches!(error, StartError::Store(_)), "{error}");
     running.end().await;
 }

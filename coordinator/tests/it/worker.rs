@@ -9,7 +9,7 @@ use barrage_model::ledger::{IterationCounts, Open, StepCounts};
 use barrage_model::phase::Marks;
 use barrage_model::schedule::{Cursor, Epoch};
 use barrage_model::time::Moment;
-use barrage_proto::convert::{epoch_in, marks_in};
+use barrage_proto::convert::{delta_out, epoch_in, marks_in};
 use barrage_proto::v1::fleet_client::FleetClient;
 use barrage_proto::v1::{self, from_worker::Frame as Say, to_worker::Frame as Told};
 use tokio::sync::mpsc;
@@ -26,6 +26,8 @@ pub(crate) struct Habits {
     pub(crate) dies_after: Option<u32>,
     /// Sends a delta whose interval runs backwards.
     pub(crate) lies: bool,
+    /// Sends these bytes instead of a delta.
+    pub(crate) twist: Option<fn(&Delta) -> Vec<u8>>,
 }
 
 /// Everything that was told to a worker, in order, in short.
@@ -114,9 +116,9 @@ fn blank(interval: u32, last: bool) -> Delta {
         progress: Vec::new(),
         errors: Vec::new(),
         health: Health::default(),
+        ended: None,
     }
 }
-        ended: None,
 
 fn add(delta: &mut Delta, load: LoadId, segment: barrage_model::ids::SegmentId, started: u64) {
     let counts = IterationCounts {
@@ -249,7 +251,7 @@ async fn run_upload(
             run: start.run,
             worker: job.prepare.worker,
             incarnation,
-            delta: Some(v1::Delta::from(&delta)),
+            delta: habits.twist.map_or_else(|| delta_out(&delta), |twist| twist(&delta)),
         };
         for _ in 0..=u32::from(habits.repeats) {
             outbox.send(upload.clone()).await.unwrap();

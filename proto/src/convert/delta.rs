@@ -14,7 +14,7 @@ use super::{BadMessage, Result, bad, each, micros, missing, narrow, span};
 use crate::v1;
 
 /// Most rows of each kind in one delta.
-const ROWS_MAX: usize = 200_000;
+pub(super) const ROWS_MAX: usize = 200_000;
 /// Longest text of an error sample, bytes.
 const MESSAGE_MAX: usize = 400;
 

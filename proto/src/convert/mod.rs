@@ -1,11 +1,13 @@
 //! Conversions between wire messages and the model. Outwards they cannot fail; inwards they check everything.
 
 mod delta;
+mod frame;
 mod load;
 mod network;
 mod plan;
 mod request;
 mod schedule;
+pub use frame::{delta_in, delta_out};
 pub use schedule::{epoch_in, epoch_out, marks_in, marks_out};
 mod step;
 

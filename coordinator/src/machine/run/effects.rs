@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
 use barrage_model::delta::Delta;
 use barrage_model::ids::WorkerId;
@@ -126,6 +127,7 @@ impl<B: Book> Run<B> {
 
     /// Takes a delta: the next one is merged and stored, an earlier one acknowledged again, a later one asked for again.
     pub(super) fn delta(&mut self, now: Moment, worker: WorkerId, delta: Delta) {
+        let ahead_max = ahead_max(self.run_now(now));
         let Some(seat) = self.seats.get_mut(worker.0 as usize) else {
             return;
         };
@@ -144,6 +146,10 @@ impl<B: Book> Run<B> {
             return;
         }
         let incarnation = seat.incarnation;
+        let interval = Moment::from_secs(delta.interval.into());
+        if interval > ahead_max {
+            return self.refuse(worker, "interval: it has not begun yet");
+        }
         if let Err(reason) = self.book.apply(worker, incarnation, &delta) {
             return self.refuse(worker, &reason);
         }
@@ -162,4 +168,9 @@ impl<B: Book> Run<B> {
             .push_back(Output::Reply(worker, Answer::Refused(reason.to_owned())));
         self.outputs.push_back(Output::Quarantine(worker, reason.to_owned()));
     }
+}
+
+/// The latest instant in run time that a worker's clock may show: five seconds, and a drift of a thousandth, ahead.
+fn ahead_max(run_now: Moment) -> Moment {
+    run_now + Duration::from_secs(5) + run_now.since(Moment::ZERO) / 1_000
 }

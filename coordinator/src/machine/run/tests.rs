@@ -429,8 +429,8 @@ fn a_delta_that_cannot_be_right_is_refused() {
         .input(Input::Delta(A, Box::new(wrong)))
         .input(Input::BadDelta(B, "delta.open: is missing".to_owned()));
     bench.expect(&expect![[r#"
-        0.000s 0 Refused("interval 1001 is not between 0 and 1000")
-        0.000s quarantine 0: interval 1001 is not between 0 and 1000
+        0.000s 0 Refused("interval: it has not begun yet")
+        0.000s quarantine 0: interval: it has not begun yet
         0.000s 1 Refused("delta.open: is missing")
         0.000s quarantine 1: delta.open: is missing
     "#]]);

@@ -253,7 +253,7 @@ impl Machine {
                 run: held.run.0,
                 worker: held.worker,
                 incarnation: self.hello.incarnation,
-                delta: Some(delta.into()),
+                delta: barrage_proto::convert::delta_out(delta),
             })));
         }
     }

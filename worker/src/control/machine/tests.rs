@@ -100,7 +100,7 @@ fn word(output: Output) -> String {
         Output::Say(Say::Event(said)) => format!("event {}", said.kind),
         Output::Say(Say::Fault(said)) => format!("fault {}", said.state),
         Output::Say(Say::Clock(_)) => "clock".to_owned(),
-        Output::Upload(frame) => format!("delta {}", frame.delta.unwrap().seq),
+        Output::Upload(frame) => format!("delta {}", barrage_proto::convert::delta_in(&frame.delta).unwrap().seq),
         Output::Prepare(_) => "prepare".to_owned(),
         Output::Once { teardown, values } => {
             format!(

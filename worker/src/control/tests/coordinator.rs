@@ -229,7 +229,7 @@ async fn merge(
     tell: mpsc::Sender<Result<v1::UploadReply, Status>>,
 ) {
     while let Some(Ok(frame)) = frames.next().await {
-        let delta = Delta::try_from(frame.delta.unwrap()).unwrap();
+        let delta = barrage_proto::convert::delta_in(&frame.delta).unwrap();
         let committed = {
             let deltas = &mut shared.heard.lock().unwrap().deltas;
             if delta.seq == deltas.len() as u64 + 1 {

@@ -147,7 +147,9 @@ impl Tally {
     pub(crate) fn add(&mut self, delta: &Delta, cores: u32, warm_up: bool) {
         let health = &delta.health;
         self.note(health, delta.last);
-        if warm_up {
+        // A run that ends with an interval leaves a last one in which it does nothing.
+        let idle = delta.last && delta.iterations.is_empty() && delta.steps.is_empty();
+        if warm_up || idle {
             return;
         }
         self.judged = self.judged.saturating_add(1);

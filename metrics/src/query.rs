@@ -100,6 +100,19 @@ pub struct Counts {
     pub steps: StepCounts,
 }
 
+/// The counts of one combination of tag values. It is known of an answer alone: all sends are counted under the default
+/// combination, so what was sent to a tag is what has come back from it.
+pub(crate) fn answered(row: &StepCounts) -> StepCounts {
+    StepCounts {
+        attempted: row.ended(),
+        sent: row.ended(),
+        shed: 0,
+        fallback: 0,
+        injected: 0,
+        ..*row
+    }
+}
+
 impl Filter {
     fn iteration(&self, scenario: ScenarioId, segment: SegmentId) -> bool {
         self.segments.holds(segment)
@@ -117,6 +130,15 @@ impl Filter {
                 Some(named) => named.counts.contains(&step),
                 None => catalog.steps.get(&step).is_some_and(|step| !step.once()),
             }
+    }
+
+    fn count_step(&self, catalog: &Catalog, key: (StepId, TagId, SegmentId), row: &StepCounts, counts: &mut Counts) {
+        if self.step(catalog, key) {
+            match self.chosen.tags {
+                Some(_) => counts.steps.add(&answered(row)),
+                None => counts.steps.add(row),
+            }
+        }
     }
 
     fn sketch(&self, catalog: &Catalog, key: &SketchKey) -> bool {
@@ -240,9 +262,7 @@ impl Ledger {
             }
         }
         for (key, row) in self.steps.iter() {
-            if filter.step(self.catalog(), *key) {
-                counts.steps.add(row);
-            }
+            filter.count_step(self.catalog(), *key, row, counts);
         }
         if filter.takes_other() {
             for ((load, segment), row) in self.iterations.other() {
@@ -265,9 +285,7 @@ impl Ledger {
             }
         }
         for (key, row) in &detail.steps {
-            if filter.step(self.catalog(), *key) {
-                counts.steps.add(row);
-            }
+            filter.count_step(self.catalog(), *key, row, counts);
         }
     }
 

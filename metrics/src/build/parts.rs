@@ -11,7 +11,7 @@ use barrage_model::outcome::OutcomeGroup;
 use crate::catalog::StepInfo;
 use crate::conservation;
 use crate::ledger::Ledger;
-use crate::query::{Counts, Filter, Segments, Window};
+use crate::query::{Counts, Filter, Segments, Window, answered};
 use crate::rate::Happened;
 use crate::samples::Samples;
 use crate::summary::{ErrorLine, Latencies, Rates, ScenarioSummary, StepSummary, StepTotals, TagSummary};
@@ -157,7 +157,7 @@ fn one_tag(ledger: &Ledger, id: StepId, tag: TagId) -> TagSummary {
         .steps
         .iter()
         .filter(|((of, with, _), _)| *of == id && *with == tag);
-    rows.for_each(|(_, row)| counts.add(row));
+    rows.for_each(|(_, row)| counts.add(&answered(row)));
     let latency = |measure| step_samples(ledger, id, Some(tag), measure, Outcomes::All).latency();
     let failed = counts.failed_total().saturating_add(counts.timeout);
     TagSummary {

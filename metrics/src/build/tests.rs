@@ -107,6 +107,25 @@ fn a_good_run() {
 }
 
 #[test]
+fn an_interval_that_begins_as_the_run_ends_is_none() {
+    let build = |events: Vec<Event>| {
+        let mut ledger = ledger(1, 3, 0);
+        for interval in 0..3 {
+            apply(&mut ledger, 0, interval, false, many(ok(1_000), 50)).expect("in order");
+        }
+        let mut last = delta_of(3, events);
+        last.last = true;
+        last.health.poll_delay_max_us = 900_000;
+        ledger.apply(WorkerId(0), FIRST, &last).expect("in order");
+        ledger.set_end(Moment::from_secs(3));
+        let summary = Summary::build(&ledger, &SlaEngine::new(&[]), facts(true));
+        (summary.timeline.len(), summary.generator.verdict)
+    };
+    assert_eq!(build(Vec::new()), (3, GeneratorVerdict::Valid));
+    assert_eq!(build(vec![ok(1_000)]), (4, GeneratorVerdict::Degraded));
+}
+
+#[test]
 fn a_good_run_over_time_and_by_part() {
     let summary = Summary::build(&run(), &SlaEngine::new(&[]), facts(true));
     let timeline: Vec<_> = summary

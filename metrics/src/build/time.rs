@@ -18,19 +18,21 @@ use crate::samples::{sparse_distribution, sparse_quantile};
 use crate::series::Sum;
 use crate::summary::{Curves, IntervalCurve, PhaseSummary, SegmentSummary, StageSummary, TimelinePoint, WorkerState};
 
-/// Every stretch from the run's begin on, also those that nobody has reported.
+/// Every stretch from the run's begin on, also those that nobody has reported. One that begins when the run has ended is
+/// there only if something was counted in it.
 pub(crate) fn timeline(ledger: &Ledger) -> Vec<TimelinePoint> {
     let mut points = Vec::new();
     let mut start = 0;
     let empty = Slot::default();
     while start < ledger.next_interval() {
         let length = ledger.timeline.length_at(start);
-        points.push(point(
-            ledger,
-            start,
-            length,
-            ledger.timeline.get(start).unwrap_or(&empty),
-        ));
+        let slot = ledger.timeline.get(start).unwrap_or(&empty);
+        let over = ledger
+            .ended_at()
+            .is_some_and(|end| end <= Moment::from_secs(start.into()));
+        if !over || slot.totals != empty.totals {
+            points.push(point(ledger, start, length, slot));
+        }
         start = start.saturating_add(length);
     }
     points

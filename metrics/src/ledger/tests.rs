@@ -423,6 +423,11 @@ fn selectors() {
     check(&tagged("green"), whole, (1, 4, 1));
     check(&tagged("other"), whole, (0, 4, 0));
     check(&tagged(""), whole, (1, 4, 1));
+    // Sends are counted before the tag is known; what was sent to a tag is what came back from it.
+    for value in ["blue", "green", "other", ""] {
+        let steps = ledger.counts(&tagged(value), whole, &Window::Whole).steps;
+        assert_eq!((steps.attempted, steps.sent), (steps.ended(), steps.ended()), "{value}");
+    }
     let ok = ledger.samples(
         &Selector::default(),
         whole,

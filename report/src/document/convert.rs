@@ -16,6 +16,39 @@ use crate::section::phase_name;
 
 impl From<&Summary> for Document {
     fn from(from: &Summary) -> Self {
+        let mut document = Self::whole(from);
+        if !all_see_wire(from) {
+            document.forget_wire_bytes();
+        }
+        document
+    }
+}
+
+impl Document {
+    /// Sums over all steps say nothing of the wire when one of them cannot.
+    fn forget_wire_bytes(&mut self) {
+        let sums = [
+            &mut self.steps_total,
+            &mut self.once_total,
+            &mut self.conservation.steps,
+        ];
+        let workers = self.workers.iter_mut().map(|worker| &mut worker.steps);
+        let phases = self.phases.iter_mut().map(|phase| &mut phase.steps);
+        let groups = self.steps.iter_mut().filter(|step| step.group);
+        let groups = groups.map(|step| &mut step.totals);
+        let ledgers = self.conservation.per_worker.iter_mut().map(|ledger| &mut ledger.steps);
+        for totals in sums
+            .into_iter()
+            .chain(workers)
+            .chain(phases)
+            .chain(ledgers)
+            .chain(groups)
+        {
+            (totals.wire_bytes_in, totals.wire_bytes_out) = (None, None);
+        }
+    }
+
+    fn whole(from: &Summary) -> Self {
         Self {
             schema_version: SCHEMA_VERSION,
             run: Run::from(&from.run),
@@ -57,6 +90,16 @@ impl From<&Summary> for Document {
             samples_in_other: from.samples_in_other,
         }
     }
+}
+
+/// Whether the engine behind these counts saw the bytes on the wire: a request that reached a connection wrote some.
+fn sees_wire(counts: &StepCounts) -> bool {
+    counts.wire_requests == 0 || counts.wire_bytes_out > 0
+}
+
+/// Whether the engines of all steps did, so that their sum is one of all bytes.
+pub(crate) fn all_see_wire(summary: &Summary) -> bool {
+    summary.steps.iter().all(|step| sees_wire(&step.totals.counts))
 }
 
 fn each<'a, From, To: std::convert::From<&'a From>>(list: &'a [From]) -> Vec<To> {
@@ -148,8 +191,8 @@ impl From<&StepCounts> for StepTotals {
             wire_requests: from.wire_requests,
             body_bytes_in: from.body_bytes_in,
             body_bytes_out: from.body_bytes_out,
-            wire_bytes_in: from.wire_bytes_in,
-            wire_bytes_out: from.wire_bytes_out,
+            wire_bytes_in: sees_wire(from).then_some(from.wire_bytes_in),
+            wire_bytes_out: sees_wire(from).then_some(from.wire_bytes_out),
         }
     }
 }

@@ -76,10 +76,11 @@ pub struct StepTotals {
     pub body_bytes_in: u64,
     /// Bytes of request bodies.
     pub body_bytes_out: u64,
-    /// Bytes read from connections, after TLS.
-    pub wire_bytes_in: u64,
-    /// Bytes written to connections, before TLS.
-    pub wire_bytes_out: u64,
+    /// Bytes read from connections, after TLS; `null` where a part of them went through an engine that cannot see them
+    /// (HTTP/2, `reqwest`).
+    pub wire_bytes_in: Option<u64>,
+    /// Bytes written to connections, before TLS; `null` as above.
+    pub wire_bytes_out: Option<u64>,
 }
 
 /// Failed steps by class. The first cause that applies wins, in this order.

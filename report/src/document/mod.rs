@@ -3,7 +3,7 @@
 //! Fields are only ever added within one schema version. Run time counts from the begin of the run, in microseconds
 //! (`…_us`) or whole seconds (`…_s`).
 
-mod convert;
+pub(crate) mod convert;
 mod latency;
 mod ledger;
 mod measured;

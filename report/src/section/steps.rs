@@ -3,6 +3,7 @@
 use barrage_metrics::summary::{StepSummary, Summary, TagSummary};
 
 use super::{Column, Limits, Row, Section, Table, Tone};
+use crate::document::convert::all_see_wire;
 use crate::number::{ABSENT, bytes, count, decimal, percent, quantile, rate, seconds};
 
 /// Most tag values shown for one step; a plan has at most 17 combinations of one rule.
@@ -33,12 +34,19 @@ fn bytes_moved(summary: &Summary) -> String {
         0 => String::new(),
         covered_us => format!("; rates over {}", seconds(covered_us)),
     };
+    let wire = |sum| {
+        if all_see_wire(summary) {
+            bytes(sum)
+        } else {
+            ABSENT.to_owned()
+        }
+    };
     format!(
         "answer bodies {} ({mib}), request bodies {}; on the wire {} in, {} out, {} requests{}",
         bytes(counts.body_bytes_in),
         bytes(counts.body_bytes_out),
-        bytes(counts.wire_bytes_in),
-        bytes(counts.wire_bytes_out),
+        wire(counts.wire_bytes_in),
+        wire(counts.wire_bytes_out),
         count(counts.wire_requests),
         over,
     )

@@ -187,3 +187,29 @@ fn numbers_too_wide_for_a_line_are_still_whole() {
     assert!(text.lines().all(|line| line.chars().count() <= 120));
     assert_eq!(text.matches("6,148,914,691,236,517,205").count(), 7);
 }
+
+#[test]
+fn bytes_that_no_engine_has_seen_are_absent_and_not_zero() {
+    let wire = |document: &serde_json::Value, path: &str| {
+        let totals = document.pointer(path).unwrap_or_else(|| panic!("no {path}"));
+        [totals["wire_bytes_in"].as_u64(), totals["wire_bytes_out"].as_u64()]
+    };
+    let mut summary = checkout();
+    let json = |summary: &_| serde_json::from_str::<serde_json::Value>(&text_of(summary, Format::Json)).unwrap();
+    assert!(wire(&json(&summary), "/steps_total").iter().all(Option::is_some));
+    let blind = summary.steps.iter().position(|step| !step.group).expect("a request");
+    let counts = &mut summary.steps[blind].totals.counts;
+    (counts.wire_bytes_in, counts.wire_bytes_out) = (0, 0);
+    let document = json(&summary);
+    for path in ["/steps_total", "/workers/0/steps", "/conservation/steps"] {
+        assert_eq!(wire(&document, path), [None, None], "{path}");
+    }
+    let seen = summary.steps.iter().enumerate().filter(|(_, step)| !step.group);
+    for (at, _) in seen {
+        let known = wire(&document, &format!("/steps/{at}/totals"))
+            .iter()
+            .all(Option::is_some);
+        assert_eq!(known, at != blind, "step {at}");
+    }
+    assert!(text_of(&summary, Format::Text).contains("on the wire — in, — out"));
+}

@@ -11,6 +11,7 @@ mod hlog;
 mod loss;
 mod mcp;
 mod nginx;
+mod numbers;
 mod quick;
 mod sketches;
 pub mod support;

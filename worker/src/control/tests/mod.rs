@@ -128,7 +128,7 @@ async fn setup_and_teardown_are_done_once_and_counted() {
     assert_eq!(setup.counts.ok, 1);
     let last = said.deltas.last().unwrap();
     assert_eq!((last.last, last.steps.len(), last.steps[0].step), (true, 1, StepId(2)));
-    assert!(last.interval > 0 && last.open == Default::default(), "{:?}", last.open);
+    assert!(last.interval > 0 && last.open == Open::default(), "{:?}", last.open);
 }
 
 #[tokio::test]

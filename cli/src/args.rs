@@ -96,13 +96,13 @@ pub(crate) struct Output {
     #[arg(long, value_enum, default_value_t = Format::Text, env = "BARRAGE_FORMAT")]
     pub(crate) format: Format,
     /// No progress on stderr
-    #[arg(short, long, env = "BARRAGE_QUIET")]
+    #[arg(short, long, env = "BARRAGE_QUIET", value_parser = flag())]
     pub(crate) quiet: bool,
     /// Plain progress lines even on a terminal
-    #[arg(long, env = "BARRAGE_NO_PROGRESS")]
+    #[arg(long, env = "BARRAGE_NO_PROGRESS", value_parser = flag())]
     pub(crate) no_progress: bool,
     /// Accepts exit 95: a run whose generator was not valid counts by its SLAs alone
-    #[arg(long, env = "BARRAGE_ACCEPT_INVALID")]
+    #[arg(long, env = "BARRAGE_ACCEPT_INVALID", value_parser = flag())]
     pub(crate) accept_invalid: bool,
 }
 
@@ -251,13 +251,13 @@ pub(crate) struct QuickArgs {
     #[arg(short = 't', long, value_name = "TIME", env = "BARRAGE_TIMEOUT")]
     pub(crate) timeout: Option<String>,
     /// Accepts any certificate
-    #[arg(short = 'k', long, env = "BARRAGE_INSECURE_TLS")]
+    #[arg(short = 'k', long, env = "BARRAGE_INSECURE_TLS", value_parser = flag())]
     pub(crate) insecure: bool,
     /// HTTP/2: prior knowledge in the clear, ALPN under TLS
-    #[arg(long, env = "BARRAGE_HTTP2")]
+    #[arg(long, env = "BARRAGE_HTTP2", value_parser = flag())]
     pub(crate) http2: bool,
     /// A new connection for each request
-    #[arg(long, env = "BARRAGE_DISABLE_KEEPALIVE")]
+    #[arg(long, env = "BARRAGE_DISABLE_KEEPALIVE", value_parser = flag())]
     pub(crate) disable_keepalive: bool,
     /// Follows this many redirects
     #[arg(long, value_name = "N", env = "BARRAGE_REDIRECTS")]
@@ -292,10 +292,10 @@ pub(crate) struct SubmitArgs {
     #[command(flatten)]
     pub(crate) output: Output,
     /// Prints the run's id and leaves
-    #[arg(long, env = "BARRAGE_DETACH")]
+    #[arg(long, env = "BARRAGE_DETACH", value_parser = flag())]
     pub(crate) detach: bool,
     /// Exit 4 at once when workers are missing or busy, instead of waiting
-    #[arg(long, env = "BARRAGE_NO_WAIT")]
+    #[arg(long, env = "BARRAGE_NO_WAIT", value_parser = flag())]
     pub(crate) no_wait: bool,
     /// A label of the run: KEY=VALUE
     #[arg(long = "label", value_name = "KEY=VALUE", value_parser = pair, env = "BARRAGE_LABEL", value_delimiter = ';')]
@@ -373,10 +373,10 @@ pub(crate) struct StopArgs {
     #[arg(required_unless_present = "all")]
     pub(crate) run: Option<String>,
     /// Every run
-    #[arg(long, conflicts_with = "run", env = "BARRAGE_ALL")]
+    #[arg(long, conflicts_with = "run", env = "BARRAGE_ALL", value_parser = flag())]
     pub(crate) all: bool,
     /// Cancels what is in flight
-    #[arg(long, env = "BARRAGE_NOW")]
+    #[arg(long, env = "BARRAGE_NOW", value_parser = flag())]
     pub(crate) now: bool,
     /// The coordinator.
     #[command(flatten)]
@@ -452,7 +452,7 @@ pub(crate) struct CoordinatorArgs {
     #[arg(long, value_name = "DIR", env = "BARRAGE_STORE")]
     pub(crate) store: Option<PathBuf>,
     /// Listens beyond loopback without TLS and tokens
-    #[arg(long, env = "BARRAGE_INSECURE")]
+    #[arg(long, env = "BARRAGE_INSECURE", value_parser = flag())]
     pub(crate) insecure: bool,
     /// Leaves when stdin ends: tied to the process that started it
     #[arg(long, hide = true)]
@@ -486,7 +486,7 @@ pub(crate) struct WorkerArgs {
     #[arg(long, value_name = "FILE", env = "BARRAGE_TRACE_SAMPLES")]
     pub(crate) trace_samples: Option<PathBuf>,
     /// Leaves after the first run
-    #[arg(long, env = "BARRAGE_ONCE")]
+    #[arg(long, env = "BARRAGE_ONCE", value_parser = flag())]
     pub(crate) once: bool,
     /// Leaves when stdin ends: tied to the process that started it
     #[arg(long, hide = true)]
@@ -534,4 +534,9 @@ fn pair(text: &str) -> Result<(String, String), String> {
         Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
         _ => Err(format!("expected KEY=VALUE, found {text:?}")),
     }
+}
+
+/// How a flag's environment twin is read: `0`, `false`, `no`, `off`, `n`, `f` and nothing at all leave it off.
+fn flag() -> clap::builder::FalseyValueParser {
+    clap::builder::FalseyValueParser::new()
 }

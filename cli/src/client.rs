@@ -44,8 +44,12 @@ impl Client {
         } else {
             format!("http://{url}")
         };
+        let no_address = || Failure::Usage(format!("{url:?} is no coordinator address; expected http://HOST:PORT"));
+        if !full.starts_with("http://") {
+            return Err(no_address());
+        }
         let endpoint = Endpoint::from_shared(full.clone())
-            .map_err(|_| Failure::Usage(format!("{url:?} is no coordinator address; expected http://HOST:PORT")))?
+            .map_err(|_| no_address())?
             .connect_timeout(CONNECT_LIMIT)
             .http2_keep_alive_interval(Duration::from_secs(5))
             .keep_alive_timeout(Duration::from_secs(10))

@@ -218,7 +218,7 @@ fn block(snapshot: &Snapshot) -> Vec<String> {
     for sla in snapshot.sla.iter().take(6) {
         lines.push(format!(
             "  {:<20} {}  ({})",
-            clean(&sla.verdict),
+            clean(&sla.verdict).replace('_', " "),
             clean(&sla.that),
             clean(&sla.observed)
         ));

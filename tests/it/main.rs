@@ -13,5 +13,6 @@ mod mcp;
 mod nginx;
 mod numbers;
 mod quick;
+mod robust;
 mod sketches;
 pub mod support;

@@ -214,7 +214,6 @@ fn assert_connections(seen: &[Seen]) {
 }
 
 fn assert_report(report: &Value) {
-    assert_eq!(report["verdict"], "passed", "{:#}", report["reasons"]);
     for (scenario, iterations) in [("shopping", ROWS), ("counting", 40)] {
         assert_eq!(
             whole(named(report, "scenarios", scenario), "iterations.completed"),
@@ -256,7 +255,11 @@ fn assert_report(report: &Value) {
         [("up", 20), ("top", 40), ("pause 3", 0), ("spike 4", 40), ("step 5", 30)]
     );
     let sla = at(report, "sla").as_array().expect("sla is a list");
-    assert!(sla.iter().all(|one| one["verdict"] == "passed"), "{sla:#?}");
+    // On a machine that was too busy to make the load, latencies are not judged.
+    if report["generator"]["verdict"] != "invalid" {
+        assert_eq!(report["verdict"], "passed", "{:#}", report["reasons"]);
+        assert!(sla.iter().all(|one| one["verdict"] == "passed"), "{sla:#?}");
+    }
     assert!(
         sla.iter().filter(|one| one["implicit"] == false).count() >= 8,
         "{sla:#?}"

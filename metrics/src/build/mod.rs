@@ -142,7 +142,7 @@ impl Judgement {
             engine.live()
         };
         sla.extend(implicit.results);
-        let (verdict, exit_code, reasons) = decide(&Evidence {
+        let (verdict, exit_code, mut reasons) = decide(&Evidence {
             sla: &sla,
             generator: generator.verdict,
             mismatches: &conservation.mismatches,
@@ -151,6 +151,9 @@ impl Judgement {
             aftermath: &facts.aftermath,
             accept_untrusted: facts.accept_untrusted,
         });
+        if facts.ended && verdict == Verdict::Passed {
+            reasons.extend(hollow(ledger));
+        }
         Self {
             conservation,
             generator,
@@ -160,6 +163,14 @@ impl Judgement {
             reasons,
         }
     }
+}
+
+/// What to say about a run that passed although nothing worked: a plan without an SLA on errors cannot fail through them.
+fn hollow(ledger: &Ledger) -> Option<String> {
+    let steps = ledger.counts(&Selector::default(), None, &Window::Whole).steps;
+    let judged = steps.judged();
+    (judged > 0 && steps.ok == 0)
+        .then(|| format!("not one of {judged} requests was answered as expected, and no SLA failed for it"))
 }
 
 fn generator(ledger: &Ledger, conservation: &Conservation, mut reasons: Vec<GeneratorReason>) -> GeneratorSummary {

@@ -200,6 +200,27 @@ fn a_schedule_that_does_not_add_up_is_inconsistent() {
     assert_eq!(summary.conservation.mismatches, [want]);
 }
 
+#[test]
+fn a_run_that_passes_although_nothing_worked_says_so() {
+    let refused = ended(Outcome::Failed(FailureClass::Connect), 300);
+    for (outcomes, want) in [
+        (
+            many(refused, 20),
+            Some("not one of 20 requests was answered as expected, and no SLA failed for it"),
+        ),
+        ([many(refused, 19), many(ok(300), 1)].concat(), None),
+    ] {
+        let mut ledger = open_alone();
+        apply(&mut ledger, 0, 0, true, outcomes).expect("in order");
+        apply(&mut ledger, 1, 0, true, Vec::new()).expect("in order");
+        ledger.set_scheduled(OPEN, 20);
+        ledger.set_end(Moment::from_secs(1));
+        let summary = Summary::build(&ledger, &SlaEngine::new(&[]), facts(true));
+        assert_eq!(summary.verdict, Verdict::Passed, "{:?}", summary.reasons);
+        assert_eq!(summary.reasons, want.into_iter().collect::<Vec<_>>());
+    }
+}
+
 /// Two workers and no closed load.
 fn open_alone() -> Ledger {
     let mut plan = plan(3, 0);

@@ -683,9 +683,11 @@ fn counted_loads_are_handed_out_once_and_to_the_last() {
     bench.store_answers = false;
     bench.input(Input::Prepared(A, None)).input(Input::Prepared(B, None));
     let mut seen = std::collections::BTreeSet::new();
-    let mut begun = [0; 2];
+    let (mut begun, mut told) = ([0; 2], [false; 2]);
     for second in 0..60 {
         for (worker, block) in blocks_of(&mut bench) {
+            assert!(block.count == 0 || !told[worker.0 as usize], "nothing follows the end");
+            told[worker.0 as usize] |= block.count == 0;
             for index in block.first..block.first + block.count {
                 assert!(seen.insert(index), "{index} was handed out twice");
             }
@@ -699,6 +701,7 @@ fn counted_loads_are_handed_out_once_and_to_the_last() {
         }
     }
     assert_eq!(seen.len(), 100_000);
+    assert_eq!(told, [true; 2], "each worker hears that no more will follow");
     bench.drain();
     assert!(
         bench.trace.contains("every iteration has been started"),

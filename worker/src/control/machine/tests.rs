@@ -385,6 +385,12 @@ fn blocks_and_marks_are_passed_on() {
         ..grant(6)
     }));
     bench.expect(&["marks 3", "block 0 60+40", "refilled 0", "exhausted 0", "grant 6.000s"]);
+    // Among several workers only the coordinator knows that no more will follow, and says so with an empty block.
+    bench.tell(Told::Grant(v1::Grant {
+        blocks: vec![block(100, 0)],
+        ..grant(6)
+    }));
+    bench.expect(&["exhausted 0", "grant 6.000s"]);
     // A mark that is set earlier replaces those after it; one out of order is not taken.
     bench.tell(Told::Grant(v1::Grant {
         marks: vec![mark(1, 4), mark(7, 9)],

@@ -21,12 +21,14 @@ use std::io::IsTerminal as _;
 use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser as _};
+use rustix::process::{Resource, getrlimit, setrlimit};
 
 use crate::args::{Cli, Command};
 use crate::exit::{Failure, Outcome};
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
+    allow_descriptors();
     let outcome = runtime().and_then(|runtime| {
         logs();
         install_crypto();
@@ -42,6 +44,15 @@ fn main() -> ExitCode {
             ExitCode::from(failure.code())
         }
     }
+}
+
+/// Takes as many open descriptors as the system allows: the usual soft limit of 1,024 is there for programs that call
+/// `select`, and a connection takes one.
+fn allow_descriptors() {
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    // Where it may not be raised the old limit holds, and a worker says when it comes near.
+    let _refused = setrlimit(Resource::Nofile, limit);
 }
 
 fn runtime() -> Result<tokio::runtime::Runtime, Failure> {

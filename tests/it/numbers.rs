@@ -172,3 +172,22 @@ fn workers_of_a_counted_load_do_not_wait_for_its_indices() {
     let lasted = number(&report, "run.duration_us") / 1e6;
     assert!((0.43..4.0).contains(&lasted), "{lasted} s");
 }
+
+#[test]
+fn poisson_arrivals_are_the_same_whatever_the_number_of_shards() {
+    let home = home();
+    let text = "seed: 11\nload: { arrivals: poisson, rate: 200/s, for: 2s }\nsteps: [get: /wait/1]\n";
+    let counts = ["1", "2"].map(|threads| {
+        let server = Server::start(handler);
+        let ended = start(&home, &server, threads, text).wait(LIMIT);
+        let report = balanced(&ended, &server);
+        assert_eq!(
+            whole(&report, "iterations.scheduled"),
+            whole(&report, "iterations.started")
+        );
+        whole(&report, "iterations.scheduled")
+    });
+    assert_eq!(counts[0], counts[1]);
+    // 400 on average with a standard deviation of 20; an even load would make exactly 400.
+    assert!((300..500).contains(&counts[0]) && counts[0] != 400, "{counts:?}");
+}

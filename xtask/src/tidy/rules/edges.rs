@@ -13,7 +13,7 @@ const ROWS: [&[&str]; 8] = [
     &["proto"],
     &["worker", "gateway", "coordinator"],
     &["cli"],
-    &["tests", "xtask"],
+    &["bench", "tests", "xtask"],
 ];
 
 /// Crates that decide; they meet only in `model`.

@@ -91,6 +91,57 @@ fn within(report: &Value, path: &str, least_ms: u64, most_ms: u64) -> Result<(),
     ))
 }
 
+/// A target that waited longer for a processor while it caught up was not the one that theory has in mind.
+const TARGET_WAIT_MAX: Duration = Duration::from_millis(10);
+/// Nor was this machine when some thread waited for so long meanwhile: client and target have one processor each.
+const PRESSURE_MAX: Duration = Duration::from_millis(60);
+/// Theory has the whole queue answered at once; a target that took longer has percentiles of its own.
+const OWN_DEVIATION_MAX_MS: u64 = 25;
+
+/// The target's own quantile, by the rule that the report follows.
+fn own_quantile_us(responses: &[Duration], permille: usize) -> u64 {
+    let rank = (responses.len() * permille).div_ceil(1_000);
+    u64::try_from(responses[rank - 1].as_micros()).expect("a run takes seconds")
+}
+
+/// Holds however busy the machine is: nobody has had an answer before the target wrote it.
+fn assert_nothing_hidden(report: &Value, responses: &[Duration]) {
+    for (path, permille) in [
+        ("p50_us", 500),
+        ("p90_us", 900),
+        ("p95_us", 950),
+        ("p99_us", 990),
+        ("max_us", 1_000),
+    ] {
+        let reported = whole(report, &format!("latency.response.{path}"));
+        // Both ends of a latency are whole microseconds.
+        let own = own_quantile_us(responses, permille).saturating_sub(2);
+        assert!(
+            reported >= own,
+            "{path}: {reported} µs reported, {own} µs at the target"
+        );
+    }
+}
+
+/// Why the target was not the one that theory has in mind.
+fn disturbed(target: &Target, responses: &[Duration]) -> Option<String> {
+    let (waited, pressed) = target.waited();
+    if waited > TARGET_WAIT_MAX {
+        return Some(format!("the target waited {waited:?} for a processor"));
+    }
+    if pressed > PRESSURE_MAX {
+        return Some(format!(
+            "threads waited {pressed:?} for a processor after the standstill"
+        ));
+    }
+    let own = |permille, theory_ms: u64| {
+        let ms = own_quantile_us(responses, permille) / 1_000;
+        let what = format!("the target's own quantile {permille} ‰ is {ms} ms instead of {theory_ms} ms");
+        (ms.abs_diff(theory_ms) > OWN_DEVIATION_MAX_MS).then_some(what)
+    };
+    own(950, 500).or_else(|| own(990, 900))
+}
+
 fn frozen(test: &str, max_active: u32, service: impl Fn(&Value) -> Result<(), String>) {
     let _quiet = quiet::quiet();
     let home = home();
@@ -99,10 +150,10 @@ fn frozen(test: &str, max_active: u32, service: impl Fn(&Value) -> Result<(), St
     let run = || {
         let target = Target::start(answer, Some(FREEZE));
         let report = load(&home, &target, ARRIVALS / 1_000, max_active);
-        Measured {
-            report,
-            target_waited: target.waited(),
-        }
+        let responses = target.responses(Duration::from_millis(1));
+        assert_nothing_hidden(&report, &responses);
+        let disturbed = disturbed(&target, &responses);
+        Measured { report, disturbed }
     };
     quiet::measured(test, run, |report| {
         within(report, "latency.response.p95_us", 450, 550)?;

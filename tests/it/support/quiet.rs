@@ -11,8 +11,6 @@ use super::skip::skipped;
 const ATTEMPTS: usize = 3;
 /// A machine on which, for more than this share of a run, some thread waited for a processor is busy.
 const PRESSURE_MAX: f64 = 0.2;
-/// A target that waited longer for a processor when it mattered was not the target that it should have been.
-const TARGET_WAIT_MAX: Duration = Duration::from_millis(10);
 
 static QUIET: Mutex<()> = Mutex::new(());
 
@@ -27,15 +25,15 @@ pub fn quiet() -> MutexGuard<'static, ()> {
 pub struct Measured {
     /// Its report.
     pub report: Value,
-    /// How long the target waited for a processor when it mattered.
-    pub target_waited: Duration,
+    /// Why the target may not have been what it should have been.
+    pub disturbed: Option<String>,
 }
 
 impl From<Value> for Measured {
     fn from(report: Value) -> Self {
         Self {
             report,
-            target_waited: Duration::ZERO,
+            disturbed: None,
         }
     }
 }
@@ -85,11 +83,8 @@ fn busy(measured: &Measured, meter: &Pressure) -> Option<String> {
     if verdict != "valid" {
         return Some(format!("{verdict} generator ({})", generator["reasons"]));
     }
-    if measured.target_waited > TARGET_WAIT_MAX {
-        return Some(format!(
-            "the target waited {:?} for a processor",
-            measured.target_waited
-        ));
+    if measured.disturbed.is_some() {
+        return measured.disturbed.clone();
     }
     let share = meter.share();
     (share > PRESSURE_MAX).then(|| {
@@ -100,7 +95,15 @@ fn busy(measured: &Measured, meter: &Pressure) -> Option<String> {
     })
 }
 
-/// The kernel's own account of how long some thread of this machine has waited for a processor.
+/// The kernel's own account of how long some thread of this machine has waited for a processor, if it keeps one.
+pub fn pressure() -> Option<Duration> {
+    let text = std::fs::read_to_string("/proc/pressure/cpu").ok()?;
+    let some = text.lines().find(|line| line.starts_with("some "))?;
+    let micros = some.split("total=").nth(1)?.trim().parse().ok()?;
+    Some(Duration::from_micros(micros))
+}
+
+/// Measures the share of a time in which some thread waited for a processor.
 struct Pressure {
     at: Instant,
     total: Option<Duration>,
@@ -109,17 +112,9 @@ struct Pressure {
 impl Pressure {
     #[expect(clippy::disallowed_methods, reason = "a test's own clock")]
     fn now() -> Self {
-        let text = std::fs::read_to_string("/proc/pressure/cpu").unwrap_or_default();
-        let some = text
-            .lines()
-            .find(|line| line.starts_with("some "))
-            .and_then(|line| line.split("total=").nth(1));
-        let total = some
-            .and_then(|micros| micros.trim().parse().ok())
-            .map(Duration::from_micros);
         Self {
             at: Instant::now(),
-            total,
+            total: pressure(),
         }
     }
 

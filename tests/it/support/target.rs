@@ -9,12 +9,14 @@ use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use rustix::event::{Timespec, epoll};
 use socket2::{Domain, Socket, Type};
+
+use super::quiet::pressure;
 
 /// Connections that wait to be accepted while the server does nothing.
 const BACKLOG: i32 = 8_192;
@@ -49,15 +51,25 @@ pub struct Freeze {
     pub length: Duration,
 }
 
+/// A request with a number at the end of its path.
+#[derive(Clone, Copy, Debug)]
+struct Numbered {
+    number: u64,
+    read_at: Instant,
+    answered_at: Option<Instant>,
+}
+
 /// What the server has seen.
 #[derive(Debug, Default)]
 struct Seen {
     requests: AtomicU64,
-    /// The number at the end of each request's path.
-    numbers: Mutex<Vec<u64>>,
+    /// Each request with a number at the end of its path.
+    numbered: Mutex<Vec<Numbered>>,
     stop: AtomicBool,
     /// How long the server waited for a processor while it caught up, in ns.
     waited_ns: AtomicU64,
+    /// How long some thread of the machine waited for one meanwhile, in ns.
+    pressure_ns: AtomicU64,
 }
 
 /// A server on a thread of its own, which ends with the test.
@@ -89,19 +101,45 @@ impl Target {
         self.seen.requests.load(Ordering::Relaxed)
     }
 
-    /// How long the server was ready and waited for a processor while it caught up after the standstill. Zero where the
-    /// kernel keeps no account.
-    pub fn waited(&self) -> Duration {
-        Duration::from_nanos(self.seen.waited_ns.load(Ordering::Relaxed))
+    /// How long the server was ready and waited for a processor while it caught up after the standstill, and how long
+    /// some thread of this machine did. Zero where the kernel keeps no account.
+    pub fn waited(&self) -> (Duration, Duration) {
+        let read = |ns: &AtomicU64| Duration::from_nanos(ns.load(Ordering::Relaxed));
+        (read(&self.seen.waited_ns), read(&self.seen.pressure_ns))
     }
 
     /// The number at the end of each request's path, and how often it came.
     pub fn numbers(&self) -> BTreeMap<u64, u64> {
         let mut times = BTreeMap::new();
-        for number in self.seen.numbers.lock().unwrap_or_else(PoisonError::into_inner).iter() {
-            *times.entry(*number).or_default() += 1;
+        for request in self.numbered().iter() {
+            *times.entry(request.number).or_default() += 1;
         }
         times
+    }
+
+    /// The server's own account of the response times, in order: from the instant at which request n of a constant rate
+    /// was due, one every `gap`, to the one at which its answer was written. Nobody can have had an answer earlier. The
+    /// schedule's begin is the latest one under which no request came before it was due.
+    pub fn responses(&self, gap: Duration) -> Vec<Duration> {
+        let requests = self.numbered();
+        let due = |request: &Numbered| gap * u32::try_from(request.number).expect("few requests");
+        let begin = requests
+            .iter()
+            .filter_map(|request| request.read_at.checked_sub(due(request)))
+            .min();
+        let answered = requests
+            .iter()
+            .filter_map(|request| Some((request, request.answered_at?)));
+        let mut responses: Vec<Duration> = answered
+            .zip(begin.into_iter().cycle())
+            .map(|((request, at), begin)| at.saturating_duration_since(begin + due(request)))
+            .collect();
+        responses.sort_unstable();
+        responses
+    }
+
+    fn numbered(&self) -> MutexGuard<'_, Vec<Numbered>> {
+        self.seen.numbered.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -146,6 +184,8 @@ struct Connection {
     /// What has been read of the next request.
     head: Vec<u8>,
     answer: Option<Answer>,
+    /// Place of the present request among the numbered ones.
+    numbered: Option<usize>,
 }
 
 struct Server {
@@ -160,8 +200,8 @@ struct Server {
     due: BinaryHeap<Reverse<(Instant, u64)>>,
     /// Begin of the standstill, once the first request has come.
     freeze_at: Option<Instant>,
-    /// When it will have caught up, and how long it had waited for a processor before.
-    caught_up: Option<(Instant, u64)>,
+    /// When it will have caught up, and how long it and some thread had waited for a processor before.
+    caught_up: Option<(Instant, u64, Duration)>,
 }
 
 impl Server {
@@ -209,14 +249,16 @@ impl Server {
     fn stand_still(&mut self) {
         if let Some(freeze) = self.freeze.filter(|_| self.freeze_at.is_some_and(|at| at <= now())) {
             self.freeze = None;
-            let (begin, waited) = (now(), waited_ns());
+            let waited = waited_ns();
             std::thread::sleep(freeze.length);
-            self.caught_up = Some((begin + freeze.length + CATCH_UP, waited));
+            self.caught_up = Some((now() + CATCH_UP, waited, pressure().unwrap_or_default()));
         }
-        if let Some((_, before)) = self.caught_up.take_if(|(at, _)| *at <= now()) {
-            self.seen
-                .waited_ns
-                .store(waited_ns().saturating_sub(before), Ordering::Relaxed);
+        if let Some((_, waited, pressed)) = self.caught_up.take_if(|(at, ..)| *at <= now()) {
+            let waited = waited_ns().saturating_sub(waited);
+            self.seen.waited_ns.store(waited, Ordering::Relaxed);
+            let pressed = pressure().unwrap_or_default().saturating_sub(pressed);
+            let ns = u64::try_from(pressed.as_nanos()).unwrap_or(u64::MAX);
+            self.seen.pressure_ns.store(ns, Ordering::Relaxed);
         }
     }
 
@@ -249,6 +291,7 @@ impl Server {
                         stream,
                         head: Vec::new(),
                         answer: None,
+                        numbered: None,
                     },
                 );
                 self.read(id);
@@ -296,13 +339,16 @@ impl Server {
         if self.seen.requests.fetch_add(1, Ordering::Relaxed) == 0 {
             self.freeze_at = self.freeze.map(|freeze| now + freeze.after);
         }
-        if let Some(number) = path.rsplit('/').next().and_then(|last| last.parse().ok()) {
-            self.seen
-                .numbers
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .push(number);
-        }
+        let number = path.rsplit('/').next().and_then(|last| last.parse().ok());
+        connection.numbered = number.map(|number| {
+            let mut numbered = self.seen.numbered.lock().unwrap_or_else(PoisonError::into_inner);
+            numbered.push(Numbered {
+                number,
+                read_at: now,
+                answered_at: None,
+            });
+            numbered.len() - 1
+        });
         let answer = (self.answer)(path);
         self.due.push(Reverse((now + answer.delay, id)));
         connection.answer = Some(answer);
@@ -318,6 +364,10 @@ impl Server {
                 continue;
             };
             let answer = format!("HTTP/1.1 {status} Answer\r\ncontent-length: 3\r\n{headers}\r\nok\n");
+            if let Some(place) = connection.numbered.take() {
+                let mut numbered = self.seen.numbered.lock().unwrap_or_else(PoisonError::into_inner);
+                numbered[place].answered_at = Some(now());
+            }
             // So short an answer is written as a whole, or the connection is broken.
             if !connection
                 .stream

@@ -46,13 +46,23 @@ fn main() -> ExitCode {
     }
 }
 
+/// Descriptors that a process asks for: the most that Linux gives unless it is told otherwise.
+const DESCRIPTORS: u64 = 1 << 20;
+
 /// Takes as many open descriptors as the system allows: the usual soft limit of 1,024 is there for programs that call
 /// `select`, and a connection takes one.
 fn allow_descriptors() {
-    let mut limit = getrlimit(Resource::Nofile);
+    let given = getrlimit(Resource::Nofile);
+    let mut limit = given;
+    limit.maximum = limit.maximum.map(|most| most.max(DESCRIPTORS));
     limit.current = limit.maximum;
-    // Where it may not be raised the old limit holds, and a worker says when it comes near.
-    let _refused = setrlimit(Resource::Nofile, limit);
+    if setrlimit(Resource::Nofile, limit).is_err() {
+        // Only a privileged process may raise the hard limit. Where even the soft one may not be raised the old limit
+        // holds, and a worker says when it comes near.
+        limit.maximum = given.maximum;
+        limit.current = given.maximum;
+        let _refused = setrlimit(Resource::Nofile, limit);
+    }
 }
 
 fn runtime() -> Result<tokio::runtime::Runtime, Failure> {

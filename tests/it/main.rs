@@ -14,5 +14,6 @@ mod nginx;
 mod numbers;
 mod quick;
 mod robust;
+mod scale;
 mod sketches;
 pub mod support;

@@ -1,0 +1,111 @@
+//! As many open connections in one worker as people ask for, each of them cheap.
+
+use std::time::Duration;
+
+use rustix::process::{Resource, getrlimit, setrlimit};
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::support::barrage::{Fleet, Process, home};
+use crate::support::report::{assert_steps_balance, sum, whole};
+use crate::support::target::{Answer, Target};
+use crate::support::{plan, quiet, skip};
+
+/// Connections that one worker is to hold.
+const WANTED: u64 = 20_000;
+/// Fewer would show nothing.
+const LEAST: u64 = 2_000;
+/// What an idle connection may cost the worker.
+const BYTES_PER_CONNECTION_MAX: u64 = 20 * 1_024;
+/// Descriptors that a process needs beside its connections.
+const OTHER_DESCRIPTORS: u64 = 500;
+
+fn answer(_: &str) -> Answer {
+    Answer {
+        status: 200,
+        headers: "",
+        delay: Duration::ZERO,
+    }
+}
+
+/// The connections that this machine's limits leave room for: one descriptor here and one in the worker for each, and a
+/// port on the worker's side.
+fn possible() -> u64 {
+    let before = getrlimit(Resource::Nofile);
+    let mut limit = before;
+    limit.current = limit.current.map(|now| now.max(WANTED + OTHER_DESCRIPTORS));
+    limit.maximum = limit.maximum.map(|now| now.max(WANTED + OTHER_DESCRIPTORS));
+    if setrlimit(Resource::Nofile, limit).is_err() {
+        limit.maximum = before.maximum;
+        limit.current = before.maximum;
+        let _refused = setrlimit(Resource::Nofile, limit);
+    }
+    let descriptors = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    let range = std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").unwrap_or_default();
+    let ends: Vec<u64> = range
+        .split_ascii_whitespace()
+        .filter_map(|end| end.parse().ok())
+        .collect();
+    let ports = match ends.as_slice() {
+        [first, last] => last.saturating_sub(*first),
+        _ => 0,
+    };
+    WANTED
+        .min(descriptors.saturating_sub(OTHER_DESCRIPTORS))
+        .min(ports.saturating_sub(OTHER_DESCRIPTORS))
+}
+
+/// The report of a run in which each of `users` keeps its connection and uses it every few seconds.
+fn held(home: &TempDir, fleet: &Fleet, users: u64) -> Value {
+    let target = Target::start(answer, None);
+    let text = format!(
+        "
+name: many
+target: {}
+users:
+  stages:
+    - ramp: {{ from: 0, to: {users}, over: 8s }}
+    - hold: {{ users: {users}, for: 6s }}
+  pace: 5s
+steps: [ get: /here ]
+",
+        target.url
+    );
+    let plan = plan::write(home, &text);
+    let args = [
+        "submit",
+        &plan,
+        "--coordinator",
+        &fleet.coordinator.url,
+        "--format",
+        "json",
+        "--accept-invalid",
+        "--quiet",
+    ];
+    let ended = Process::start(home, args).wait(Duration::from_mins(3));
+    assert_eq!(ended.code, 0, "{}\n{}", ended.stdout, ended.stderr);
+    let report = ended.json();
+    assert_steps_balance(&report, "steps_total");
+    assert_eq!(sum(&report, "steps_total.failed"), 0, "{}", report["errors"]);
+    assert_eq!(whole(&report, "steps_total.ok"), target.requests());
+    report
+}
+
+#[test]
+fn many_connections_are_cheap() {
+    let users = possible();
+    if users < LEAST {
+        let reason = format!("descriptors and ports allow only {users} connections");
+        return skip::skipped("many_connections_are_cheap", &reason);
+    }
+    let _quiet = quiet::quiet();
+    let home = home();
+    let fleet = Fleet::start(&home, 1, |_| Vec::new());
+    let worker = |report: &Value, what: &str| whole(&report["workers"][0], &format!("health.{what}"));
+    let few = held(&home, &fleet, 100);
+    let many = held(&home, &fleet, users);
+    assert_eq!(worker(&many, "connections_max"), users, "{}", many["workers"]);
+    let grown = worker(&many, "rss_max_bytes").saturating_sub(worker(&few, "rss_max_bytes"));
+    let each = grown / (users - 100);
+    assert!(each <= BYTES_PER_CONNECTION_MAX, "{each} bytes for each connection");
+}

@@ -12,7 +12,8 @@ struct Observed {
     answer: (u16, Vec<u8>, u64, super::answer::HeaderBlock),
 }
 
-/// Parses `bytes` as an answer, whole and in pieces, and panics when the pieces change what is observed.
+/// Parses `bytes` as an answer, whole, in pieces and once more, and panics when that changes what is observed: neither the
+/// split nor what a parser remembers of an earlier answer may.
 ///
 /// The first byte chooses how the request was made and how long the pieces are; the rest is what the server sends.
 ///
@@ -22,13 +23,22 @@ pub fn parse_any(bytes: &[u8]) {
     let Some((choice, input)) = bytes.split_first() else {
         return;
     };
-    let whole = observe(*choice, input, input.len().max(1));
+    let mut again = Parser::new(LIMITS);
+    let whole = observe(&mut again, *choice, input, input.len().max(1));
+    let once_more = observe(&mut again, *choice, input, input.len().max(1));
+    assert_eq!(once_more, whole, "by a parser that knows the head");
     let mut piece = 1 + usize::from(choice >> 3);
     if input.len() > 4_096 {
         piece *= 61;
     }
     for piece in [1 + input.len() / 64, piece, piece + 1] {
-        assert_eq!(observe(*choice, input, piece), whole, "in pieces of {piece}");
+        assert_eq!(
+            observe(&mut again, *choice, input, piece),
+            whole,
+            "in pieces of {piece}"
+        );
+        let fresh = &mut Parser::new(LIMITS);
+        assert_eq!(observe(fresh, *choice, input, piece), whole, "in pieces of {piece}");
     }
     if let Ok(whole) = &whole {
         assert!(whole.answer.2 <= LIMITS.body_bytes, "the body limit holds");
@@ -41,8 +51,7 @@ const LIMITS: Limits = Limits {
     body_bytes: 4_096,
 };
 
-fn observe(choice: u8, input: &[u8], piece: usize) -> Result<Observed, ProtocolError> {
-    let mut parser = Parser::new(LIMITS);
+fn observe(parser: &mut Parser, choice: u8, input: &[u8], piece: usize) -> Result<Observed, ProtocolError> {
     let mut answer = Answer::default();
     parser.start(Expected {
         to_head: choice & 1 != 0,

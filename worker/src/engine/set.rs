@@ -126,7 +126,8 @@ impl EngineSet {
         }
     }
 
-    /// Sends one request and reads its answer into `answer`, whose buffers are used again.
+    /// Sends one request and reads its answer into `answer`, whose buffers are used again and which the caller has cleared
+    /// ([`Answer::clear`]) at the instant of asking.
     ///
     /// The request is sent at most once, whatever happens. Times and byte counts are in `answer` also after a failure.
     ///

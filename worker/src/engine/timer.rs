@@ -5,8 +5,9 @@
 //! present deadline, and is then set anew.
 
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
+use tokio::task::coop::has_budget_remaining;
 use tokio::time::{Sleep, sleep};
 
 use crate::clock::{Clock, Stamp};
@@ -14,16 +15,24 @@ use crate::clock::{Clock, Stamp};
 /// The timer of one slot; one deadline at a time.
 #[derive(Debug, Default)]
 pub(crate) struct DeadlineTimer {
-    armed: Option<(Pin<Box<Sleep>>, Stamp)>,
+    armed: Option<Armed>,
+}
+
+#[derive(Debug)]
+struct Armed {
+    timer: Pin<Box<Sleep>>,
+    fires_at: Stamp,
+    /// Whom the timer wakes: a slot has one task, so it need not be told again for each request.
+    wakes: Option<Waker>,
 }
 
 impl DeadlineTimer {
     /// Ready once `deadline` has passed, never before; the waker is registered otherwise.
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>, clock: Clock, deadline: Stamp) -> Poll<()> {
         loop {
-            if let Some((timer, fires_at)) = &mut self.armed
-                && *fires_at <= deadline
-                && timer.as_mut().poll(cx).is_pending()
+            if let Some(armed) = &mut self.armed
+                && armed.fires_at <= deadline
+                && armed.poll(cx).is_pending()
             {
                 return Poll::Pending;
             }
@@ -33,13 +42,34 @@ impl DeadlineTimer {
             }
             let fresh = sleep(deadline.since(now));
             match &mut self.armed {
-                Some((timer, fires_at)) => {
-                    timer.set(fresh);
-                    *fires_at = deadline;
+                Some(armed) => {
+                    armed.timer.set(fresh);
+                    armed.fires_at = deadline;
+                    armed.wakes = None;
                 }
-                None => self.armed = Some((Box::pin(fresh), deadline)),
+                None => {
+                    self.armed = Some(Armed {
+                        timer: Box::pin(fresh),
+                        fires_at: deadline,
+                        wakes: None,
+                    });
+                }
             }
         }
+    }
+}
+
+impl Armed {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let told = self.wakes.as_ref().is_some_and(|waker| waker.will_wake(cx.waker()));
+        if told && !self.timer.is_elapsed() {
+            return Poll::Pending;
+        }
+        // A timer that is polled beyond the task's budget is pending without having noted whom to wake.
+        let noted = has_budget_remaining();
+        let polled = self.timer.as_mut().poll(cx);
+        self.wakes = (noted && polled.is_pending()).then(|| cx.waker().clone());
+        polled
     }
 }
 

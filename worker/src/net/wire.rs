@@ -8,10 +8,12 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
 
+use rustix::net::{RecvFlags, SendFlags};
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncWrite, Interest};
 use tokio::net::TcpStream;
+use tokio::task::coop::poll_proceed;
 
 /// A connected socket and what has passed through it.
 #[derive(Debug)]
@@ -27,23 +29,68 @@ struct Socket {
     bytes_out: u64,
 }
 
+// The system calls are made directly: the C library's `send` and `recv` arm and disarm thread cancellation around each,
+// which costs more than everything else in user space that a small request needs of the socket.
 impl Socket {
     fn poll_read(&mut self, cx: &mut Context<'_>, into: &mut [u8]) -> Poll<io::Result<usize>> {
-        let mut buffer = ReadBuf::new(into);
-        ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buffer))?;
-        let count = buffer.filled().len();
-        self.bytes_in += count as u64;
-        Poll::Ready(Ok(count))
+        // An answer without end must not keep the other slots of the shard from their turn.
+        let turn = ready!(poll_proceed(cx));
+        loop {
+            if let Some(read) = self.try_read(into) {
+                turn.made_progress();
+                return Poll::Ready(read);
+            }
+            ready!(self.stream.poll_read_ready(cx))?;
+        }
+    }
+
+    /// Reads what is there; `None` when nothing is, which costs no system call as long as the runtime knows it.
+    fn try_read(&mut self, into: &mut [u8]) -> Option<io::Result<usize>> {
+        let mut taken = None;
+        let stream = &self.stream;
+        let read = stream.try_io(Interest::READABLE, || {
+            let (count, _) = rustix::net::recv(stream, &mut *into, RecvFlags::empty())?;
+            taken = Some(count);
+            // Less than there was room for: nothing more is there, so the runtime may forget that the socket was ready.
+            if count > 0 && count < into.len() {
+                return Err(io::ErrorKind::WouldBlock.into());
+            }
+            Ok(())
+        });
+        match (taken, read) {
+            (Some(count), _) => {
+                self.bytes_in += count as u64;
+                Some(Ok(count))
+            }
+            (None, Err(error)) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {
+                None
+            }
+            (None, Err(error)) => Some(Err(error)),
+            (None, Ok(())) => None,
+        }
     }
 
     fn poll_write(&mut self, cx: &mut Context<'_>, parts: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
-        let stream = Pin::new(&mut self.stream);
         let count = match parts {
-            [one] => ready!(stream.poll_write(cx, one))?,
-            several => ready!(stream.poll_write_vectored(cx, several))?,
+            [one] => ready!(self.poll_send(cx, one))?,
+            several => ready!(Pin::new(&mut self.stream).poll_write_vectored(cx, several))?,
         };
         self.bytes_out += count as u64;
         Poll::Ready(Ok(count))
+    }
+
+    fn poll_send(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let stream = &self.stream;
+        loop {
+            let sent = stream.try_io(Interest::WRITABLE, || {
+                Ok(rustix::net::send(stream, bytes, SendFlags::NOSIGNAL)?)
+            });
+            match sent {
+                Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {}
+                done => return Poll::Ready(done),
+            }
+            ready!(stream.poll_write_ready(cx))?;
+        }
     }
 }
 
@@ -132,6 +179,17 @@ impl Wire {
                 Err(error) => return Poll::Ready(Err(error)),
             }
             process(&mut self.socket, tls, cx)?;
+        }
+    }
+
+    /// Reads what is there without waiting: `None` when nothing is. Nobody is woken when that changes.
+    pub(crate) fn try_read(&mut self, into: &mut [u8]) -> Option<io::Result<usize>> {
+        if self.tls.is_none() {
+            return self.socket.try_read(into);
+        }
+        match self.poll_read(&mut Context::from_waker(Waker::noop()), into) {
+            Poll::Ready(read) => Some(read),
+            Poll::Pending => None,
         }
     }
 

@@ -161,16 +161,10 @@ impl Recorder {
         }
     }
 
-    /// Counts a step that is due to be sent.
-    pub fn step_attempted(&mut self, step: StepId, segment: SegmentId) {
-        if let Some(cells) = self.intervals[self.latest].step(step, TagId(0), segment) {
-            cells.counts.attempted += 1;
-        }
-    }
-
-    /// Counts a step that is handed to an engine. Exactly one [`Recorder::step_ended`] must follow.
+    /// Counts a step that is due and handed to an engine. Exactly one [`Recorder::step_ended`] must follow.
     pub fn step_sent(&mut self, step: StepId, segment: SegmentId) {
         if let Some(cells) = self.intervals[self.latest].step(step, TagId(0), segment) {
+            cells.counts.attempted += 1;
             cells.counts.sent += 1;
         }
     }

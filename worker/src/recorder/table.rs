@@ -133,6 +133,10 @@ impl Interval {
 
     fn segment(&mut self, segment: SegmentId) -> &mut SegmentCells {
         // The newest segment is the one in use, but for the stragglers of the one before.
+        let newest = self.segments.len().wrapping_sub(1);
+        if self.segments.get(newest).is_some_and(|cells| cells.segment == segment) {
+            return &mut self.segments[newest];
+        }
         if let Some(at) = self.segments.iter().rposition(|cells| cells.segment == segment) {
             return &mut self.segments[at];
         }

@@ -45,7 +45,6 @@ fn delta(part: Part) -> barrage_model::delta::Delta {
 #[test]
 fn a_sample_counts_in_the_interval_of_its_instant_even_before_the_shard_closes() {
     let mut recorder = Recorder::new(shape(), at(0), None);
-    recorder.step_attempted(StepId(1), SEGMENT);
     recorder.step_sent(StepId(1), SEGMENT);
     recorder.step_ended(&sample(Outcome::Ok, 100, 2_500_000, ""));
     assert_eq!(recorder.open().in_flight, 0);
@@ -137,7 +136,7 @@ fn the_error_list_shows_kinds_and_cuts_long_texts() {
 #[test]
 fn a_hostile_step_or_a_far_instant_is_harmless() {
     let mut recorder = Recorder::new(shape(), at(0), None);
-    recorder.step_attempted(StepId(77), SEGMENT);
+    recorder.step_sent(StepId(77), SEGMENT);
     recorder.step_sent(StepId(u32::MAX), SEGMENT);
     recorder.step_ended(&sample(Outcome::Ok, 1, u64::MAX / 2, ""));
     assert!(recorder.intervals.len() <= OPEN_INTERVALS_MAX);

@@ -13,6 +13,7 @@
 //! - A request that is all constant costs no formatting and no allocation.
 
 mod answers;
+mod cancel;
 mod checks;
 mod clock;
 mod compile;
@@ -43,6 +44,7 @@ mod walk;
 )]
 mod tests;
 
+pub use cancel::{Cancel, Cancelled};
 pub use compile::{CompiledPlan, Engine, engine_of};
 pub use connections::{Connections, ShardContext};
 pub use context::{IterationStart, RunContext};

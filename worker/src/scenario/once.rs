@@ -7,6 +7,7 @@ use barrage_model::ids::{LoadId, ScenarioId, SegmentId};
 use barrage_model::outcome::IterationEnd;
 use tokio_util::sync::CancellationToken;
 
+use super::cancel::{Cancelled, under};
 use super::compile::{CompiledPlan, written_by};
 use super::connections::ShardContext;
 use super::context::IterationStart;
@@ -44,14 +45,10 @@ pub async fn run_once(
     recorder: &RefCell<Recorder>,
     cancel: &CancellationToken,
 ) -> Result<Vec<(String, String)>, OnceError> {
-    watched(
-        plan,
-        once,
-        shard,
-        segment,
-        (recorder, cancel),
-        &mut Observer::listening(),
-    )
+    under(cancel, async |cancel| {
+        let mut observer = Observer::listening();
+        watched(plan, once, shard, segment, (recorder, cancel), &mut observer).await
+    })
     .await
 }
 
@@ -60,7 +57,7 @@ pub(super) async fn watched(
     once: Once,
     shard: &ShardContext,
     segment: SegmentId,
-    around: (&RefCell<Recorder>, &CancellationToken),
+    around: (&RefCell<Recorder>, &mut Cancelled),
     observer: &mut Observer<'_>,
 ) -> Result<Vec<(String, String)>, OnceError> {
     let program = &plan.program;

@@ -3,6 +3,8 @@
 use std::cell::RefCell;
 use std::time::Duration;
 
+use barrage_model::plan::Pacing;
+
 use crate::clock::{Clock, Stamp};
 use crate::shard::pacer::Pacer;
 
@@ -39,7 +41,7 @@ impl Pauses {
                 tokio::time::sleep(coarse).await;
             } else {
                 let spare = self.spare.borrow_mut().pop();
-                let timer = spare.unwrap_or_else(|| Pacer::new(self.clock));
+                let timer = spare.unwrap_or_else(|| Pacer::new(self.clock, Pacing::Timer));
                 timer.until(at).await;
                 let mut spare = self.spare.borrow_mut();
                 if spare.len() < SPARE_MAX {

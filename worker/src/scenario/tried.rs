@@ -8,6 +8,7 @@ use barrage_model::outcome::{IterationEnd, Outcome};
 use tokio_util::sync::CancellationToken;
 
 use super::answers::Reading;
+use super::cancel::{Cancelled, under};
 use super::compile::{CompiledPlan, Program, Request};
 use super::connections::ShardContext;
 use super::context::IterationStart;
@@ -118,9 +119,18 @@ pub async fn try_plan(
     cancel: &CancellationToken,
     sink: &mut dyn TrySink,
 ) -> Vec<(String, IterationEnd)> {
+    under(cancel, async |cancel| go_through(plan, only, shard, cancel, sink).await).await
+}
+
+async fn go_through(
+    plan: &CompiledPlan,
+    only: Option<&str>,
+    shard: &ShardContext,
+    cancel: &mut Cancelled,
+    sink: &mut dyn TrySink,
+) -> Vec<(String, IterationEnd)> {
     let shape = Shape::of(&plan.program.plan);
     let recorder = RefCell::new(Recorder::new(shape, shard.clock.now(), None));
-    let around = (&recorder, cancel);
     let mut ends = Vec::new();
     let mut observer = Observer {
         sink: Some(sink),
@@ -128,7 +138,7 @@ pub async fn try_plan(
     };
     let mut plan = plan.clone();
     if !plan.program.plan.setup.is_empty() {
-        match one_off(&plan, Once::Setup, shard, around, &mut observer, &mut ends).await {
+        match one_off(&plan, Once::Setup, shard, (&recorder, cancel), &mut observer, &mut ends).await {
             Ok(values) => plan = plan.with_setup_values(&values),
             Err(_) => return ends,
         }
@@ -146,12 +156,20 @@ pub async fn try_plan(
             scenario,
             on_start: Some(number),
         };
-        let end = go(&plan, &mut user, course, &start, around, &mut observer).await;
+        let end = go(&plan, &mut user, course, &start, (&recorder, cancel), &mut observer).await;
         observer.ended(&scenario.name, end, &mut ends);
     }
     if !plan.program.plan.teardown.is_empty() {
         // How it ended is among the results; there is nothing left to do about it.
-        let _ = one_off(&plan, Once::Teardown, shard, around, &mut observer, &mut ends).await;
+        let _ = one_off(
+            &plan,
+            Once::Teardown,
+            shard,
+            (&recorder, cancel),
+            &mut observer,
+            &mut ends,
+        )
+        .await;
     }
     ends
 }
@@ -160,7 +178,7 @@ async fn one_off(
     plan: &CompiledPlan,
     once: Once,
     shard: &ShardContext,
-    around: (&RefCell<Recorder>, &CancellationToken),
+    around: (&RefCell<Recorder>, &mut Cancelled),
     observer: &mut Observer<'_>,
     ends: &mut Vec<(String, IterationEnd)>,
 ) -> Result<Vec<(String, String)>, OnceError> {

@@ -1,14 +1,13 @@
 //! One iteration, step by step.
 
 use std::cell::RefCell;
-use std::pin::{Pin, pin};
 use std::time::Duration;
 
 use barrage_model::ids::{SegmentId, StepId};
 use barrage_model::outcome::{IterationEnd, Outcome, OutcomeGroup};
 use barrage_model::plan::{Delay, OnFailure};
-use tokio_util::sync::{CancellationToken, WaitForCancellationFuture};
 
+use super::cancel::Cancelled;
 use super::compile::{CompiledPlan, Op, Program, Request, Scenario, Script};
 use super::context::IterationStart;
 use super::data::NoRow;
@@ -25,8 +24,7 @@ const TURN: u32 = 256;
 /// Goes through one iteration: `on_start` if this user has not yet done it for the scenario, then the steps.
 ///
 /// Steps and groups are recorded as they end; the iteration itself is the caller's to count. `cancel` fires when work in
-/// flight shall be given up: the connection in use is closed and the step counts as cancelled. It should be a token of
-/// the shard's own, because every request looks at it.
+/// flight shall be given up: the connection in use is closed and the step counts as cancelled.
 ///
 /// # Cancel safety
 /// Not cancel safe: dropping the future leaves a step that was counted as sent without an end. Use `cancel`.
@@ -35,7 +33,7 @@ pub async fn run_iteration(
     user: &mut User,
     start: &IterationStart,
     recorder: &RefCell<Recorder>,
-    cancel: &CancellationToken,
+    cancel: &mut Cancelled,
 ) -> IterationEnd {
     let number = usize::from(start.scenario.0);
     let Some(scenario) = plan.program.scenarios.get(number) else {
@@ -60,7 +58,7 @@ pub(super) async fn go(
     user: &mut User,
     course: Course<'_>,
     start: &IterationStart,
-    (recorder, cancel): (&RefCell<Recorder>, &CancellationToken),
+    (recorder, cancel): (&RefCell<Recorder>, &mut Cancelled),
     observer: &mut Observer<'_>,
 ) -> IterationEnd {
     user.number = start.user;
@@ -79,7 +77,6 @@ pub(super) async fn go(
         due: start.due,
         recorder,
         cancel,
-        cancelled: pin!(cancel.cancelled()),
         groups: Vec::new(),
         turns: 0,
         observer,
@@ -102,21 +99,20 @@ struct Group {
     requests: u32,
 }
 
-struct Walk<'a, 'c, 'o> {
+struct Walk<'a, 'o> {
     program: &'a Program,
     user: &'a mut User,
     segment: SegmentId,
     /// When the next step is due.
     due: Stamp,
     recorder: &'a RefCell<Recorder>,
-    cancel: &'a CancellationToken,
-    cancelled: Pin<&'c mut WaitForCancellationFuture<'a>>,
+    cancel: &'a mut Cancelled,
     groups: Vec<Group>,
     turns: u32,
     observer: &'a mut Observer<'o>,
 }
 
-impl Walk<'_, '_, '_> {
+impl Walk<'_, '_> {
     async fn course(&mut self, course: &Course<'_>, closed: bool) -> Result<(), IterationEnd> {
         let scenario = course.scenario;
         if let Some(number) = course.on_start.filter(|_| !scenario.on_start.ops.is_empty())
@@ -224,7 +220,7 @@ impl Walk<'_, '_, '_> {
         }
         self.turns = 0;
         tokio::task::yield_now().await;
-        if self.cancel.is_cancelled() {
+        if self.cancel.is_fired() {
             Err(IterationEnd::Cancelled)
         } else {
             Ok(())
@@ -243,22 +239,18 @@ impl Walk<'_, '_, '_> {
     /// Waits until the next step is due, `pause` after the end of the one before.
     async fn pause(&mut self, pause: Duration) -> Result<(), IterationEnd> {
         self.due = self.due + pause;
-        tokio::select! {
-            biased;
-            () = self.cancelled.as_mut() => Err(IterationEnd::Cancelled),
-            () = self.user.shard.pauses.until(self.due) => Ok(()),
+        if self.cancel.is_fired() {
+            return Err(IterationEnd::Cancelled);
         }
+        let over = self.cancel.unless(self.user.shard.pauses.until(self.due)).await;
+        over.ok_or(IterationEnd::Cancelled)
     }
 
     async fn request(&mut self, request: &Request) -> Result<(), IterationEnd> {
-        if self.cancel.is_cancelled() {
+        if self.cancel.is_fired() {
             return Err(IterationEnd::Cancelled);
         }
-        {
-            let mut recorder = self.recorder.borrow_mut();
-            recorder.step_attempted(request.id, self.segment);
-            recorder.step_sent(request.id, self.segment);
-        }
+        self.recorder.borrow_mut().step_sent(request.id, self.segment);
         let (judged, body_bytes) = self.send(request).await;
         self.record(request, &judged, body_bytes);
         self.user.answered = true;
@@ -291,10 +283,10 @@ impl Walk<'_, '_, '_> {
         } = &mut *self.user;
         let rendered = buffers.render(program, request, &values.scope(program, None));
         let now = shard.clock.now();
+        answer.clear(now);
         let rendered = match rendered {
             Ok(rendered) => rendered,
             Err(error) => {
-                answer.clear(now);
                 let judged = Judged::not_rendered(&error);
                 self.observer.not_sent(program, request, &judged);
                 return (judged, 0);
@@ -309,11 +301,7 @@ impl Walk<'_, '_, '_> {
         };
         self.observer.sending(program, request, &rendered);
         let asked = rendered.for_engine(program, request, terms);
-        let result = tokio::select! {
-            biased;
-            result = engines.exchange(&asked, answer) => Some(result),
-            () = self.cancelled.as_mut() => None,
-        };
+        let result = self.cancel.unless(engines.exchange(&asked, answer)).await;
         let length = rendered.body.len();
         let judged = if let Some(result) = result {
             judge(program, request, result, answer, values)

@@ -81,9 +81,7 @@ impl Browser {
     /// Dropping the future closes the connection it was using (HTTP/2: resets the stream); the slot can go on.
     pub(crate) async fn exchange(&mut self, out: &FullRequest<'_>, answer: &mut Answer) -> Result<(), Failure> {
         let clock = self.shared.clock();
-        let began_at = clock.now();
-        answer.clear(began_at);
-        let result = self.run(out, began_at, answer).await;
+        let result = self.run(out, answer.began_at, answer).await;
         answer.done_at = clock.now();
         answer.reused = answer.wire_requests > 0 && self.counter.connections() == 0;
         result

@@ -51,7 +51,7 @@ async fn ask(slot: &mut Slot, url: &str, kind: Kind) -> Result<(), Failure> {
         redirects: kind.redirects,
         terms: slot.terms(kind.timeout_ms.unwrap_or(PATIENCE_MS)),
     };
-    let result = slot.set.exchange(&Request::Full(request), &mut slot.answer).await;
+    let result = slot.exchange(&Request::Full(request)).await;
     assert_times(&slot.answer, &result);
     result
 }
@@ -417,7 +417,7 @@ async fn nothing_is_sent_after_the_grant_has_ended() {
         redirects: 0,
         terms,
     };
-    let result = slot.set.exchange(&Request::Full(request), &mut slot.answer).await;
+    let result = slot.exchange(&Request::Full(request)).await;
     assert_eq!(slot.word(&result), "expired");
     assert_eq!((server.accepted(), slot.answer.wire_requests), (0, 0));
 }

@@ -22,11 +22,11 @@ pub(super) enum Idle {
 }
 
 /// Looks, without waiting, whether the server has closed or said something unasked.
-pub(super) fn poll_idle(cx: &mut Context<'_>, wire: &mut Wire, scratch: &RefCell<Box<[u8]>>) -> Idle {
-    match wire.poll_read(cx, &mut scratch.borrow_mut()) {
-        Poll::Pending => Idle::Quiet,
-        Poll::Ready(Ok(0) | Err(_)) => Idle::Closed,
-        Poll::Ready(Ok(_)) => Idle::Noise,
+pub(super) fn look_at_idle(wire: &mut Wire, scratch: &RefCell<Box<[u8]>>) -> Idle {
+    match wire.try_read(&mut scratch.borrow_mut()) {
+        None => Idle::Quiet,
+        Some(Ok(0) | Err(_)) => Idle::Closed,
+        Some(Ok(_)) => Idle::Noise,
     }
 }
 

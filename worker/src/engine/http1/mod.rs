@@ -19,7 +19,6 @@ mod tests;
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::rc::Rc;
-use std::task::Poll;
 
 use barrage_model::outcome::FailureClass;
 use barrage_model::plan::{Method, Reuse};
@@ -149,9 +148,7 @@ impl Http1 {
     /// # Cancel safety
     /// Dropping the future closes the connection it was using; the slot can go on.
     pub(crate) async fn exchange(&mut self, out: &Outgoing<'_>, answer: &mut Answer) -> Result<(), Failure> {
-        let began_at = self.shared.clock.now();
-        answer.clear(began_at);
-        let mut connection = match self.take_kept(out.origin, began_at).await {
+        let mut connection = match self.take_kept(out.origin, answer.began_at) {
             Kept::Ready(connection) => connection,
             Kept::ClosedWhileIdle if self.shared.on_idle_close == OnIdleClose::Report => {
                 answer.reused = true;
@@ -226,7 +223,7 @@ impl Http1 {
     }
 
     /// Takes the kept connection to `origin` out of the slot, so that nothing but a complete answer brings it back.
-    async fn take_kept(&mut self, origin: &Origin, now: Stamp) -> Kept {
+    fn take_kept(&mut self, origin: &Origin, now: Stamp) -> Kept {
         let Some(at) = self.kept.iter().position(|kept| kept.origin == origin.index) else {
             return Kept::None;
         };
@@ -236,8 +233,7 @@ impl Http1 {
         }
         // Costs no system call as long as nothing has happened on the socket since the last answer.
         let shared = &self.shared;
-        let idle = poll_fn(|cx| Poll::Ready(flight::poll_idle(cx, &mut connection.wire, &shared.scratch))).await;
-        match idle {
+        match flight::look_at_idle(&mut connection.wire, &shared.scratch) {
             Idle::Quiet => Kept::Ready(connection),
             // A connection that was only warmed has answered nothing yet, so there is no reuse to report.
             Idle::Closed if connection.requests > 0 => Kept::ClosedWhileIdle,

@@ -11,6 +11,8 @@ use crate::engine::answer::{Answer, HeaderBlock};
 const HEADERS_MAX: usize = 256;
 /// Interim (1xx) answers before the final one.
 const INTERIM_MAX: u8 = 32;
+/// A longer head is not remembered.
+const KNOWN_MAX: usize = 1_024;
 /// What every answer begins with.
 const START: &[u8] = b"HTTP/1.";
 
@@ -120,6 +122,15 @@ pub(crate) struct Parser {
     expected: Expected,
     touched: bool,
     keep_alive: bool,
+    known: Option<Known>,
+}
+
+/// The last head that came in one piece, with what it said: a server's heads differ in the second of their date and in
+/// little else, and comparing is ten times as fast as parsing.
+#[derive(Debug)]
+struct Known {
+    bytes: Vec<u8>,
+    framing: Framing,
 }
 
 /// How the body is coded for the transfer.
@@ -135,7 +146,7 @@ enum Coding {
 }
 
 /// What a head says about the message that follows.
-#[derive(Debug, Default)]
+#[derive(Clone, Copy, Debug, Default)]
 struct Framing {
     status: u16,
     http_1_0: bool,
@@ -160,6 +171,7 @@ impl Parser {
             expected: Expected::default(),
             touched: false,
             keep_alive: false,
+            known: None,
         }
     }
 
@@ -227,12 +239,23 @@ impl Parser {
 
     /// Takes bytes of a head and says how many; the state changes when it is complete.
     fn head(&mut self, input: &[u8], answer: &mut Answer) -> Result<usize, ProtocolError> {
+        if let Some(known) = &self.known
+            && self.carry.is_empty()
+            && !self.expected.want_headers
+            && input.starts_with(&known.bytes)
+        {
+            let (taken, framing) = (known.bytes.len(), known.framing);
+            self.apply(&framing, answer)?;
+            return Ok(taken);
+        }
         if self.carry.is_empty()
             && input.starts_with(START)
             && let Ok(Some((taken, framing))) = self.parse(input, answer)
             && taken <= self.limits.head_bytes
         {
-            self.apply(&framing?, answer)?;
+            let framing = framing?;
+            self.apply(&framing, answer)?;
+            self.remember(&input[..taken], framing);
             return Ok(taken);
         }
         // In pieces, or wrong: every decision below looks at the bytes from the beginning of the head, not at the pieces.
@@ -256,6 +279,16 @@ impl Parser {
             _ => return Err(ProtocolError::Head(httparse::Error::Token)),
         }
         Ok(end - before)
+    }
+
+    fn remember(&mut self, head: &[u8], framing: Framing) {
+        if head.len() > KNOWN_MAX || framing.status < 200 || self.expected.want_headers {
+            return;
+        }
+        let mut bytes = self.known.take().map(|known| known.bytes).unwrap_or_default();
+        bytes.clear();
+        bytes.extend_from_slice(head);
+        self.known = Some(Known { bytes, framing });
     }
 
     /// Whatever does not speak HTTP is found out by its first line; waiting for an empty line could take for ever.

@@ -241,7 +241,12 @@ impl Slot {
     }
 
     pub(crate) async fn send(&mut self, out: &Outgoing<'_>) -> Result<(), Failure> {
-        self.set.exchange(&Request::Http1(*out), &mut self.answer).await
+        self.exchange(&Request::Http1(*out)).await
+    }
+
+    pub(crate) async fn exchange(&mut self, request: &Request<'_>) -> Result<(), Failure> {
+        self.answer.clear(self.clock.now());
+        self.set.exchange(request, &mut self.answer).await
     }
 
     /// The result in a form that tables can hold: `200 hello` or `failed reset`.

@@ -14,8 +14,8 @@ use std::time::Duration;
 use barrage_model::ids::{LoadId, RunId, ScenarioId, StepId, WorkerId};
 use barrage_model::plan::{
     Action, Body, Ceilings, DataFormat, DataSource, DnsPolicy, EngineChoice, Extract, ExtractFrom, FileRef,
-    IterationsLoad, Load, LoadModel, Method, Network, OnEnd, OnFailure, OnLoss, Pick, Plan, Request, Reuse, Scenario,
-    Step, Target, Tls, Variable, WorkerPolicy,
+    IterationsLoad, Load, LoadModel, Method, Network, OnEnd, OnFailure, OnLoss, Pacing, Pick, Plan, Request, Reuse,
+    Scenario, Step, Target, Tls, Variable, WorkerPolicy,
 };
 use barrage_model::template::Template;
 use barrage_model::units::Ratio;
@@ -185,6 +185,7 @@ fn plan(port: u16, steps: Vec<Step>) -> Plan {
         ceilings: Ceilings::default(),
         min_started: Ratio::default(),
         graceful_stop: Duration::ZERO,
+        pacing: Pacing::Timer,
     }
 }
 

@@ -59,7 +59,10 @@ impl Bench {
     }
 
     async fn iterate(&self, user: &mut User, start: IterationStart) -> IterationEnd {
-        run_iteration(&self.plan, user, &start, &self.recorder, &self.cancel).await
+        super::super::cancel::under(&self.cancel, async |cancel| {
+            run_iteration(&self.plan, user, &start, &self.recorder, cancel).await
+        })
+        .await
     }
 
     /// One iteration of a new user.

@@ -256,6 +256,9 @@ pub(crate) struct QuickArgs {
     /// HTTP/2: prior knowledge in the clear, ALPN under TLS
     #[arg(long, env = "BARRAGE_HTTP2", value_parser = flag())]
     pub(crate) http2: bool,
+    /// Starts within a microsecond or two, for up to a whole processor per load thread
+    #[arg(long, env = "BARRAGE_PRECISE", value_parser = flag())]
+    pub(crate) precise: bool,
     /// A new connection for each request
     #[arg(long, env = "BARRAGE_DISABLE_KEEPALIVE", value_parser = flag())]
     pub(crate) disable_keepalive: bool,

@@ -5,8 +5,8 @@ use std::time::Duration;
 use barrage_model::ids::{ScenarioId, StepId};
 use barrage_model::plan::{
     Action, Body, Ceilings, DnsPolicy, EngineChoice, IterationsLoad, Load, LoadModel, Method, Network, OnFailure,
-    OnLoss, OpenLoad, Plan, Request, Reuse, Scenario, Stage, StageShape, Step, Target, Tls, UserStage, UserStageShape,
-    UsersLoad, WorkerPolicy,
+    OnLoss, OpenLoad, Pacing, Plan, Request, Reuse, Scenario, Stage, StageShape, Step, Target, Tls, UserStage,
+    UserStageShape, UsersLoad, WorkerPolicy,
 };
 use barrage_model::schedule::Arrivals;
 use barrage_model::template::Template;
@@ -135,5 +135,6 @@ pub(crate) fn plan(loads: Vec<Load>) -> Plan {
         ceilings: Ceilings::default(),
         min_started: Ratio::from_ppb(990_000_000),
         graceful_stop: secs(30),
+        pacing: Pacing::Timer,
     }
 }

@@ -13,7 +13,7 @@ use barrage_model::outcome::{DropReason, FailureClass, IterationEnd, Outcome, Ou
 use barrage_model::phase::{Mark, Marks, Phase};
 use barrage_model::plan::{
     Action, Body, Ceilings, DnsPolicy, EngineChoice, Load, LoadModel, Method, Network, OnFailure, OnLoss, OpenLoad,
-    Plan, Request, Reuse, Scenario, Stage, StageShape, Step, TagRule, Target, Tls, UserStage, UserStageShape,
+    Pacing, Plan, Request, Reuse, Scenario, Stage, StageShape, Step, TagRule, Target, Tls, UserStage, UserStageShape,
     UsersLoad, WorkerPolicy,
 };
 use barrage_model::schedule::Arrivals;
@@ -163,6 +163,7 @@ pub(crate) fn plan(length: u64, warm_up: u64) -> Plan {
         ceilings: Ceilings::default(),
         min_started: Ratio::from_ppb(990_000_000),
         graceful_stop: secs(30),
+        pacing: Pacing::Timer,
     }
 }
 

@@ -46,6 +46,8 @@ pub struct Quick {
     pub insecure: bool,
     /// Speak HTTP/2.
     pub http2: bool,
+    /// Look at the clock all the time instead of waiting for a timer.
+    pub precise: bool,
     /// Redirects to follow.
     pub redirects: Option<u8>,
     /// `user:password`.
@@ -119,6 +121,7 @@ impl Quick {
             ("target", Some(target)),
             ("defaults", self.defaults(headers)?.some()),
             ("network", self.network().some()),
+            ("pacing", self.precise.then(|| Tree::plain("precise"))),
             (load_key, Some(load)),
             ("steps", Some(Tree::List(vec![Tree::only(key_of(method), request)]))),
         ]);

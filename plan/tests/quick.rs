@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use barrage_model::plan::{Action, Body, EngineChoice, LoadModel, Method, Plan, Request, Reuse, StageShape};
+use barrage_model::plan::{Action, Body, EngineChoice, LoadModel, Method, Pacing, Plan, Request, Reuse, StageShape};
 use barrage_model::units::Rate;
 use barrage_plan::quick::Quick;
 use barrage_plan::{Overrides, show};
@@ -102,6 +102,7 @@ fn every_argument_arrives() {
         timeout: Some(Duration::from_millis(1500)),
         insecure: true,
         http2: true,
+        precise: true,
         basic_auth: Some("me:a:b".into()),
         no_reuse: true,
         poisson: true,
@@ -111,6 +112,7 @@ fn every_argument_arrives() {
     let request = request(&plan);
     assert_eq!(plan.targets[0].host_override.as_deref(), Some("shop.example.com"));
     assert_eq!((request.method, request.engine), (Method::Post, EngineChoice::Http2));
+    assert_eq!(plan.pacing, Pacing::Precise);
     assert_eq!(request.headers.len(), 1);
     assert_eq!(request.headers[0].1.as_static(), Some("b: \"c\""));
     assert!(matches!(&request.body, Body::Raw(text) if text.as_static() == Some("{\"a\": \"b\\n\"}")));

@@ -63,6 +63,19 @@ pub struct Plan {
     pub min_started: Ratio,
     /// After the load's end due arrivals may still start, and requests may still be answered, for this long.
     pub graceful_stop: Duration,
+    /// How a load thread waits for the next arrival.
+    pub pacing: Pacing,
+}
+
+/// How a load thread waits for the next arrival.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Pacing {
+    /// It sleeps until the arrival is due; woken by a timer, it starts some ten microseconds late.
+    #[default]
+    Timer,
+    /// It sleeps until shortly before and then looks at the clock again and again: a microsecond or two late, for up to a
+    /// whole processor per load thread.
+    Precise,
 }
 
 impl Plan {

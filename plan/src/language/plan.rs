@@ -123,6 +123,12 @@ pub(crate) static PLAN: Object = Object {
             "99%",
             "The share of scheduled arrivals that must be started for the run to pass.",
         ),
+        or(
+            "pacing",
+            Shape::Word(&["timer", "precise"]),
+            "timer",
+            "How a load thread waits for the next arrival; `precise` looks at the clock all the time and costs a processor.",
+        ),
         key("circuit_breaker", Shape::Later, "Circuit breakers per target."),
         key("chaos", Shape::Later, "Faults to inject during the run."),
     ],

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use barrage_model::ids::ScenarioId;
 use barrage_model::plan::{
-    DataFormat, DataSource, Load, LoadModel, Network, OnEnd, Pick, Plan, Request, Scenario, Target, Variable,
+    DataFormat, DataSource, Load, LoadModel, Network, OnEnd, Pacing, Pick, Plan, Request, Scenario, Target, Variable,
 };
 use barrage_model::template::Template;
 
@@ -27,6 +27,7 @@ struct Settings {
     graceful_stop: Duration,
     min_started: barrage_model::units::Ratio,
     network: Network,
+    pacing: Pacing,
 }
 
 /// A scenario with its weight, and where it has a load of its own, the load and when it begins.
@@ -93,6 +94,7 @@ impl Reader<'_> {
             ceilings: ceilings?,
             min_started: settings.min_started,
             graceful_stop: settings.graceful_stop,
+            pacing: settings.pacing,
         };
         number_steps(&mut plan);
         self.check_engines(&fields, &plan)?;
@@ -116,6 +118,7 @@ impl Reader<'_> {
         let warm_up = fields.or_default("warm_up", |value| self.duration(value));
         let graceful_stop = fields.or_default("graceful_stop", |value| self.duration(value));
         let min_started = fields.or_default("min_started", |value| self.ratio(value));
+        let pacing = fields.or_default("pacing", |value| self.pacing(value));
         let network = self.network(fields.value("network").map_or(empty, |value| value.node));
         let mut network = network?;
         let mut fixed = Vec::new();
@@ -131,6 +134,14 @@ impl Reader<'_> {
             graceful_stop: graceful_stop?,
             min_started: min_started?,
             network,
+            pacing: pacing?,
+        })
+    }
+
+    fn pacing(&self, value: Value<'_>) -> Got<Pacing> {
+        Ok(match self.word(value)? {
+            "precise" => Pacing::Precise,
+            _ => Pacing::Timer,
         })
     }
 

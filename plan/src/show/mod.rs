@@ -6,8 +6,8 @@ pub(crate) mod tree;
 use std::time::Duration;
 
 use barrage_model::plan::{
-    Ceilings, DataFormat, Delay, DnsPolicy, Load, LoadModel, Network, OnEnd, OnLoss, OpenLoad, Pick, Plan, Reuse, Sla,
-    SlaWindow, Stage, StageShape, Target, UserStage, UserStageShape, UsersLoad, WorkerPolicy,
+    Ceilings, DataFormat, Delay, DnsPolicy, Load, LoadModel, Network, OnEnd, OnLoss, OpenLoad, Pacing, Pick, Plan,
+    Reuse, Sla, SlaWindow, Stage, StageShape, Target, UserStage, UserStageShape, UsersLoad, WorkerPolicy,
 };
 use barrage_model::schedule::Arrivals;
 use barrage_model::units::{Bytes, format_duration};
@@ -47,6 +47,7 @@ pub fn show(plan: &Plan) -> String {
         ("ceilings", ceilings(plan.ceilings).some()),
         ("graceful_stop", Some(duration(plan.graceful_stop))),
         ("min_started", Some(Tree::plain(plan.min_started))),
+        ("pacing", Some(Tree::plain(pacing(plan.pacing)))),
     ]);
     map.document()
 }
@@ -59,6 +60,13 @@ fn whole_load(plan: &Plan) -> Option<&Load> {
             whole.then_some(load)
         }
         _ => None,
+    }
+}
+
+fn pacing(pacing: Pacing) -> &'static str {
+    match pacing {
+        Pacing::Timer => "timer",
+        Pacing::Precise => "precise",
     }
 }
 

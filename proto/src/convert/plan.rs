@@ -2,7 +2,7 @@
 
 use barrage_model::expr::{Expr, PhaseSelector};
 use barrage_model::plan::{
-    Ceilings, DataFormat, DataSource, FileRef, OnEnd, OnLoss, Pick, Plan, Sla, SlaWindow, TagRule, Variable,
+    Ceilings, DataFormat, DataSource, FileRef, OnEnd, OnLoss, Pacing, Pick, Plan, Sla, SlaWindow, TagRule, Variable,
     WorkerPolicy,
 };
 use barrage_model::units::{Rate, Ratio};
@@ -30,6 +30,7 @@ impl From<&Plan> for v1::Plan {
             ceilings: Some((&plan.ceilings).into()),
             min_started_ppb: plan.min_started.ppb(),
             graceful_stop_us: micros(plan.graceful_stop),
+            pacing: v1::plan::Pacing::from(plan.pacing).into(),
             circuit_breakers: Vec::new(),
         }
     }
@@ -39,6 +40,7 @@ impl TryFrom<v1::Plan> for Plan {
     type Error = BadMessage;
 
     fn try_from(wire: v1::Plan) -> Result<Self> {
+        let pacing = wire.pacing().try_into()?;
         let plan = Self {
             name: wire.name,
             seed: wire.seed,
@@ -57,9 +59,31 @@ impl TryFrom<v1::Plan> for Plan {
             ceilings: wire.ceilings.unwrap_or_default().try_into()?,
             min_started: Ratio::from_ppb(wire.min_started_ppb),
             graceful_stop: span("graceful_stop_us", wire.graceful_stop_us)?,
+            pacing,
         };
         check(&plan)?;
         Ok(plan)
+    }
+}
+
+impl From<Pacing> for v1::plan::Pacing {
+    fn from(pacing: Pacing) -> Self {
+        match pacing {
+            Pacing::Timer => Self::Timer,
+            Pacing::Precise => Self::Precise,
+        }
+    }
+}
+
+impl TryFrom<v1::plan::Pacing> for Pacing {
+    type Error = BadMessage;
+
+    fn try_from(wire: v1::plan::Pacing) -> Result<Self> {
+        match wire {
+            v1::plan::Pacing::Timer => Ok(Self::Timer),
+            v1::plan::Pacing::Precise => Ok(Self::Precise),
+            v1::plan::Pacing::Unspecified => Err(missing("pacing")),
+        }
     }
 }
 

@@ -15,7 +15,7 @@ use super::prepare::chain;
 use crate::clock::{Clock, Stamp};
 use crate::recorder::{Part, Recorder, Shape, TraceSink};
 use crate::scenario::{
-    CompiledPlan, Connections, Files, IterationStart, Once, PrepareError, RunContext, ShardContext, User,
+    Cancelled, CompiledPlan, Connections, Files, IterationStart, Once, PrepareError, RunContext, ShardContext, User,
     run_iteration, run_once,
 };
 use crate::shard::{Runner, ShardHandles};
@@ -166,7 +166,7 @@ impl Runner for PlanRunner {
         user: &mut User,
         iteration: &IterationStart,
         shard: &ShardHandles,
-        cancel: &CancellationToken,
+        cancel: &mut Cancelled,
     ) -> IterationEnd {
         run_iteration(&self.plan, user, iteration, &shard.recorder, cancel).await
     }

@@ -105,6 +105,7 @@ impl Threads {
                 machine,
                 recorder: Recorder::new(Shape::of(plan), start, layout.trace.clone()),
                 ceilings: ceilings.clone(),
+                pacing: plan.pacing,
                 clock,
                 start,
                 closed: plan

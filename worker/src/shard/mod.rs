@@ -16,11 +16,10 @@ use std::thread::JoinHandle;
 
 use barrage_model::ids::LoadId;
 use barrage_model::outcome::IterationEnd;
-use tokio_util::sync::CancellationToken;
 
 use crate::clock::{Clock, Stamp};
 use crate::recorder::{Part, Recorder};
-use crate::scenario::IterationStart;
+use crate::scenario::{Cancelled, IterationStart};
 
 pub use blocks::Blocks;
 pub use ceiling::Ceilings;
@@ -80,7 +79,7 @@ pub trait Runner: 'static {
         user: &mut Self::User,
         iteration: &IterationStart,
         shard: &ShardHandles,
-        cancel: &CancellationToken,
+        cancel: &mut Cancelled,
     ) -> impl Future<Output = IterationEnd>;
 
     /// Open connections to targets.
@@ -97,7 +96,10 @@ pub fn spawn<R: Runner>(
 ) -> io::Result<JoinHandle<io::Result<()>>> {
     let name = format!("shard-{}", setup.place);
     std::thread::Builder::new().name(name).spawn(move || {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let options = tokio::runtime::LocalOptions::default();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build_local(options)?;
         let ended = runtime.block_on(process::run(setup, make));
         runtime.shutdown_background();
         ended

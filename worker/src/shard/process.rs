@@ -13,10 +13,10 @@ use std::time::Duration;
 use barrage_model::delta::INTERVAL;
 use barrage_model::ids::{ScenarioId, StepId};
 use barrage_model::outcome::IterationEnd;
+use barrage_model::plan::Pacing;
 use barrage_model::time::{Moment, whole_micros};
 use tokio::sync::{Notify, mpsc};
-use tokio::task::{JoinSet, LocalSet};
-use tokio_util::sync::CancellationToken;
+use tokio::task::JoinSet;
 
 use super::blocks::Blocks;
 use super::ceiling::Ceilings;
@@ -26,7 +26,7 @@ use super::pacer::{Pacer, quantum};
 use super::{Command, Event, Report, Runner, ShardHandles};
 use crate::clock::{Clock, Stamp};
 use crate::recorder::{Dropped, IterationStarted, Part, Recorder};
-use crate::scenario::IterationStart;
+use crate::scenario::{Cancel, IterationStart};
 
 /// What a load thread begins with.
 #[derive(Debug)]
@@ -39,6 +39,8 @@ pub struct ShardSetup {
     pub recorder: Recorder,
     /// Its ceilings.
     pub ceilings: Ceilings,
+    /// How the next arrival is waited for.
+    pub pacing: Pacing,
     /// The worker's clock.
     pub clock: Clock,
     /// The instant that is run time 0.
@@ -64,7 +66,7 @@ struct Shard<R: Runner> {
     ceilings: RefCell<Ceilings>,
     context: ShardHandles,
     start: Stamp,
-    cancels: Vec<CancellationToken>,
+    cancels: Vec<Cancel>,
     closed: Vec<bool>,
     first_steps: Vec<Option<StepId>>,
     blocks: Arc<Blocks>,
@@ -104,6 +106,7 @@ impl<R: Runner> Drop for Alarm<R> {
 /// # Cancel safety
 /// Not cancel safe: dropping the future loses what has been counted and not reported.
 pub(super) async fn run<R: Runner>(setup: ShardSetup, make: impl FnOnce(&ShardHandles) -> R) -> std::io::Result<()> {
+    let pacer = Pacer::new(setup.clock, setup.pacing);
     let context = ShardHandles {
         clock: setup.clock,
         recorder: Rc::new(RefCell::new(setup.recorder)),
@@ -116,7 +119,7 @@ pub(super) async fn run<R: Runner>(setup: ShardSetup, make: impl FnOnce(&ShardHa
         ceilings: RefCell::new(setup.ceilings),
         context,
         start: setup.start,
-        cancels: setup.closed.iter().map(|_| CancellationToken::new()).collect(),
+        cancels: setup.closed.iter().map(|_| Cancel::default()).collect(),
         closed: setup.closed,
         first_steps: setup.first_steps,
         blocks: setup.blocks,
@@ -131,8 +134,7 @@ pub(super) async fn run<R: Runner>(setup: ShardSetup, make: impl FnOnce(&ShardHa
         starts: Cell::new(0),
         failed: Cell::new(false),
     });
-    let local = LocalSet::new();
-    local.run_until(keep_time(Rc::clone(&shard), setup.commands)).await;
+    keep_time(Rc::clone(&shard), &pacer, setup.commands).await;
     // Whatever slot still waits is idle, or was cancelled and counted.
     shard.tasks.borrow_mut().abort_all();
     if shard.failed.get() {
@@ -143,9 +145,8 @@ pub(super) async fn run<R: Runner>(setup: ShardSetup, make: impl FnOnce(&ShardHa
 }
 
 /// The one task that reads commands and keeps the time.
-async fn keep_time<R: Runner>(shard: Rc<Shard<R>>, mut commands: mpsc::Receiver<Command>) {
-    let pacer = Pacer::new(shard.context.clock);
-    if !wait_for_start(&shard, &pacer, &mut commands).await {
+async fn keep_time<R: Runner>(shard: Rc<Shard<R>>, pacer: &Pacer, mut commands: mpsc::Receiver<Command>) {
+    if !wait_for_start(&shard, pacer, &mut commands).await {
         return;
     }
     let mut rate = StartRate::default();
@@ -227,7 +228,7 @@ impl StartRate {
 async fn go_through<R: Runner>(shard: Rc<Shard<R>>, mailbox: Rc<Mailbox>, first: Start) {
     let _alarm = Alarm(Rc::clone(&shard));
     let mut user = shard.runner.user(first.load, first.user);
-    let cancel = shard.cancels[usize::from(first.load.0)].clone();
+    let mut cancel = shard.cancels[usize::from(first.load.0)].listen();
     let mut next = Some(first);
     loop {
         let start = match next.take() {
@@ -245,7 +246,7 @@ async fn go_through<R: Runner>(shard: Rc<Shard<R>>, mailbox: Rc<Mailbox>, first:
         };
         let end = shard
             .runner
-            .iterate(&mut user, &iteration, &shard.context, &cancel)
+            .iterate(&mut user, &iteration, &shard.context, &mut cancel)
             .await;
         shard.ended(&start, end);
         next = mailbox.take();
@@ -345,7 +346,7 @@ impl<R: Runner> Shard<R> {
             }
             Output::Cancel(load) => {
                 if let Some(cancel) = self.cancels.get(usize::from(load.0)) {
-                    cancel.cancel();
+                    cancel.fire();
                 }
             }
             Output::Finished => self.report(Report::Finished),

@@ -7,6 +7,7 @@ use crate::recorder::{Merged, Shape};
 use barrage_model::delta::{Health, Measure};
 use barrage_model::ids::{ShardId, StepId};
 use barrage_model::outcome::OutcomeGroup;
+use barrage_model::plan::Pacing;
 use barrage_model::time::Moment;
 use tokio::sync::mpsc;
 
@@ -25,15 +26,15 @@ impl Runner for Sleeper {
         user: &mut u64,
         it: &IterationStart,
         shard: &ShardHandles,
-        cancel: &CancellationToken,
+        cancel: &mut Cancelled,
     ) -> IterationEnd {
         assert_eq!(*user, it.user);
         let now = shard.clock.now();
         assert!(now >= it.due && Some(now) < shard.send_by.get());
         let length = Duration::from_millis(if it.index == 7 { 60_000 } else { 2 });
-        tokio::select! {
-            () = cancel.cancelled() => IterationEnd::Cancelled,
-            () = tokio::time::sleep(length) => IterationEnd::Completed,
+        match cancel.unless(tokio::time::sleep(length)).await {
+            Some(()) => IterationEnd::Completed,
+            None => IterationEnd::Cancelled,
         }
     }
 
@@ -56,6 +57,7 @@ fn setup() -> (ShardSetup, mpsc::Sender<Command>, mpsc::Receiver<Event>) {
         machine: Machine::new(&plan, ShardId(0), 1, &epochs, testing::marks(&[0])).unwrap(),
         recorder: Recorder::new(Shape::testing(1, 1, &[true]), start, None),
         ceilings: Ceilings::default(),
+        pacing: Pacing::Timer,
         clock,
         start,
         closed: vec![false],
@@ -126,7 +128,7 @@ impl Runner for Clumsy {
         (): &mut (),
         iteration: &IterationStart,
         _: &ShardHandles,
-        _: &CancellationToken,
+        _: &mut Cancelled,
     ) -> IterationEnd {
         assert!(iteration.index < 5, "a bug");
         IterationEnd::Completed

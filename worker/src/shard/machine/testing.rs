@@ -2,7 +2,7 @@
 
 use barrage_model::ids::{EpochId, SegmentId};
 use barrage_model::phase::Mark;
-use barrage_model::plan::{Ceilings, DnsPolicy, Network, OnLoss, OpenLoad, Reuse, Tls, WorkerPolicy};
+use barrage_model::plan::{Ceilings, DnsPolicy, Network, OnLoss, OpenLoad, Pacing, Reuse, Tls, WorkerPolicy};
 use barrage_model::schedule::{Arrivals, Curve, Piece, Wheel};
 use barrage_model::units::{Rate, Ratio};
 
@@ -49,6 +49,7 @@ pub(crate) fn plan(loads: Vec<LoadModel>, start_at: Duration) -> Plan {
         ceilings: Ceilings::default(),
         min_started: Ratio::ZERO,
         graceful_stop: Duration::from_secs(30),
+        pacing: Pacing::Timer,
     }
 }
 

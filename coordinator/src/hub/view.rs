@@ -118,6 +118,7 @@ impl Hub {
                         state: state.to_owned(),
                         detail,
                         run_time_us: run_now.as_micros(),
+                        watermark_us: Moment::from_secs(machine.book().judged_before().into()).as_micros(),
                         stage: stage(machine, run_now),
                         ..active.seen.numbers.clone()
                     }

@@ -16,7 +16,7 @@ pub const BEATS_MISSED_MAX: u32 = 5;
 /// A worker whose stream has ended may come back within this time.
 pub const GRACE: Duration = Duration::from_secs(5);
 /// Most workers connected at once; more are refused.
-pub const WORKERS_MAX: usize = 1_000;
+pub const WORKERS_MAX: usize = 4_000;
 /// Clock probes of a new connection come in a burst of so many.
 const BURST: u64 = 8;
 const BURST_EVERY: Duration = Duration::from_millis(50);

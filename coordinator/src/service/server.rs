@@ -12,6 +12,8 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use crate::machine::fleet::WORKERS_MAX;
+
 /// Bounds of what one peer may take.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
@@ -34,7 +36,8 @@ pub(crate) struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            connections: 4_096,
+            // Two for each of the most workers, and room for command lines.
+            connections: 2 * WORKERS_MAX + 1_000,
             streams: 64,
             header_bytes: 16 * 1024,
             keep_alive: Duration::from_secs(5),

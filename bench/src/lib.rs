@@ -3,3 +3,5 @@
 //! Invariants:
 //! 1. A figure that is printed was measured in this run, on this machine, by the same rules for everybody.
 //! 2. Load goes to this machine alone, is bounded in time, and whatever was started is stopped again.
+
+pub mod fleet;

@@ -145,7 +145,8 @@ fn fresh_skip_log(target: &Path) -> std::io::Result<PathBuf> {
     Ok(log)
 }
 
-fn target_folder(root: &Path) -> PathBuf {
+/// Where cargo builds.
+pub(crate) fn target_folder(root: &Path) -> PathBuf {
     root.join(std::env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into()))
 }
 

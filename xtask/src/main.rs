@@ -5,6 +5,7 @@
 //! 2. Nothing is left out silently: a part or test that did not run is named, with the reason, and counted.
 //! 3. `tidy` reads files and decides in process; it starts nothing and changes nothing.
 
+mod bench;
 mod check;
 mod clock;
 mod parts;
@@ -24,7 +25,8 @@ usage: cargo xtask check [PART...]   run the gate, or the named parts of it, in 
                                      tools fmt clippy tidy build test doc deny
        cargo xtask tidy              check the house rules alone
        cargo xtask bless [ARG...]    run the tests with UPDATE_EXPECT=1, rewriting golden files;
-                                     arguments go to `cargo test` (default: --workspace)";
+                                     arguments go to `cargo test` (default: --workspace)
+       cargo xtask bench-fleet [ARG...]  measure the coordinator under a large simulated fleet (--help)";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -48,6 +50,7 @@ fn dispatch(arguments: &[String]) -> Result<bool> {
         ("check", names) => Ok(check::gate(&root, &parts::select(names)?)),
         ("tidy", []) => Ok(matches!(check::tidy(&root), parts::Outcome::Passed)),
         ("bless", rest) => Ok(check::bless(&root, rest)),
+        ("bench-fleet", rest) => bench::run(&root, "bench-fleet", rest),
         ("help" | "--help" | "-h", _) => {
             say::line(USAGE);
             Ok(true)

@@ -1,0 +1,61 @@
+//! Follows a run as a command line does, and looks at the coordinator's process each second.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use barrage_proto::v1::runs_client::RunsClient;
+use barrage_proto::v1::{Snapshot, WatchRequest};
+use tonic::transport::Channel;
+
+use super::process::{Coordinator, Sample};
+
+/// Everything seen of one run.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Observed {
+    /// One for each second of the run, the first one at its start.
+    pub(super) samples: Vec<Sample>,
+    /// Run time and how far the watermark was behind it, µs; four a second.
+    pub(super) lags: Vec<(u64, u64)>,
+}
+
+/// Follows the run to its end.
+pub(super) async fn observe(runs: &mut RunsClient<Channel>, run: u64, coordinator: &Coordinator) -> Result<Observed> {
+    let mut snapshots = runs.watch(WatchRequest { run }).await?.into_inner();
+    let mut observed = Observed::default();
+    let mut running = false;
+    let mut tick = tokio::time::interval(Duration::from_secs(1));
+    let last = loop {
+        tokio::select! {
+            snapshot = snapshots.message() => {
+                let snapshot = snapshot?.context("the coordinator ends before the run")?;
+                if snapshot.exit_code.is_some() {
+                    break snapshot;
+                }
+                if snapshot.state == "running" && !running {
+                    running = true;
+                    tick.reset_immediately();
+                }
+                observed.see(&snapshot);
+            }
+            _ = tick.tick(), if running => observed.samples.push(coordinator.sample()?),
+        }
+    };
+    ensure!(
+        last.exit_code == Some(0),
+        "the run ended with {} and exit code {:?}: {} {:?}",
+        last.verdict,
+        last.exit_code,
+        last.detail,
+        last.sla
+    );
+    Ok(observed)
+}
+
+impl Observed {
+    fn see(&mut self, snapshot: &Snapshot) {
+        if snapshot.state == "running" {
+            let lag = snapshot.run_time_us.saturating_sub(snapshot.watermark_us);
+            self.lags.push((snapshot.run_time_us, lag));
+        }
+    }
+}

@@ -5,3 +5,4 @@
 //! 2. Load goes to this machine alone, is bounded in time, and whatever was started is stopped again.
 
 pub mod fleet;
+pub mod peers;

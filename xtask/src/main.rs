@@ -1,4 +1,5 @@
-//! Repository automation: the gate (`check`), the house rules that no other tool knows (`tidy`) and golden files (`bless`).
+//! Repository automation: the gate (`check`), the house rules that no other tool knows (`tidy`), golden files (`bless`) and
+//! measurements (`bench-…`).
 //!
 //! Invariants:
 //! 1. A part that fails never hides the parts after it, unless they need its result; the exit code tells of any failure.
@@ -26,7 +27,10 @@ usage: cargo xtask check [PART...]   run the gate, or the named parts of it, in 
        cargo xtask tidy              check the house rules alone
        cargo xtask bless [ARG...]    run the tests with UPDATE_EXPECT=1, rewriting golden files;
                                      arguments go to `cargo test` (default: --workspace)
-       cargo xtask bench-fleet [ARG...]  measure the coordinator under a large simulated fleet (--help)";
+       cargo xtask bench-fleet [ARG...]
+                                     measures the coordinator under a large simulated fleet; --help lists the arguments
+       cargo xtask bench-peers [ARG...]
+                                     measures Barrage beside other load generators; --help lists the arguments";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -50,7 +54,8 @@ fn dispatch(arguments: &[String]) -> Result<bool> {
         ("check", names) => Ok(check::gate(&root, &parts::select(names)?)),
         ("tidy", []) => Ok(matches!(check::tidy(&root), parts::Outcome::Passed)),
         ("bless", rest) => Ok(check::bless(&root, rest)),
-        ("bench-fleet", rest) => bench::run(&root, "bench-fleet", rest),
+        ("bench-fleet", rest) => bench::run(&root, "bench-fleet", &[], rest),
+        ("bench-peers", rest) => bench::peers(&root, rest),
         ("help" | "--help" | "-h", _) => {
             say::line(USAGE);
             Ok(true)

@@ -1,0 +1,38 @@
+//! Barrage beside other load generators: the same load, the same servers, the same cores, in interleaved rounds.
+
+mod bench;
+mod child;
+mod clock;
+mod machine;
+mod metronome;
+mod noise;
+mod options;
+mod page;
+mod rounds;
+mod say;
+mod sections;
+mod server;
+mod stats;
+mod table;
+mod tools;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use options::{Cli, Command};
+
+/// Parses the command line, measures, and says whether every judged figure reached its bar.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let done = match &cli.command {
+        None => bench::run(&cli.run),
+        Some(Command::LightServer(behaviour)) => server::light::serve(*behaviour).map(|()| ExitCode::SUCCESS),
+        Some(Command::Metronome(schedule)) => metronome::run(schedule).map(|()| ExitCode::SUCCESS),
+        Some(Command::Launch { core, command }) => child::launch(*core, command),
+    };
+    done.unwrap_or_else(|error| {
+        say::progress(&format!("bench-peers: {error:#}"));
+        ExitCode::from(2)
+    })
+}

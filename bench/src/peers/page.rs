@@ -1,0 +1,319 @@
+//! `docs/benchmarks.md`: one part per section between marks, each with its own date, machine and versions.
+
+use std::fmt::Write as _;
+
+use super::bench::Bench;
+use super::options::Section;
+use super::stats::{Interval, Verdict};
+use super::table::{Table, grouped};
+use super::tools::Tool;
+use super::{clock, machine};
+
+/// One judged figure.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Judged {
+    /// What is compared with what.
+    pub(crate) what: String,
+    /// The bar, as text.
+    pub(crate) bar: String,
+    /// What was seen, as text.
+    pub(crate) seen: String,
+    /// The verdict.
+    pub(crate) verdict: Verdict,
+}
+
+impl Judged {
+    /// Values with their interval beside a bar.
+    pub(crate) fn new(what: &str, bar: String, values: &[f64], decimals: usize, verdict: Verdict) -> Self {
+        Self {
+            what: what.to_owned(),
+            bar,
+            seen: interval(values, decimals),
+            verdict,
+        }
+    }
+}
+
+/// `1.21 (1.15–1.30, 98 %)`: the median and its interval.
+fn interval(values: &[f64], decimals: usize) -> String {
+    let number = |value| grouped(value, decimals);
+    match Interval::of(values) {
+        Some(found) => {
+            let coverage = (found.coverage * 100.0).floor();
+            format!(
+                "{} ({}–{}, {coverage} %)",
+                number(found.median),
+                number(found.low),
+                number(found.high)
+            )
+        }
+        None => super::table::spread(values, decimals),
+    }
+}
+
+/// What one section says.
+#[derive(Clone, Debug)]
+pub(crate) struct SectionText {
+    section: Section,
+    title: String,
+    paragraphs: Vec<String>,
+    tables: Vec<(String, Table)>,
+    judged: Vec<Judged>,
+    missing: Vec<String>,
+    commands: Vec<String>,
+}
+
+impl SectionText {
+    /// An empty section.
+    pub(crate) fn new(section: Section, title: &str) -> Self {
+        Self {
+            section,
+            title: title.to_owned(),
+            paragraphs: Vec::new(),
+            tables: Vec::new(),
+            judged: Vec::new(),
+            missing: Vec::new(),
+            commands: Vec::new(),
+        }
+    }
+
+    /// A section that could not be measured.
+    pub(crate) fn failed(section: Section, reason: &str) -> Self {
+        let mut text = Self::new(section, section.word());
+        text.missing("the whole section", reason);
+        text
+    }
+
+    /// Adds a paragraph.
+    pub(crate) fn paragraph(&mut self, text: &str) {
+        self.paragraphs.push(text.to_owned());
+    }
+
+    /// Adds a table under a heading.
+    pub(crate) fn table(&mut self, heading: &str, table: Table) {
+        if !table.is_empty() {
+            self.tables.push((heading.to_owned(), table));
+        }
+    }
+
+    /// Adds a judged figure.
+    pub(crate) fn judge(&mut self, judged: Judged) {
+        self.judged.push(judged);
+    }
+
+    /// Says what was not measured, and why.
+    pub(crate) fn missing(&mut self, what: &str, reason: &str) {
+        let line = format!("{what}: {reason}");
+        if !self.missing.contains(&line) {
+            self.missing.push(line);
+        }
+    }
+
+    /// Adds what a contestant says about itself, once.
+    pub(crate) fn note(&mut self, who: &str, note: &str) {
+        let line = format!("{who}: {note}.");
+        if !self.paragraphs.contains(&line) {
+            self.paragraphs.push(line);
+        }
+    }
+
+    /// Adds a command line.
+    pub(crate) fn command(&mut self, command: &str) {
+        if !self.commands.iter().any(|known| known == command) {
+            self.commands.push(command.to_owned());
+        }
+    }
+
+    /// Whether a bar was missed.
+    pub(crate) fn missed(&self) -> bool {
+        self.judged.iter().any(|judged| judged.verdict == Verdict::Missed)
+    }
+
+    /// The section as Markdown.
+    pub(crate) fn markdown(&self) -> String {
+        let mut out = format!("## {}\n", self.title);
+        for paragraph in &self.paragraphs {
+            let _ = write!(out, "\n{paragraph}\n");
+        }
+        for (heading, table) in &self.tables {
+            let _ = write!(out, "\n**{heading}**\n\n{}", table.markdown());
+        }
+        if !self.judged.is_empty() {
+            let mut table = Table::new(&["judged", "bar", "median (interval)", "verdict"]);
+            for judged in &self.judged {
+                let Judged {
+                    what,
+                    bar,
+                    seen,
+                    verdict,
+                } = judged;
+                table.row(vec![what.clone(), bar.clone(), seen.clone(), verdict.shown()]);
+            }
+            let _ = write!(out, "\n{}", table.markdown());
+        }
+        if !self.missing.is_empty() {
+            let _ = write!(out, "\nNot measured:\n\n");
+            for line in &self.missing {
+                let _ = writeln!(out, "- {}", line.replace('\n', " "));
+            }
+        }
+        if !self.commands.is_empty() {
+            let _ = write!(out, "\n```text\n{}\n```\n", self.commands.join("\n"));
+        }
+        out
+    }
+}
+
+/// The page, or the parts of it that were measured.
+#[derive(Clone, Debug)]
+pub(crate) struct Page {
+    conditions: String,
+    parts: Vec<(Section, String)>,
+}
+
+impl Page {
+    /// Nothing yet, with the conditions that hold for every section of this run.
+    pub(crate) fn new(bench: &Bench) -> Self {
+        let found = &bench.toolbox.found;
+        let versions: Vec<String> = Tool::ALL
+            .into_iter()
+            .filter(|tool| !matches!(tool, Tool::BarrageRun | Tool::Timerfd))
+            .filter_map(|tool| Some(format!("{} ({})", tool.name(), found.get(&tool)?.version)))
+            .collect();
+        let options = &bench.options;
+        let conditions = format!(
+            "Measured on {}: {}. {} interleaved rounds of {} s, contestant on core {}, servers and coordinator on core {}. \
+             Versions: {}; {}.",
+            clock::today(),
+            machine::description(),
+            options.rounds,
+            options.seconds,
+            bench.client_core,
+            bench.server_core,
+            versions.join(", "),
+            nginx_version(),
+        );
+        Self {
+            conditions,
+            parts: Vec::new(),
+        }
+    }
+
+    /// Adds a section.
+    pub(crate) fn put(&mut self, text: SectionText) {
+        self.parts
+            .push((text.section, format!("{}\n{}\n", text.markdown(), self.conditions)));
+    }
+
+    /// The page with its sections replaced by those of this run; other sections stay as they are.
+    pub(crate) fn update(&self, before: &str) -> String {
+        let mut out = INTRODUCTION.to_owned();
+        for section in super::sections::ALL {
+            let new = self
+                .parts
+                .iter()
+                .find(|(part, _)| *part == section)
+                .map(|(_, text)| text.as_str());
+            if let Some(text) = new.or_else(|| between(before, section)) {
+                let _ = write!(out, "\n{}\n{}\n{}\n", begin(section), text.trim(), end(section));
+            }
+        }
+        out
+    }
+}
+
+fn nginx_version() -> String {
+    let said = super::tools::find_program("nginx").map(|nginx| super::tools::output(&nginx, &["-v"]));
+    said.and_then(|said| Some(said.trim().strip_prefix("nginx version: ")?.to_owned()))
+        .unwrap_or_else(|| "no nginx".to_owned())
+}
+
+fn begin(section: Section) -> String {
+    format!("<!-- begin {} -->", section.word())
+}
+
+fn end(section: Section) -> String {
+    format!("<!-- end {} -->", section.word())
+}
+
+/// The text of a section in an older page.
+fn between(page: &str, section: Section) -> Option<&str> {
+    let (_, rest) = page.split_once(&begin(section))?;
+    Some(rest.split_once(&end(section))?.0)
+}
+
+const INTRODUCTION: &str = "\
+# Barrage beside other load generators
+
+Written by `cargo xtask bench-peers`; do not edit. Every figure was measured in the run named below it: the same load for
+everybody, on the same cores, in interleaved rounds. Requests are those that the *server* counted. CPU is user + system time
+of the whole contestant from its start to its end, start-up and report included, as `wait4` tells it. Values are medians with
+[smallest–largest].
+
+A judged ratio is the median of the ratios within each round, with the narrowest interval between two of the ratios that holds
+the true median with at least 90 % (exact, from the binomial distribution; seven rounds give the whole range, 98 %). A bar
+is met when it lies below the median and the interval's lower end lies above the bar − 0.05; a limit is met by the median.
+
+`barrage` is a worker on the contestants' core that joins for one run, gets its plan from a live coordinator on the other
+core and uploads its deltas to it: this is what the bars are judged on, and its CPU is that of the worker process from its
+start to its end. `barrage-run` is `barrage run` with coordinator, control and load in one process on the one core: it pays for
+everything. A run of ours whose own count is not the server's, to the request, is refused.
+";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_partial_run_replaces_its_own_sections_only() {
+        let page = |section: Section, text: &str| Page {
+            conditions: String::new(),
+            parts: vec![(section, text.to_owned())],
+        };
+        let first = page(Section::Tls, "tls one").update("");
+        let both = page(Section::Closed, "closed one").update(&first);
+        let again = page(Section::Tls, "tls two").update(&both);
+        let want = format!(
+            "{INTRODUCTION}\n<!-- begin closed -->\nclosed one\n<!-- end closed -->\n\n<!-- begin tls -->\ntls two\n<!-- end tls -->\n"
+        );
+        assert_eq!(again, want);
+    }
+
+    #[test]
+    fn a_section_shows_its_parts_in_order() {
+        let mut text = SectionText::new(Section::Closed, "As fast as it goes");
+        text.paragraph("Sixty-four connections.");
+        let mut table = Table::new(&["client"]);
+        table.row(vec!["wrk".to_owned()]);
+        text.table("nginx", table);
+        text.judge(Judged::new("rate", "≥ 1.00".to_owned(), &[1.0; 7], 2, Verdict::Met));
+        text.missing("oha", "not installed");
+        text.missing("oha", "not installed");
+        text.command("wrk -t1");
+        expect_test::expect![[r"
+            ## As fast as it goes
+
+            Sixty-four connections.
+
+            **nginx**
+
+            | client |
+            |--------|
+            | wrk    |
+
+            | judged | bar    | median (interval)      | verdict |
+            |--------|--------|------------------------|---------|
+            | rate   | ≥ 1.00 | 1.00 (1.00–1.00, 98 %) | met     |
+
+            Not measured:
+
+            - oha: not installed
+
+            ```text
+            wrk -t1
+            ```
+        "]]
+        .assert_eq(&text.markdown());
+        assert!(!text.missed());
+    }
+}

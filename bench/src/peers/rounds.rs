@@ -1,0 +1,183 @@
+//! Interleaved rounds: everybody once, then everybody again, each time beginning with another.
+
+use anyhow::Result;
+
+use super::bench::{Bench, Outcome, Sample};
+use super::say;
+use super::server::Server;
+use super::tools::Tool;
+use super::tools::ours::Work;
+
+/// One contestant's runs.
+#[derive(Clone, Debug)]
+pub(crate) struct Series {
+    /// Who.
+    pub(crate) tool: Tool,
+    /// What it is called in the table; the tool's name unless the same tool takes part twice.
+    pub(crate) label: String,
+    /// By round; `None` = refused, or after it failed.
+    pub(crate) samples: Vec<Option<Sample>>,
+    /// Runs whose counts disagreed, with the reason.
+    pub(crate) refused: Vec<String>,
+    /// Why it was given up.
+    pub(crate) failed: Option<String>,
+}
+
+impl Series {
+    /// One number of each run that counts.
+    pub(crate) fn values(&self, of: impl Fn(&Sample) -> f64) -> Vec<f64> {
+        self.samples.iter().flatten().map(of).collect()
+    }
+
+    /// One number of each run that counts and has it.
+    pub(crate) fn known(&self, of: impl Fn(&Sample) -> Option<f64>) -> Vec<f64> {
+        self.samples.iter().flatten().filter_map(of).collect()
+    }
+
+    /// Our number beside another's, by rounds in which both have one.
+    pub(crate) fn paired(
+        &self,
+        other: &Self,
+        of: impl Fn(&Sample) -> Option<f64>,
+        join: impl Fn(f64, f64) -> f64,
+    ) -> Vec<f64> {
+        let both = self.samples.iter().zip(&other.samples);
+        both.filter_map(|(own, other)| Some(join(of(own.as_ref()?)?, of(other.as_ref()?)?)))
+            .collect()
+    }
+
+    /// Ratios to another's number in the same round.
+    pub(crate) fn ratios(&self, other: &Self, of: impl Fn(&Sample) -> f64) -> Vec<f64> {
+        self.paired(other, |sample| Some(of(sample)), |own, other| own / other)
+    }
+}
+
+/// One place in the rounds.
+#[derive(Clone, Debug)]
+pub(crate) struct Entry {
+    /// Who.
+    pub(crate) tool: Tool,
+    /// What it is called.
+    pub(crate) label: String,
+    /// What it does.
+    pub(crate) work: Work,
+}
+
+impl Entry {
+    /// A contestant under its own name.
+    pub(crate) fn new(tool: Tool, work: Work) -> Self {
+        Self {
+            tool,
+            label: tool.name().to_owned(),
+            work,
+        }
+    }
+}
+
+/// Runs everybody who is here and asked for, `--rounds` times.
+///
+/// # Errors
+/// The server failed. A contestant that fails is given up, and its series says why.
+pub(crate) fn run(bench: &mut Bench, entries: &[Entry], server: &mut dyn Server) -> Result<Vec<Series>> {
+    let wanted = |entry: &&Entry| bench.options.asks_for(entry.tool) && bench.toolbox.found.contains_key(&entry.tool);
+    let entries: Vec<&Entry> = entries.iter().filter(wanted).collect();
+    let mut series: Vec<Series> = entries.iter().map(|entry| fresh(entry)).collect();
+    for round in 0..bench.options.rounds as usize {
+        for place in 0..entries.len() {
+            let index = (place + round) % entries.len();
+            if series[index].failed.is_none() {
+                turn(bench, entries[index], server, &mut series[index])?;
+            } else {
+                series[index].samples.push(None);
+            }
+        }
+    }
+    Ok(series)
+}
+
+fn fresh(entry: &Entry) -> Series {
+    Series {
+        tool: entry.tool,
+        label: entry.label.clone(),
+        samples: Vec::new(),
+        refused: Vec::new(),
+        failed: None,
+    }
+}
+
+fn turn(bench: &mut Bench, entry: &Entry, server: &mut dyn Server, series: &mut Series) -> Result<()> {
+    let number = series.samples.len() + 1;
+    let outcome = bench.measure(entry.tool, &entry.work, server);
+    let (sample, text) = match outcome {
+        Ok(Outcome::Measured(sample)) => {
+            let text = format!(
+                "{:.0}/s, {:.2} s per 1M, {:.2} foreign cores",
+                sample.rate(),
+                1e6 / sample.per_cpu(),
+                sample.foreign.cores()
+            );
+            (Some(*sample), text)
+        }
+        Ok(Outcome::Refused(reason)) => {
+            series.refused.push(reason.clone());
+            (None, format!("REFUSED: {reason}"))
+        }
+        Err(error) => {
+            // A server that is gone ends the section; anything else is the contestant's own failure.
+            server.begin()?;
+            let reason = format!("{error:#}");
+            series.failed = Some(reason.clone());
+            (None, format!("given up: {reason}"))
+        }
+    };
+    say::progress(&format!("{} round {number} {:<12} {text}", server.name(), series.label));
+    series.samples.push(sample);
+    Ok(())
+}
+
+/// The series of a tool, when it took part.
+pub(crate) fn of(series: &[Series], tool: Tool) -> Option<&Series> {
+    series.iter().find(|series| series.tool == tool)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::peers::child::Usage;
+    use crate::peers::noise::Foreign;
+    use crate::peers::server::Counted;
+    use crate::peers::tools::said::Said;
+
+    fn series(requests: &[Option<u64>]) -> Series {
+        let sample = |requests| Sample {
+            counted: Counted { requests, state: None },
+            seconds: 1.0,
+            usage: Usage {
+                user_s: 1.0,
+                system_s: 0.0,
+                peak_rss_kib: 0,
+            },
+            said: Said::default(),
+            foreign: Foreign::default(),
+            repeats: 0,
+            shown: String::new(),
+        };
+        let samples = requests.iter().map(|requests| requests.map(sample)).collect();
+        Series {
+            tool: Tool::Wrk,
+            label: String::new(),
+            samples,
+            refused: Vec::new(),
+            failed: None,
+        }
+    }
+
+    #[test]
+    fn ratios_are_of_the_same_round_only() {
+        let own = series(&[Some(2), None, Some(9)]);
+        let other = series(&[Some(1), Some(1), Some(3)]);
+        assert_eq!(own.ratios(&other, Sample::rate), [2.0, 3.0]);
+        assert_eq!(own.values(Sample::rate), [2.0, 9.0]);
+        assert_eq!(own.known(|_| None), [0.0; 0]);
+    }
+}

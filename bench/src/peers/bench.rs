@@ -52,6 +52,10 @@ pub(crate) struct Sample {
     pub(crate) usage: Usage,
     /// Its own account.
     pub(crate) said: Said,
+    /// CPU that the server used meanwhile, s, to 0.01.
+    pub(crate) server_cpu_s: f64,
+    /// CPU that the coordinator used meanwhile, s, to 0.01; `None` for those who have none on the other core.
+    pub(crate) coordinator_cpu_s: Option<f64>,
     /// What others used meanwhile.
     pub(crate) foreign: noise::Foreign,
     /// How often it was repeated because others disturbed it.
@@ -108,7 +112,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
         };
         missed |= text.missed();
         say::line(&text.markdown());
-        page.put(text);
+        page.put(&text);
     }
     write(&bench, &page)?;
     Ok(if missed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
@@ -196,6 +200,7 @@ impl Bench {
     }
 
     fn once(&mut self, tool: Tool, work: &Work, server: &mut dyn Server) -> Result<Sample> {
+        // In this order: the server, then the coordinator.
         let mut pids = vec![server.pid()];
         if tool == Tool::Barrage {
             pids.push(self.coordinator()?.pid());
@@ -207,7 +212,10 @@ impl Bench {
         let counted = server.finish(rate(work))?;
         ensure!(counted.requests > 0, "the server saw no request");
         let foreign = noise::foreign(&before, &after, finished.usage.cpu_s() + finished.helpers_cpu_s);
+        let used = |index: usize| Some(after.of_pids.get(index)? - before.of_pids.get(index)?);
         Ok(Sample {
+            server_cpu_s: used(0).unwrap_or(0.0),
+            coordinator_cpu_s: used(1),
             counted,
             seconds: finished.said.seconds.unwrap_or_else(|| f64::from(work.seconds())),
             usage: finished.usage,
@@ -342,6 +350,8 @@ mod tests {
                 errors,
                 ..Said::default()
             },
+            server_cpu_s: 0.0,
+            coordinator_cpu_s: None,
             foreign: noise::Foreign::default(),
             repeats: 0,
             shown: String::new(),

@@ -94,7 +94,7 @@ pub(crate) struct Ended {
 #[derive(Debug)]
 pub(crate) struct Child {
     name: String,
-    child: std::process::Child,
+    process: std::process::Child,
     pidfd: OwnedFd,
     output: PathBuf,
     reaped: bool,
@@ -112,7 +112,7 @@ impl Child {
         let output = folder.join(format!("{name}-{}.out", clock::monotonic_ns()));
         let file = File::create(&output).with_context(|| format!("could not create {}", output.display()))?;
         let own = std::env::current_exe().context("could not find this program's own file")?;
-        let child = Command::new(own)
+        let process = Command::new(own)
             .args(["launch", "--core", &start.core.to_string(), "--"])
             .arg(&start.program)
             .args(&start.arguments)
@@ -130,11 +130,11 @@ impl Child {
             .process_group(0)
             .spawn()
             .with_context(|| format!("could not start {name}"))?;
-        let pid = Pid::from_child(&child);
+        let pid = Pid::from_child(&process);
         let pidfd = pidfd_open(pid, PidfdFlags::empty()).with_context(|| format!("could not watch {name}"))?;
         Ok(Self {
             name,
-            child,
+            process,
             pidfd,
             output,
             reaped: false,
@@ -143,7 +143,7 @@ impl Child {
 
     /// Its process id.
     pub(crate) fn pid(&self) -> u32 {
-        self.child.id()
+        self.process.id()
     }
 
     /// What it has printed so far, both streams.
@@ -224,7 +224,7 @@ impl Child {
 
     /// Kills what is left of its group: nothing, when all its own children have ended with it.
     fn kill_group(&self) {
-        let _ = rustix::process::kill_process_group(Pid::from_child(&self.child), Signal::KILL);
+        let _ = rustix::process::kill_process_group(Pid::from_child(&self.process), Signal::KILL);
     }
 }
 
@@ -234,7 +234,7 @@ impl Drop for Child {
             self.kill_group();
             // Killed, it ends; there is nobody left to tell if not.
             let _ = self.ended_within(END_LIMIT);
-            let _ = self.child.try_wait4();
+            let _ = self.process.try_wait4();
         }
     }
 }

@@ -8,10 +8,13 @@ use super::clock;
 const TICKS_PER_S: f64 = 100.0;
 
 /// CPU used up to one instant.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Reading {
     at: std::time::Instant,
     machine: Machine,
+    /// Of each program that was asked for, in order, s; 0 for one that is gone.
+    pub(crate) of_pids: Vec<f64>,
+    /// Of this program, s.
     own_s: f64,
 }
 
@@ -42,11 +45,12 @@ impl Foreign {
 pub(crate) fn read(pids: &[u32]) -> Result<Reading> {
     let text = std::fs::read_to_string("/proc/stat").context("could not read /proc/stat")?;
     let machine = parse_machine(&text).context("/proc/stat is not understood")?;
-    let own = [std::process::id()];
-    let own_s = pids.iter().chain(&own).filter_map(|pid| used_s(*pid)).sum();
+    let of_pids = pids.iter().map(|pid| used_s(*pid).unwrap_or(0.0)).collect();
+    let own_s = used_s(std::process::id()).unwrap_or(0.0);
     Ok(Reading {
         at: clock::now(),
         machine,
+        of_pids,
         own_s,
     })
 }
@@ -56,7 +60,8 @@ pub(crate) fn read(pids: &[u32]) -> Result<Reading> {
 pub(crate) fn foreign(before: &Reading, after: &Reading, children_s: f64) -> Foreign {
     let wall = after.at.duration_since(before.at).as_secs_f64().max(1e-3);
     let busy = after.machine.busy_s - before.machine.busy_s;
-    let own = after.own_s - before.own_s + children_s;
+    let all = |reading: &Reading| reading.own_s + reading.of_pids.iter().sum::<f64>();
+    let own = all(after) - all(before) + children_s;
     Foreign {
         programs: ((busy - own) / wall).max(0.0),
         steal: ((after.machine.steal_s - before.machine.steal_s) / wall).max(0.0),
@@ -79,7 +84,7 @@ fn parse_machine(text: &str) -> Option<Machine> {
 }
 
 /// CPU that a running program has used, s; `None` when it is gone.
-pub(crate) fn used_s(pid: u32) -> Option<f64> {
+fn used_s(pid: u32) -> Option<f64> {
     parse_used(&std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
 }
 
@@ -125,7 +130,8 @@ mod tests {
         let reading = |seconds: u64, busy_s, steal_s, own_s| Reading {
             at: at + std::time::Duration::from_secs(seconds),
             machine: Machine { busy_s, steal_s },
-            own_s,
+            of_pids: vec![own_s],
+            own_s: 0.0,
         };
         let found = foreign(&reading(0, 10.0, 1.0, 2.0), &reading(10, 26.0, 2.0, 9.0), 8.0);
         assert!(

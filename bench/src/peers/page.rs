@@ -117,16 +117,18 @@ impl SectionText {
         }
     }
 
-    /// Adds a command line.
+    /// Adds a command line or a file that belongs to one; ports differ from run to run and are left out.
     pub(crate) fn command(&mut self, command: &str) {
-        if !self.commands.iter().any(|known| known == command) {
-            self.commands.push(command.to_owned());
+        let command = without_ports(command);
+        if !self.commands.contains(&command) {
+            self.commands.push(command);
         }
     }
 
-    /// Whether a bar was missed.
+    /// Whether a bar was missed, or nothing could be measured at all.
     pub(crate) fn missed(&self) -> bool {
-        self.judged.iter().any(|judged| judged.verdict == Verdict::Missed)
+        let missed = |judged: &Judged| judged.verdict == Verdict::Missed;
+        self.tables.is_empty() || self.judged.iter().any(missed)
     }
 
     /// The section as Markdown.
@@ -183,13 +185,14 @@ impl Page {
         let options = &bench.options;
         let conditions = format!(
             "Measured on {}: {}. {} interleaved rounds of {} s, contestant on core {}, servers and coordinator on core {}. \
-             Versions: {}; {}.",
+             Barrage{}. Versions: {}; {}.",
             clock::today(),
             machine::description(),
             options.rounds,
             options.seconds,
             bench.client_core,
             bench.server_core,
+            commit(&options.root),
             versions.join(", "),
             nginx_version(),
         );
@@ -200,7 +203,7 @@ impl Page {
     }
 
     /// Adds a section.
-    pub(crate) fn put(&mut self, text: SectionText) {
+    pub(crate) fn put(&mut self, text: &SectionText) {
         self.parts
             .push((text.section, format!("{}\n{}\n", text.markdown(), self.conditions)));
     }
@@ -222,6 +225,33 @@ impl Page {
     }
 }
 
+/// Every `127.0.0.1:12345` with `PORT` instead of the digits.
+fn without_ports(text: &str) -> String {
+    let mut parts = text.split(LOOPBACK);
+    let mut out = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let rest = part.trim_start_matches(|letter: char| letter.is_ascii_digit());
+        let port = if rest.len() == part.len() { "" } else { "PORT" };
+        let _ = write!(out, "{LOOPBACK}{port}{rest}");
+    }
+    out
+}
+
+/// The commit that is measured, as far as git knows one.
+fn commit(root: &std::path::Path) -> String {
+    let root = root.to_string_lossy();
+    let said = super::tools::output(
+        std::path::Path::new("git"),
+        &["-C", &root, "describe", "--always", "--dirty"],
+    );
+    let commit = said.trim();
+    let known = !commit.is_empty()
+        && commit
+            .chars()
+            .all(|letter| letter.is_ascii_alphanumeric() || "-.".contains(letter));
+    if known { format!(" at {commit}") } else { String::new() }
+}
+
 fn nginx_version() -> String {
     let said = super::tools::find_program("nginx").map(|nginx| super::tools::output(&nginx, &["-v"]));
     said.and_then(|said| Some(said.trim().strip_prefix("nginx version: ")?.to_owned()))
@@ -241,6 +271,8 @@ fn between(page: &str, section: Section) -> Option<&str> {
     let (_, rest) = page.split_once(&begin(section))?;
     Some(rest.split_once(&end(section))?.0)
 }
+
+const LOOPBACK: &str = "127.0.0.1:";
 
 const INTRODUCTION: &str = "\
 # Barrage beside other load generators
@@ -277,6 +309,15 @@ mod tests {
             "{INTRODUCTION}\n<!-- begin closed -->\nclosed one\n<!-- end closed -->\n\n<!-- begin tls -->\ntls two\n<!-- end tls -->\n"
         );
         assert_eq!(again, want);
+    }
+
+    #[test]
+    fn ports_are_left_out() {
+        let text = "wrk http://127.0.0.1:43210/ http://127.0.0.1:PORT 127.0.0.1:1";
+        assert_eq!(
+            without_ports(text),
+            "wrk http://127.0.0.1:PORT/ http://127.0.0.1:PORT 127.0.0.1:PORT"
+        );
     }
 
     #[test]

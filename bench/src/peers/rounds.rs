@@ -66,9 +66,14 @@ pub(crate) struct Entry {
 impl Entry {
     /// A contestant under its own name.
     pub(crate) fn new(tool: Tool, work: Work) -> Self {
+        Self::named(tool, tool.name(), work)
+    }
+
+    /// A contestant under another name, when it takes part twice.
+    pub(crate) fn named(tool: Tool, label: &str, work: Work) -> Self {
         Self {
             tool,
-            label: tool.name().to_owned(),
+            label: label.to_owned(),
             work,
         }
     }
@@ -158,6 +163,8 @@ mod tests {
                 peak_rss_kib: 0,
             },
             said: Said::default(),
+            server_cpu_s: 0.0,
+            coordinator_cpu_s: None,
             foreign: Foreign::default(),
             repeats: 0,
             shown: String::new(),

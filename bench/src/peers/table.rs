@@ -47,12 +47,9 @@ impl Table {
             });
             format!("|{}\n", cells.collect::<String>())
         };
-        let rule: String = widths
-            .iter()
-            .map(|width| format!("{}|", "-".repeat(width + 2)))
-            .collect();
+        let rule: Vec<String> = widths.iter().map(|width| "-".repeat(width + 2)).collect();
         let rows: String = self.rows.iter().map(|row| line(row)).collect();
-        format!("{}|{rule}\n{rows}", line(&self.head))
+        format!("{}|{}|\n{rows}", line(&self.head), rule.join("|"))
     }
 }
 

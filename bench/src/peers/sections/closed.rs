@@ -51,13 +51,13 @@ pub(super) fn measure(bench: &mut Bench) -> Result<SectionText> {
     Ok(text)
 }
 
-fn bar(other: Tool, what: &'static str, of: fn(&Sample) -> f64, bar: f64) -> Bar {
+fn bar(other: Tool, what: &'static str, of: fn(&Sample) -> f64, least: f64) -> Bar {
     Bar {
         own: Tool::Barrage,
         other,
         what,
         of,
-        bar,
+        least,
     }
 }
 

@@ -40,13 +40,9 @@ pub(super) fn measure(bench: &mut Bench) -> Result<SectionText> {
         corrected: true,
         ..load
     };
-    entries.push(Entry {
-        label: "oha, corrected".to_owned(),
-        ..Entry::new(Tool::Oha, Work::Load(corrected))
-    });
-    let mut closed = Entry::new(Tool::Wrk, Work::Load(Load::closed(&light.url(), SECONDS)));
-    closed.label = "wrk (closed loop)".to_owned();
-    entries.push(closed);
+    entries.push(Entry::named(Tool::Oha, "oha, corrected", Work::Load(corrected)));
+    let closed = Load::closed(&light.url(), SECONDS);
+    entries.push(Entry::named(Tool::Wrk, "wrk (closed loop)", Work::Load(closed)));
     let series = rounds::run(bench, &entries, &mut light)?;
     text.table("what each tool reports, ms", table(&series));
     for tool in [Tool::Barrage, Tool::BarrageRun] {

@@ -49,7 +49,7 @@ struct Bar {
     other: Tool,
     what: &'static str,
     of: fn(&Sample) -> f64,
-    bar: f64,
+    least: f64,
 }
 
 /// Judges bars whose two sides took part.
@@ -60,8 +60,8 @@ fn judge(text: &mut SectionText, series: &[Series], against: &str, bars: &[Bar])
         };
         let ratios = own.ratios(other, bar.of);
         let what = format!("{} / {}, {}, {against}", bar.own.name(), bar.other.name(), bar.what);
-        let verdict = stats::at_least(bar.bar, &ratios);
-        text.judge(Judged::new(&what, format!("≥ {:.2}", bar.bar), &ratios, 2, verdict));
+        let verdict = stats::at_least(bar.least, &ratios);
+        text.judge(Judged::new(&what, format!("≥ {:.2}", bar.least), &ratios, 2, verdict));
     }
 }
 
@@ -74,6 +74,7 @@ fn speed_table(series: &[Series], base: Tool) -> Table {
         "CPU s per 1M",
         "of it user",
         "peak RSS MiB",
+        "server s per 1M",
         &format!("per CPU s / {base_name}"),
         &format!("rate / {base_name}"),
         "foreign cores",
@@ -94,6 +95,7 @@ fn speed_table(series: &[Series], base: Tool) -> Table {
             spread(&row.values(|sample| per_million(sample, sample.usage.cpu_s())), 2),
             spread(&row.values(|sample| per_million(sample, sample.usage.user_s)), 2),
             spread(&row.values(|sample| sample.usage.peak_rss_kib as f64 / 1024.0), 1),
+            spread(&row.values(|sample| per_million(sample, sample.server_cpu_s)), 2),
             spread(&ratio(Sample::per_cpu), 2),
             spread(&ratio(Sample::rate), 2),
             spread(&row.values(|sample| sample.foreign.cores()), 2),
@@ -129,6 +131,14 @@ fn account(text: &mut SectionText, bench: &Bench, series: &[Series], against: &s
                 "{} ({against}): {repeats} runs repeated because others used more than {} cores; {disturbed} of those \
                  shown stayed disturbed.",
                 row.label, bench.options.foreign_max
+            ));
+        }
+        let coordinator = row.known(|sample| Some(sample.coordinator_cpu_s? / sample.seconds * 100.0));
+        if !coordinator.is_empty() {
+            let share = spread(&coordinator, 1);
+            text.paragraph(&format!(
+                "{} ({against}): its coordinator used {share} % of the other core.",
+                row.label
             ));
         }
         for note in measured().filter_map(|sample| sample.said.note.as_ref()) {

@@ -115,8 +115,7 @@ fn table(series: &[Series], rate: u32) -> Table {
         .filter(|series| series.samples.iter().any(Option::is_some))
     {
         let of = |value: fn(&Spacing) -> f64| row.known(|sample| spaced(sample).map(|spacing| value(&spacing)));
-        let errors: Vec<f64> =
-            row.known(|sample| spaced(sample).map(|spacing| (spacing.rate_per_s / f64::from(rate) - 1.0) * 100.0));
+        let errors = row.known(|sample| Some(rate_error(&spaced(sample)?, rate)));
         table.row(vec![
             row.label.clone(),
             spread(&of(|spacing| spacing.rate_per_s), 1),
@@ -126,7 +125,7 @@ fn table(series: &[Series], rate: u32) -> Table {
             spread(&of(|spacing| spacing.fitted_p99_us), 0),
             spread(&of(|spacing| spacing.cv), 2),
             spread(&row.values(|sample| core(sample) * 100.0), 0),
-            spread(&row.known(|sample| sample.said.lag_p99_us), 0),
+            spread(&row.known(lag), 0),
             spread(&row.values(|sample| sample.foreign.cores()), 2),
         ]);
     }
@@ -146,85 +145,63 @@ fn deviation(sample: &Sample) -> Option<f64> {
     Some(spaced(sample)?.deviation_p99_us)
 }
 
+/// A number of a run, when it has one.
+type Of = fn(&Sample) -> Option<f64>;
+
 /// A tail of lateness by two witnesses.
-const WITNESSES: [(&str, fn(&Sample) -> Option<f64>); 2] = [
-    ("deviation p99 at the server", deviation),
-    ("dispatch lag p99", |sample| sample.said.lag_p99_us),
-];
+const WITNESSES: [(&str, Of); 2] = [("deviation p99 at the server", deviation), ("dispatch lag p99", lag)];
+
+fn lag(sample: &Sample) -> Option<f64> {
+    sample.said.lag_p99_us
+}
 
 fn judge(text: &mut SectionText, series: &[Series], rate: u32) {
     let Some(own) = rounds::of(series, Tool::Barrage) else {
         return;
     };
-    if let Some(bare) = rounds::of(series, Tool::Timerfd) {
-        for (name, of) in WITNESSES {
+    let mut limit = |what: &str, bar: &str, values: &[f64], decimals: usize, verdict: Verdict| {
+        let what = format!("{rate}/s: {what}");
+        text.judge(Judged::new(&what, bar.to_owned(), values, decimals, verdict));
+    };
+    for (name, of) in WITNESSES {
+        let seen = own.known(of);
+        if let Some(bare) = rounds::of(series, Tool::Timerfd) {
             let more = own.paired(bare, of, |own, bare| own - bare);
-            let what = format!("{rate}/s: {name} − the bare loop's, µs");
-            text.judge(Judged::new(
-                &what,
-                "≤ 60".to_owned(),
-                &more,
-                0,
-                stats::at_most(60.0, &more),
-            ));
+            let what = format!("{name} − the bare loop's, µs");
+            limit(&what, "≤ 60", &more, 0, stats::at_most(60.0, &more));
             if rate <= 5_000 {
-                let seen = own.known(of);
                 let verdict = where_bare_is_good(&bare.known(of), stats::at_most(100.0, &seen));
-                let what = format!("{rate}/s: {name}, µs");
-                text.judge(Judged::new(
-                    &what,
-                    "< 100 where the bare loop shows < 40".to_owned(),
+                limit(
+                    &format!("{name}, µs"),
+                    "< 100 where the bare loop shows < 40",
                     &seen,
                     0,
                     verdict,
-                ));
+                );
             }
+        }
+        if rate == 20_000 {
+            limit(&format!("{name}, µs"), "< 250", &seen, 0, stats::at_most(250.0, &seen));
         }
     }
     if rate == 20_000 {
-        for (name, of) in WITNESSES {
-            let seen = own.known(of);
-            let what = format!("{rate}/s: {name}, µs");
-            text.judge(Judged::new(
-                &what,
-                "< 250".to_owned(),
-                &seen,
-                0,
-                stats::at_most(250.0, &seen),
-            ));
-        }
         let cores = own.values(|sample| core(sample) * 100.0);
-        let what = format!("{rate}/s: part of the core, %");
-        text.judge(Judged::new(
-            &what,
-            "≤ 55".to_owned(),
-            &cores,
-            0,
-            stats::at_most(55.0, &cores),
-        ));
+        limit("part of the core, %", "≤ 55", &cores, 0, stats::at_most(55.0, &cores));
     }
-    let errors = own.known(|sample| Some((spaced(sample)?.rate_per_s / f64::from(rate) - 1.0).abs() * 100.0));
-    let what = format!("{rate}/s: rate error, %");
-    text.judge(Judged::new(
-        &what,
-        "< 0.1".to_owned(),
-        &errors,
-        4,
-        stats::at_most(0.1, &errors),
-    ));
+    let errors = own.known(|sample| Some(rate_error(&spaced(sample)?, rate).abs()));
+    limit("rate error, %", "< 0.1", &errors, 4, stats::at_most(0.1, &errors));
     if rate == 5_000
         && let Some(oha) = rounds::of(series, Tool::Oha)
     {
         let better = oha_beside(own, oha);
-        let what = "5000/s: oha's p99 at the server / ours";
-        text.judge(Judged::new(
-            what,
-            "≥ 8".to_owned(),
-            &better,
-            1,
-            stats::at_least(8.0, &better),
-        ));
+        let verdict = stats::at_least(8.0, &better);
+        limit("oha's deviation p99 at the server / ours", "≥ 8", &better, 1, verdict);
     }
+}
+
+/// How far the rate that was reached is from the one that was asked for, %.
+fn rate_error(spacing: &Spacing, rate: u32) -> f64 {
+    (spacing.rate_per_s / f64::from(rate) - 1.0) * 100.0
 }
 
 /// oha beside the schedule that fits it best, we beside the offered rate.

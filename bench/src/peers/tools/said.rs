@@ -175,7 +175,7 @@ fn oha(output: &str) -> Said {
     }
 }
 
-/// hey: `  Total:	8.0012 secs`, `  99%% in 0.0049 secs`, `  [200]	330000 responses`.
+/// hey: `Total: 8.0012 secs`, `99% in 0.0049 secs`, `[200] 330000 responses`, with tabs among the spaces.
 fn hey(output: &str) -> Said {
     let mut said = Said::default();
     let mut errors = false;
@@ -310,6 +310,11 @@ mod tests {
             Tool::H2load,
             include_str!("../../../fixtures/h2load.txt"),
             "Some(61054) in 1 s; p50 - p99 - p999 - max 6390; 0 errors; prints no percentiles; mean 0.1 ms",
+        );
+        check(
+            Tool::Oha,
+            include_str!("../../../fixtures/oha.json"),
+            "Some(46599) in 1.007258878 s; p50 79.537 p99 3869.897 p999 6869.539 max 12774.873; 0 errors; -",
         );
         check(
             Tool::Hey,

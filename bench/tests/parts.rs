@@ -1,0 +1,146 @@
+//! The parts of the measurement as processes: the light server, the bare loop, the launcher.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use serde_json::Value;
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_bench-peers");
+const LIMIT: Duration = Duration::from_secs(20);
+
+struct Light {
+    child: Child,
+    address: SocketAddr,
+}
+
+impl Light {
+    fn start(arguments: &[&str]) -> Self {
+        let mut child = Command::new(PROGRAM)
+            .arg("light-server")
+            .args(arguments)
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap())
+            .read_line(&mut line)
+            .unwrap();
+        let address = line.trim().strip_prefix("listening on ").unwrap().parse().unwrap();
+        Self { child, address }
+    }
+
+    fn connect(&self) -> TcpStream {
+        let stream = TcpStream::connect(self.address).unwrap();
+        stream.set_read_timeout(Some(LIMIT)).unwrap();
+        stream
+    }
+
+    fn state(&self, query: &str) -> Value {
+        let mut stream = self.connect();
+        write!(stream, "GET /~/state{query} HTTP/1.1\r\nConnection: close\r\n\r\n").unwrap();
+        let mut text = String::new();
+        stream.read_to_string(&mut text).unwrap();
+        serde_json::from_str(text.split_once("\r\n\r\n").unwrap().1).unwrap()
+    }
+}
+
+impl Drop for Light {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn requests_in_pieces_and_in_heaps_are_answered_once_each() {
+    let light = Light::start(&[]);
+    let mut stream = light.connect();
+    // Three whole requests and a half one, then the rest of it byte by byte.
+    let one = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+    let (half, rest) = one.split_at(9);
+    write!(stream, "{one}{one}GET /item HTTP/1.1\r\n\r\n{half}").unwrap();
+    for byte in rest.bytes() {
+        stream.write_all(&[byte]).unwrap();
+    }
+    // Closing after the last answer ends the stream, so that the end of everything is seen.
+    write!(
+        stream,
+        "POST / HTTP/1.1\r\nContent-Length: 2\r\nConnection: close\r\n\r\nab"
+    )
+    .unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).unwrap();
+    assert_eq!(text.matches("HTTP/1.1 200 OK\r\n").count(), 5, "{text}");
+    assert_eq!(text.matches("Content-Length: 100\r\n").count(), 4, "{text}");
+    assert_eq!(text.matches("\"id\":\"item-4711\"").count(), 1, "{text}");
+    assert_eq!(light.state("")["requests"], 5);
+}
+
+#[test]
+fn nonsense_ends_its_own_connection_only() {
+    let light = Light::start(&[]);
+    let mut bad = light.connect();
+    bad.write_all(b"nonsense\r\n\r\n").unwrap();
+    let mut bytes = Vec::new();
+    // The server may close with bytes unread, which is a reset: either way nothing is answered.
+    let _ = bad.read_to_end(&mut bytes);
+    assert!(bytes.is_empty(), "{bytes:?}");
+    assert_eq!(light.state("")["requests"], 0);
+}
+
+#[test]
+fn the_bare_loop_sends_what_its_schedule_says_and_the_server_saw_it() {
+    let light = Light::start(&["--record", "1000"]);
+    let url = format!("http://{}/", light.address);
+    let arguments = [
+        "metronome",
+        "--rate",
+        "500",
+        "--seconds",
+        "1",
+        "--connections",
+        "8",
+        &url,
+    ];
+    let out = Command::new(PROGRAM).args(arguments).output().unwrap();
+    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+    let said: Value = serde_json::from_slice(&out.stdout).unwrap();
+    assert_eq!(said["requests"], 500);
+    assert!(said["lag_p99_us"].as_f64().unwrap() >= said["lag_p50_us"].as_f64().unwrap());
+    let state = light.state("?rate=500");
+    assert_eq!(
+        (&state["requests"], &state["unrecorded"]),
+        (&Value::from(500), &Value::from(0))
+    );
+    assert_eq!(state["spacing"]["count"], 500);
+    // From the first to the last of 500 arrivals at 500/s: 0.998 s, more on a busy machine.
+    assert!(state["span_s"].as_f64().unwrap() > 0.9, "{state}");
+}
+
+#[test]
+fn what_is_launched_runs_on_one_core_and_keeps_its_exit_code() {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let allowed = status
+        .lines()
+        .find_map(|line| line.strip_prefix("Cpus_allowed_list:"))
+        .unwrap();
+    let core = allowed.trim().split([',', '-']).next().unwrap();
+    let script = "grep Cpus_allowed_list: /proc/self/status; exit 7";
+    let out = Command::new(PROGRAM)
+        .args(["launch", "--core", core, "--", "sh", "-c", script])
+        .output()
+        .unwrap();
+    assert_eq!(out.status.code(), Some(7));
+    let text = String::from_utf8(out.stdout).unwrap();
+    assert_eq!(
+        text.trim().strip_prefix("Cpus_allowed_list:").map(str::trim),
+        Some(core)
+    );
+    let absent = Command::new(PROGRAM)
+        .args(["launch", "--core", core, "--", "no-such-program"])
+        .output()
+        .unwrap();
+    assert_eq!(absent.status.code(), Some(2));
+}

@@ -206,7 +206,7 @@ impl Child {
         // Until it is waited for, its id and that of its group belong to nobody else.
         self.kill_group();
         let used = self
-            .child
+            .process
             .try_wait4()
             .with_context(|| format!("could not wait for {}", self.name))?;
         let used = used.with_context(|| format!("{} was ready to be waited for, but is not", self.name))?;

@@ -104,8 +104,8 @@ pub(super) async fn under<T>(token: &CancellationToken, work: impl AsyncFnOnce(&
     };
     tokio::select! {
         biased;
-        done = work(&mut listener) => done,
         never = pass_on => never,
+        done = work(&mut listener) => done,
     }
 }
 

@@ -199,7 +199,7 @@ Without a file: barrage run -r 2000/s -d 30s -c 64 URL. A rate is always the tot
 the instant a request was due. Where other tools disagree about a letter, ours are: -d duration (wrk, wrk2; -z as in \
 hey and oha works too), -r rate (-R as in wrk2 works too), -c connections, -n requests, -t timeout (hey, oha; wrk's \
 threads are --threads), -m or -X method, -b body (hey's -d), -D body file, -T content type, -a user:password, \
--q quiet (hey's rate is -r).";
+-q quiet (hey's rate is -r), -p streams of an HTTP/2 connection (h2load's -m).";
 
 /// The flags of a run without a file.
 #[derive(Clone, Debug, Default, Args)]
@@ -259,6 +259,9 @@ pub(crate) struct QuickArgs {
     /// Starts within a microsecond or two, for up to a whole processor per load thread
     #[arg(long, env = "BARRAGE_PRECISE", value_parser = flag())]
     pub(crate) precise: bool,
+    /// Streams of each HTTP/2 connection (oha -p, h2load -m): -c 8 -p 8 keeps 64 requests in flight
+    #[arg(short = 'p', long, value_name = "N", env = "BARRAGE_STREAMS")]
+    pub(crate) streams: Option<u32>,
     /// A new connection for each request
     #[arg(long, env = "BARRAGE_DISABLE_KEEPALIVE", value_parser = flag())]
     pub(crate) disable_keepalive: bool,

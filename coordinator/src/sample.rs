@@ -119,6 +119,7 @@ pub(crate) fn plan(loads: Vec<Load>) -> Plan {
             source_addresses: Vec::new(),
             dns: DnsPolicy::Once,
             reuse: Reuse::Always,
+            streams_per_connection: 1,
             tls: Tls::default(),
             proxy: None,
             cookies: false,

@@ -147,6 +147,7 @@ pub(crate) fn plan(length: u64, warm_up: u64) -> Plan {
             source_addresses: Vec::new(),
             dns: DnsPolicy::Once,
             reuse: Reuse::Always,
+            streams_per_connection: 1,
             tls: Tls::default(),
             proxy: None,
             cookies: false,

@@ -48,6 +48,8 @@ pub struct Quick {
     pub http2: bool,
     /// Look at the clock all the time instead of waiting for a timer.
     pub precise: bool,
+    /// `-p`: streams of each connection, HTTP/2 only: so many times `connections` users are active.
+    pub streams: Option<u32>,
     /// Redirects to follow.
     pub redirects: Option<u8>,
     /// `user:password`.
@@ -84,7 +86,7 @@ impl QuickError {
 }
 
 /// Where in the plan the value of an argument stands; the first prefix that fits decides.
-const ARGUMENTS: [(&str, &str); 14] = [
+const ARGUMENTS: [(&str, &str); 15] = [
     ("target", "URL"),
     ("load.rate", "-r"),
     ("load.for", "-d"),
@@ -95,6 +97,7 @@ const ARGUMENTS: [(&str, &str); 14] = [
     ("iterations.users", "-c"),
     ("iterations.at_most", "-d"),
     ("network.proxy", "--proxy"),
+    ("network.streams_per_connection", "--streams"),
     ("defaults.headers", "-H"),
     ("defaults.timeout", "-t"),
     ("defaults.redirects", "--redirects"),
@@ -120,7 +123,7 @@ impl Quick {
             ("name", Some(Tree::text("quick"))),
             ("target", Some(target)),
             ("defaults", self.defaults(headers)?.some()),
-            ("network", self.network().some()),
+            ("network", self.network()?.some()),
             ("pacing", self.precise.then(|| Tree::plain("precise"))),
             (load_key, Some(load)),
             ("steps", Some(Tree::List(vec![Tree::only(key_of(method), request)]))),
@@ -142,13 +145,23 @@ impl Quick {
         ]))
     }
 
-    fn network(&self) -> Tree {
+    fn network(&self) -> Result<Tree, QuickError> {
+        if self.streams.is_some() && !self.http2 {
+            let problem = Problem::new("found `--streams` without `--http2`", "both; HTTP/1.1 has no streams");
+            return Err(QuickError::new("--streams", problem));
+        }
         let insecure = Tree::only("insecure", Tree::plain(true));
-        Tree::map([
+        Ok(Tree::map([
             ("reuse", self.no_reuse.then(|| Tree::plain("never"))),
+            ("streams_per_connection", self.streams.map(Tree::plain)),
             ("tls", self.insecure.then_some(insecure)),
             ("proxy", self.proxy.as_ref().map(Tree::quoted)),
-        ])
+        ]))
+    }
+
+    /// Users of so many connections: one for each stream.
+    fn users(&self, connections: u32) -> Tree {
+        Tree::plain(u64::from(connections) * u64::from(self.streams.unwrap_or(1)))
     }
 
     /// The load and the key it stands under.
@@ -168,15 +181,18 @@ impl Quick {
                     ("arrivals", self.poisson.then(|| Tree::plain("poisson"))),
                     ("rate", Some(Tree::plain(rate))),
                     ("for", shown(length)),
-                    ("max_active", self.connections.map(Tree::plain)),
+                    (
+                        "max_active",
+                        self.connections.map(|connections| self.users(connections)),
+                    ),
                 ]);
                 Ok(("load", map))
             }
             (None, Some(count)) => {
-                let users = self.connections.unwrap_or(CONNECTIONS_DEFAULT);
+                let users = self.users(self.connections.unwrap_or(CONNECTIONS_DEFAULT));
                 let map = Tree::map([
                     ("count", Some(Tree::plain(count))),
-                    ("users", Some(Tree::plain(users))),
+                    ("users", Some(users)),
                     ("at_most", self.duration.and_then(shown)),
                 ]);
                 Ok(("iterations", map))
@@ -185,7 +201,7 @@ impl Quick {
                 let map = Tree::map([
                     (
                         "count",
-                        Some(Tree::plain(self.connections.unwrap_or(CONNECTIONS_DEFAULT))),
+                        Some(self.users(self.connections.unwrap_or(CONNECTIONS_DEFAULT))),
                     ),
                     ("for", shown(self.duration.unwrap_or(DURATION_DEFAULT))),
                 ]);

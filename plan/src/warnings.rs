@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use barrage_model::plan::{Action, LoadModel, Plan, Request, Step};
+use barrage_model::plan::{Action, EngineChoice, LoadModel, Plan, Request, Step};
 use barrage_model::units::Bytes;
 
 /// A slot with its connection and buffers.
@@ -59,6 +59,12 @@ pub fn warnings(plan: &Plan) -> Vec<String> {
         .any(|request| request.url.to_string().starts_with("http"));
     if absolute && plan.targets.len() == 1 {
         found.push("some requests use absolute URLs, which --target does not replace".to_owned());
+    }
+    let multiplexed = requests(plan)
+        .iter()
+        .any(|request| request.engine == EngineChoice::Http2);
+    if plan.network.streams_per_connection > 1 && !multiplexed {
+        found.push("network.streams_per_connection has no effect: no step says `engine: http2`".to_owned());
     }
     if plan.network.tls.insecure {
         found.push("network.tls.insecure accepts any certificate".to_owned());

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use barrage_model::plan::{Action, Body, EngineChoice, LoadModel, Method, Pacing, Plan, Request, Reuse, StageShape};
+use barrage_model::plan::{
+    Action, Body, EngineChoice, LoadModel, Method, Pacing, Plan, Request, Reuse, StageShape, UserStageShape,
+};
 use barrage_model::units::Rate;
 use barrage_plan::quick::Quick;
 use barrage_plan::{Overrides, show};
@@ -91,6 +93,39 @@ fn loads_follow_from_rate_count_and_connections() {
 }
 
 #[test]
+fn connections_with_several_streams_carry_so_many_users() {
+    let plan_of = |rate: Option<u64>, count, connections| {
+        plan(&Quick {
+            http2: true,
+            streams: Some(8),
+            rate: rate.map(Rate::per_second),
+            count,
+            connections,
+            ..quick("h")
+        })
+    };
+    for (rate, count, connections, want) in [
+        (None, None, Some(8), 64),
+        (None, Some(1_000), Some(3), 24),
+        (None, None, None, 400),
+        (Some(5), None, Some(2), 16),
+        (Some(5), None, None, 10_000),
+    ] {
+        let plan = plan_of(rate, count, connections);
+        assert_eq!(plan.network.streams_per_connection, 8);
+        let users = match &plan.loads[0].model {
+            LoadModel::Open(open) => u64::from(open.max_active),
+            LoadModel::Iterations(counted) => u64::from(counted.users),
+            LoadModel::Users(users) => match users.stages[0].shape {
+                UserStageShape::Hold { users, .. } => u64::from(users),
+                ref other => panic!("{other:?}"),
+            },
+        };
+        assert_eq!(users, want, "{rate:?} {count:?} {connections:?}");
+    }
+}
+
+#[test]
 fn every_argument_arrives() {
     let plan = plan(&Quick {
         headers: vec![
@@ -176,6 +211,16 @@ fn a_bad_argument_is_named() {
     refused(|q| q.proxy = Some("x".into()), "--proxy: found `x`");
     let clash = |q: &mut Quick| (q.redirects, q.http2) = (Some(3), true);
     refused(clash, "URL: found `redirects` with a raw engine");
+    refused(
+        |q| q.streams = Some(8),
+        "--streams: found `--streams` without `--http2`",
+    );
+    refused(
+        |q| (q.streams, q.http2) = (Some(0), true),
+        "--streams: found `0`; expected a whole number from 1 to 1000",
+    );
+    let alone = |q: &mut Quick| (q.streams, q.http2, q.no_reuse) = (Some(2), true, true);
+    refused(alone, "--streams: found 2 with `reuse: never`");
     let three = |q: &mut Quick| {
         (q.rate, q.count, q.duration) = (Some(Rate::per_second(1)), Some(1), Some(Duration::from_secs(1)));
     };

@@ -83,6 +83,10 @@ fn a_damaged_plan_is_refused_at_the_door() {
     refused(|plan| plan.targets.clear(), "plan");
     refused(|plan| plan.scenarios.clear(), "plan");
     refused(|plan| plan.network = None, "network");
+    for streams in [0, 1_001] {
+        let damage = |plan: &mut v1::Plan| plan.network.as_mut().unwrap().streams_per_connection = streams;
+        refused(damage, "network.streams_per_connection");
+    }
     refused(|plan| plan.warm_up_us = u64::MAX, "warm_up_us");
     refused(|plan| plan.loads[0].scenarios[0].scenario = 9_999, "loads.scenarios");
     refused(|plan| plan.loads[0].model = None, "loads.model");

@@ -14,10 +14,10 @@ pub use data::{DataFormat, DataSource, FileRef, OnEnd, Pick};
 pub use load::{
     Delay, IterationsLoad, Load, LoadModel, OpenLoad, Stage, StageShape, UserStage, UserStageShape, UsersLoad,
 };
-pub use network::{DnsPolicy, Network, Proxy, Resolve, Reuse, Target, Tls};
+pub use network::{DnsPolicy, Network, Proxy, Resolve, Reuse, STREAMS_PER_CONNECTION_MAX, Target, Tls};
 pub use request::{
-    Auth, Body, Check, EngineChoice, Extract, ExtractFrom, Matcher, Method, OnFailure, Part, PartBody, Request,
-    StatusSet,
+    Auth, Body, CONNECTION_FIELDS, Check, EngineChoice, Extract, ExtractFrom, Matcher, Method, OnFailure, Part,
+    PartBody, Request, StatusSet,
 };
 pub use sla::{Sla, SlaWindow};
 pub use step::{Action, Scenario, Step};

@@ -5,6 +5,9 @@ use std::time::Duration;
 
 use super::FileRef;
 
+/// Most virtual users that share one connection of the `http2` engine.
+pub const STREAMS_PER_CONNECTION_MAX: u32 = 1_000;
+
 /// A place that requests go to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
@@ -56,6 +59,9 @@ pub struct Network {
     pub dns: DnsPolicy,
     /// How long connections are used.
     pub reuse: Reuse,
+    /// Virtual users of a shard that share one connection of the `http2` engine, each with a stream at a time; 1 to
+    /// [`STREAMS_PER_CONNECTION_MAX`].
+    pub streams_per_connection: u32,
     /// TLS settings.
     pub tls: Tls,
     /// Proxy for every request; makes `reqwest` the engine.

@@ -169,6 +169,15 @@ pub enum OnFailure {
     Continue,
 }
 
+/// Header fields that belong to a connection, which HTTP/2 does not know (RFC 9113, section 8.2.2), in lower case.
+pub const CONNECTION_FIELDS: [&str; 5] = [
+    "connection",
+    "keep-alive",
+    "proxy-connection",
+    "transfer-encoding",
+    "upgrade",
+];
+
 /// Which engine sends a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum EngineChoice {
@@ -176,7 +185,7 @@ pub enum EngineChoice {
     Auto,
     /// The raw HTTP/1.1 engine.
     Http1,
-    /// HTTP/2 (prior knowledge in the clear, ALPN under TLS).
+    /// The raw HTTP/2 engine (prior knowledge in the clear, ALPN under TLS).
     Http2,
     /// The full client.
     Reqwest,

@@ -1,5 +1,7 @@
 //! Connections, workers, ceilings and tags.
 
+use barrage_model::plan::STREAMS_PER_CONNECTION_MAX;
+
 use super::{HOUR, LENGTH, MICRO, Object, Shape, TEXT, UP_TO_HOUR, key, need, one_of, or};
 
 /// How connections are made.
@@ -36,6 +38,16 @@ pub(crate) static NETWORK: Object = Object {
             Shape::OneOf(&[Shape::Word(&["always", "never"]), Shape::Object(&CLIENT_REUSE)]),
             "always",
             "How long a connection is used.",
+        ),
+        or(
+            "streams_per_connection",
+            Shape::Whole {
+                min: 1,
+                max: STREAMS_PER_CONNECTION_MAX as u64,
+            },
+            "1",
+            "Users (open model: iterations in progress) that share one connection of the `http2` engine, each with one \
+             stream; by load thread.",
         ),
         key("tls", Shape::Object(&TLS), "TLS settings."),
         key(

@@ -22,6 +22,9 @@ impl Reader<'_> {
         });
         let dns = fields.or_default("dns", |value| self.dns(value));
         let reuse = fields.or_default("reuse", |value| self.reuse(value));
+        let streams = fields.or_default("streams_per_connection", |value| {
+            Ok((value.node.span, self.whole32(value)?))
+        });
         let tls = fields.or("tls", Tls::default(), |value| self.tls(value.node));
         let proxy = fields.opt("proxy", |value| {
             Ok(Proxy {
@@ -30,11 +33,20 @@ impl Reader<'_> {
         });
         let cookies = fields.or_default("cookies", |value| self.flag(value));
         let body_limit = fields.or_default("body_limit", |value| self.size(value));
+        let (reuse, (span, streams)) = (reuse?, streams?);
+        if reuse == Reuse::Never && streams > 1 {
+            let problem = Problem::new(
+                format!("found {streams} with `reuse: never`, which gives each request a connection"),
+                "1, or another `reuse`",
+            );
+            return Err(self.fail(span, problem));
+        }
         Ok(Network {
             resolve: resolve?,
             source_addresses: sources?,
             dns: dns?,
-            reuse: reuse?,
+            reuse,
+            streams_per_connection: streams,
             tls: tls?,
             proxy: proxy?,
             cookies: cookies?,

@@ -319,6 +319,10 @@ fn network(network: &Network) -> Tree {
         ("source_addresses", Tree::List(sources.collect()).some()),
         ("dns", Some(dns)),
         ("reuse", Some(reuse)),
+        (
+            "streams_per_connection",
+            Some(Tree::plain(network.streams_per_connection)),
+        ),
         ("tls", tls.some()),
         ("proxy", network.proxy.as_ref().map(|proxy| Tree::text(&proxy.url))),
         ("cookies", Some(Tree::plain(network.cookies))),

@@ -1,6 +1,6 @@
 //! Targets and network settings.
 
-use barrage_model::plan::{DnsPolicy, Network, Proxy, Resolve, Reuse, Target, Tls};
+use barrage_model::plan::{DnsPolicy, Network, Proxy, Resolve, Reuse, STREAMS_PER_CONNECTION_MAX, Target, Tls};
 
 use super::{BadMessage, Result, bad, each, micros, missing, narrow, span};
 use crate::v1;
@@ -73,6 +73,7 @@ impl From<&Network> for v1::Network {
             proxy_url: network.proxy.as_ref().map(|proxy| proxy.url.clone()),
             cookies: network.cookies,
             body_limit_bytes: network.body_limit_bytes,
+            streams_per_connection: network.streams_per_connection,
         }
     }
 }
@@ -100,12 +101,18 @@ impl TryFrom<v1::Network> for Network {
             v1::reuse::Policy::MaxRequests(most) => Reuse::MaxRequests(most.max(1)),
             v1::reuse::Policy::MaxAgeUs(age) => Reuse::MaxAge(span("reuse.max_age_us", age)?),
         };
+        let streams = wire.streams_per_connection;
+        if !(1..=STREAMS_PER_CONNECTION_MAX).contains(&streams) {
+            let range = format!("{streams} is not between 1 and {STREAMS_PER_CONNECTION_MAX}");
+            return Err(bad("network.streams_per_connection", range));
+        }
         let tls = wire.tls.unwrap_or_default();
         Ok(Self {
             resolve: each(wire.resolve, resolve)?,
             source_addresses: each(wire.source_addresses, |text| address("network.source_addresses", &text))?,
             dns,
             reuse,
+            streams_per_connection: streams,
             tls: Tls {
                 insecure: tls.insecure,
                 ca: tls.ca.map(TryInto::try_into).transpose()?,

@@ -164,6 +164,15 @@ impl Failure {
         }
     }
 
+    /// A failure with a text made for it.
+    pub(crate) fn text(cause: Cause, message: impl Into<Cow<'static, str>>) -> Self {
+        let message = match message.into() {
+            Cow::Owned(text) => Cow::Owned(line(text)),
+            fixed => fixed,
+        };
+        Self { cause, message }
+    }
+
     /// A failure described by an error and all its sources.
     pub(crate) fn from_error(cause: Cause, error: &(dyn Error + 'static)) -> Self {
         Self {
@@ -191,8 +200,12 @@ fn chain(error: &(dyn Error + 'static)) -> String {
         last = said;
         next = error.source();
     }
-    let end = text.floor_char_boundary(MESSAGE_MAX);
-    text.truncate(end);
+    line(text)
+}
+
+/// A text on one line of bounded length.
+fn line(mut text: String) -> String {
+    text.truncate(text.floor_char_boundary(MESSAGE_MAX));
     text.chars()
         .map(|letter| if letter.is_control() { ' ' } else { letter })
         .collect()

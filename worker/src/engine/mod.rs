@@ -12,6 +12,7 @@ pub mod answer;
 mod browser;
 pub mod fuzz;
 pub mod http1;
+mod http2;
 pub mod request;
 mod set;
 #[cfg(test)]
@@ -20,6 +21,7 @@ mod timer;
 
 pub use self::answer::{Answer, Cause, Failure, HeaderBlock, WireBytes};
 pub use self::http1::{Limits, OnIdleClose, ProtocolError};
-pub use self::request::{FullRequest, Outgoing, Request, Terms};
+pub(crate) use self::request::http_method;
+pub use self::request::{FullRequest, Http2Request, Outgoing, Request, Terms};
 pub use self::set::{EngineOptions, EngineSet, EngineShared};
 pub use crate::net::{Origin, Timings};

@@ -1,7 +1,9 @@
 //! What an engine is asked to do.
 
 use barrage_model::plan::Method;
+use bytes::Bytes;
 
+use super::answer::{Cause, Failure};
 use crate::clock::Stamp;
 use crate::net::Origin;
 
@@ -16,6 +18,19 @@ pub struct Terms {
     pub deadline: Stamp,
     /// The end of the grant: a request whose first byte could not be written before is not sent at all. `None` = no end.
     pub send_by: Option<Stamp>,
+}
+
+impl Terms {
+    /// Why a request whose first byte would be written now must not be sent; asked right before the write.
+    pub(crate) fn too_late(&self, now: Stamp) -> Option<Failure> {
+        if self.send_by.is_some_and(|send_by| now > send_by) {
+            return Some(Failure::fixed(
+                Cause::Expired,
+                "the grant ended before the request could be sent",
+            ));
+        }
+        (now > self.deadline).then(|| Failure::fixed(Cause::Timeout, "timed out before the request could be sent"))
+    }
 }
 
 /// A request for the `http1` engine, borrowed from the slot's buffers, so that a static request costs no formatting.
@@ -33,6 +48,19 @@ pub struct Outgoing<'a> {
     pub terms: Terms,
 }
 
+/// A request for the `http2` engine.
+#[derive(Clone, Copy, Debug)]
+pub struct Http2Request<'a> {
+    /// Method, absolute URL and header fields; cloned for each send, which copies no text.
+    pub head: &'a http::Request<()>,
+    /// The body, empty for none; shared, not copied.
+    pub body: &'a Bytes,
+    /// Where to send it; the URL may name another authority.
+    pub origin: &'a Origin,
+    /// Deadlines and what to keep.
+    pub terms: Terms,
+}
+
 /// A request for the `reqwest` engine, which may follow redirects.
 #[derive(Clone, Copy, Debug)]
 pub struct FullRequest<'a> {
@@ -44,8 +72,6 @@ pub struct FullRequest<'a> {
     pub headers: &'a http::HeaderMap,
     /// The body, empty for none.
     pub body: &'a [u8],
-    /// Speak HTTP/2: with prior knowledge in the clear, by ALPN under TLS. Otherwise the server chooses under TLS.
-    pub http2: bool,
     /// Ask for compressed answers and undo the compression.
     pub decompress: bool,
     /// Redirects to follow at most; the answer after the last one counts, even when it redirects again.
@@ -59,6 +85,21 @@ pub struct FullRequest<'a> {
 pub enum Request<'a> {
     /// The raw HTTP/1.1 engine.
     Http1(Outgoing<'a>),
+    /// The raw HTTP/2 engine.
+    Http2(Http2Request<'a>),
     /// The full client.
     Full(FullRequest<'a>),
+}
+
+/// The method in the words of the HTTP library.
+pub(crate) fn http_method(method: Method) -> http::Method {
+    match method {
+        Method::Get => http::Method::GET,
+        Method::Post => http::Method::POST,
+        Method::Put => http::Method::PUT,
+        Method::Patch => http::Method::PATCH,
+        Method::Delete => http::Method::DELETE,
+        Method::Head => http::Method::HEAD,
+        Method::Options => http::Method::OPTIONS,
+    }
 }

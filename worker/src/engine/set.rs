@@ -12,6 +12,7 @@ use url::Url;
 use super::answer::{Answer, Failure};
 use super::browser::Browser;
 use super::http1::{Http1, Limits, OnIdleClose, Shared};
+use super::http2::{self, Http2};
 use super::request::Request;
 use crate::clock::{Clock, Stamp};
 use crate::net::{Connector, Origin, Resolver};
@@ -23,7 +24,9 @@ pub struct EngineOptions {
     pub limits: Limits,
     /// How long connections are used.
     pub reuse: Reuse,
-    /// What an idle close means to the `http1` engine.
+    /// Slots that share one connection of the `http2` engine, at least 1.
+    pub streams_per_connection: u32,
+    /// What an idle close means to the raw engines.
     pub on_idle_close: OnIdleClose,
     /// Local addresses to connect from, in turn (the full client: one per slot); empty leaves the choice to the system.
     pub sources: Vec<IpAddr>,
@@ -38,6 +41,7 @@ impl Default for EngineOptions {
         Self {
             limits: Limits::default(),
             reuse: Reuse::Always,
+            streams_per_connection: 1,
             on_idle_close: OnIdleClose::default(),
             sources: Vec::new(),
             cookies: false,
@@ -50,6 +54,7 @@ impl Default for EngineOptions {
 #[derive(Debug)]
 pub struct EngineShared {
     raw: Rc<Shared>,
+    streams: Rc<http2::Shared>,
     options: EngineOptions,
     resolver: Arc<Resolver>,
     tls: Arc<ClientConfig>,
@@ -60,16 +65,18 @@ impl EngineShared {
     /// The shard's part of a run; the resolver and the TLS settings are shared by all shards.
     pub fn new(clock: Clock, resolver: Arc<Resolver>, tls: Arc<ClientConfig>, options: EngineOptions) -> Rc<Self> {
         let sources = options.sources.clone();
-        let connector = Connector::new(clock, Arc::clone(&resolver), Arc::clone(&tls), sources);
+        let connector = |tls| Connector::new(clock, Arc::clone(&resolver), tls, sources.clone());
+        let streams = http2::Shared::new(clock, connector(http2::offering(&tls)), &options);
         let raw = Rc::new(Shared::new(
             clock,
-            connector,
+            connector(Arc::clone(&tls)),
             options.limits,
             options.reuse,
             options.on_idle_close,
         ));
         Rc::new(Self {
             raw,
+            streams: Rc::new(streams),
             options,
             resolver,
             tls,
@@ -77,10 +84,10 @@ impl EngineShared {
         })
     }
 
-    /// Connections of the `http1` engine that are open at this moment, over all slots of the shard. The full client
-    /// does not tell.
+    /// Connections of the raw engines that are open at this moment, over all slots of the shard. The full client does not
+    /// tell.
     pub fn open_connections(&self) -> usize {
-        self.raw.open_connections()
+        self.raw.open_connections() + self.streams.open_connections()
     }
 
     pub(super) fn clock(&self) -> Clock {
@@ -112,6 +119,7 @@ impl EngineShared {
 pub struct EngineSet {
     shared: Rc<EngineShared>,
     http1: Http1,
+    http2: Http2,
     /// Made when a step first needs it: most runs never do.
     browser: Option<Box<Browser>>,
 }
@@ -122,6 +130,7 @@ impl EngineSet {
         Self {
             shared: Rc::clone(shared),
             http1: Http1::new(Rc::clone(&shared.raw)),
+            http2: Http2::new(Rc::clone(&shared.streams)),
             browser: None,
         }
     }
@@ -132,13 +141,15 @@ impl EngineSet {
     /// The request is sent at most once, whatever happens. Times and byte counts are in `answer` also after a failure.
     ///
     /// # Errors
-    /// [`Failure`] with exactly one cause; the connection is closed.
+    /// [`Failure`] with exactly one cause; the connection is closed (HTTP/2: the stream is).
     ///
     /// # Cancel safety
-    /// Dropping the future closes the connection it was using. What had been sent is not known then.
+    /// Dropping the future closes the connection it was using (HTTP/2: resets the stream). What had been sent is not known
+    /// then.
     pub async fn exchange(&mut self, request: &Request<'_>, answer: &mut Answer) -> Result<(), Failure> {
         match request {
             Request::Http1(out) => self.http1.exchange(out, answer).await,
+            Request::Http2(out) => self.http2.exchange(out, answer).await,
             Request::Full(out) => {
                 let browser = self
                     .browser
@@ -178,6 +189,7 @@ impl EngineSet {
     /// Closes every connection of the slot that is not in use.
     pub fn close(&mut self) {
         self.http1.close();
+        self.http2.close();
         if let Some(browser) = &mut self.browser {
             browser.close();
         }

@@ -29,6 +29,17 @@ pub struct Timings {
     pub first_byte: Option<Duration>,
 }
 
+impl Timings {
+    /// What a request says that timed out before it had a connection.
+    pub(crate) fn timed_out_in(&self) -> &'static str {
+        match (self.dns, self.connect) {
+            (None, _) => "timed out in the name lookup",
+            (_, None) => "timed out while connecting",
+            _ => "timed out in the TLS handshake",
+        }
+    }
+}
+
 /// Why no connection could be made.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
@@ -108,20 +119,30 @@ impl Connector {
     ///
     /// Has no time limit of its own: the caller bounds it by the request's deadline.
     pub(crate) async fn open(&self, origin: &Origin, timings: &mut Timings) -> Result<Wire, ConnectError> {
+        self.open_watched(origin, Cell::from_mut(timings)).await
+    }
+
+    /// As [`Connector::open`], for callers that look at the timings meanwhile.
+    pub(crate) async fn open_watched(&self, origin: &Origin, timings: &Cell<Timings>) -> Result<Wire, ConnectError> {
+        let set = |change: &dyn Fn(&mut Timings)| {
+            let mut known = timings.get();
+            change(&mut known);
+            timings.set(known);
+        };
         let asked = self.clock.now();
         let addresses = self.resolver.resolve(&origin.host, origin.port).await?;
         let resolved = self.clock.now();
-        timings.dns = Some(resolved.since(asked));
+        set(&|timings| timings.dns = Some(resolved.since(asked)));
 
         let mut wire = Wire::plain(self.connect_any(&origin.host, &addresses).await?);
         let connected = self.clock.now();
-        timings.connect = Some(connected.since(resolved));
+        set(&|timings| timings.connect = Some(connected.since(resolved)));
 
         if let Some(name) = &origin.server_name {
             wire.start_tls(Arc::clone(&self.tls), name.clone())
                 .map_err(ConnectError::Tls)?;
             poll_fn(|cx| wire.poll_handshake(cx)).await.map_err(ConnectError::Tls)?;
-            timings.tls = Some(self.clock.now().since(connected));
+            set(&|timings| timings.tls = Some(self.clock.now().since(connected)));
         }
         Ok(wire)
     }

@@ -154,6 +154,11 @@ impl Wire {
         Ok(())
     }
 
+    /// The protocol that the TLS handshake has settled on.
+    pub(crate) fn protocol(&self) -> Option<&[u8]> {
+        self.tls.as_ref()?.alpn_protocol()
+    }
+
     /// Bytes received and sent since the connection was made, TLS overhead included.
     pub(crate) fn bytes(&self) -> (u64, u64) {
         (self.socket.bytes_in, self.socket.bytes_out)

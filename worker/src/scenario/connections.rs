@@ -58,6 +58,7 @@ impl CompiledPlan {
                 ..Limits::default()
             },
             reuse: network.reuse,
+            streams_per_connection: network.streams_per_connection,
             sources: network.source_addresses.clone(),
             cookies: network.cookies,
             proxy: network.proxy.as_ref().map(|proxy| proxy.url.clone()),

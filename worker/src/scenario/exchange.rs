@@ -6,15 +6,16 @@ use std::time::Duration;
 
 use barrage_model::ids::TagId;
 use barrage_model::outcome::{FailureClass, Outcome};
+use bytes::Bytes;
 use http::{HeaderMap, HeaderValue};
 
 use super::answers::Reading;
-use super::compile::{Body, Destination, Engine, Program, Request, Wire, resolve};
+use super::compile::{Body, Destination, Http2Head, Program, Request, Wire, resolve};
 use super::render::{Given, RenderError};
 use super::text::Text;
 use super::user::Values;
 use super::values::Scope;
-use crate::engine::{Answer, Failure, FullRequest, Outgoing, Request as EngineRequest, Terms};
+use crate::engine::{Answer, Failure, FullRequest, Http2Request, Outgoing, Request as EngineRequest, Terms};
 
 /// Buffer capacity that a user keeps between requests.
 const KEPT_CAPACITY: usize = 64 * 1024;
@@ -28,6 +29,8 @@ pub(super) struct Buffers {
     scratch: Vec<u8>,
     url: String,
     fields: HeaderMap,
+    request: http::Request<()>,
+    payload: Bytes,
 }
 
 /// A request that is ready to be sent, in the plan's bytes or the user's buffers.
@@ -39,8 +42,17 @@ pub(super) struct Rendered<'a> {
 
 /// What each engine takes.
 pub(super) enum Form<'a> {
-    Http1 { head: &'a [u8] },
-    Full { url: &'a str, fields: &'a HeaderMap },
+    Http1 {
+        head: &'a [u8],
+    },
+    Http2 {
+        head: &'a http::Request<()>,
+        body: &'a Bytes,
+    },
+    Full {
+        url: &'a str,
+        fields: &'a HeaderMap,
+    },
 }
 
 impl Buffers {
@@ -57,6 +69,8 @@ impl Buffers {
             scratch,
             url,
             fields,
+            request: made,
+            payload,
         } = self;
         let body: &[u8] = match &request.body {
             Body::Fixed(bytes) => bytes,
@@ -88,6 +102,18 @@ impl Buffers {
             Wire::Http1(text) => Form::Http1 {
                 head: bytes(text, scope, given, head)?,
             },
+            Wire::Http2(Http2Head::Fixed(head)) => Form::Http2 {
+                head,
+                body: shared(&request.body, body, payload),
+            },
+            Wire::Http2(Http2Head::Made(frame)) => {
+                fresh(head);
+                *made = frame.render(program.origins.get(origin), scope, given, head)?;
+                Form::Http2 {
+                    head: made,
+                    body: shared(&request.body, body, payload),
+                }
+            }
             Wire::Full { target, fields: texts } => {
                 url.clear();
                 url.push_str(program.origins.base(origin));
@@ -105,6 +131,17 @@ impl Buffers {
             }
         };
         Ok(Rendered { origin, body, form })
+    }
+}
+
+/// The body in the form that a stream takes; one that was made for this request is copied once.
+fn shared<'a>(planned: &'a Body, made: &[u8], payload: &'a mut Bytes) -> &'a Bytes {
+    match planned {
+        Body::Fixed(bytes) => bytes,
+        Body::Made(..) => {
+            *payload = Bytes::copy_from_slice(made);
+            payload
+        }
     }
 }
 
@@ -140,12 +177,17 @@ impl<'a> Rendered<'a> {
                 origin: program.origins.get(self.origin),
                 terms,
             }),
+            Form::Http2 { head, body } => EngineRequest::Http2(Http2Request {
+                head,
+                body,
+                origin: program.origins.get(self.origin),
+                terms,
+            }),
             Form::Full { url, fields } => EngineRequest::Full(FullRequest {
                 method: request.method,
                 url,
                 headers: fields,
                 body,
-                http2: request.engine == Engine::Http2,
                 decompress: request.decompress,
                 redirects: request.redirects,
                 terms,

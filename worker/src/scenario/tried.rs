@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use barrage_model::ids::{ScenarioId, SegmentId};
 use barrage_model::outcome::{IterationEnd, Outcome};
+use http::HeaderMap;
 use tokio_util::sync::CancellationToken;
 
 use super::answers::Reading;
@@ -402,17 +403,20 @@ fn head(program: &Program, request: &Request, rendered: &Rendered<'_>) -> String
                 }
             }
         }
-        Form::Full { url, fields } => {
-            lines.push_str(request.method.word());
-            lines.push(' ');
-            lines.push_str(&text(program, url.as_bytes()));
-            lines.push('\n');
-            for (name, value) in fields {
-                push_field(&mut lines, field(program, name.as_str().as_bytes(), value.as_bytes()));
-            }
-        }
+        Form::Http2 { head, .. } => push_head(&mut lines, program, request, &head.uri().to_string(), head.headers()),
+        Form::Full { url, fields } => push_head(&mut lines, program, request, url, fields),
     }
     lines
+}
+
+fn push_head(lines: &mut String, program: &Program, request: &Request, url: &str, fields: &HeaderMap) {
+    lines.push_str(request.method.word());
+    lines.push(' ');
+    lines.push_str(&text(program, url.as_bytes()));
+    lines.push('\n');
+    for (name, value) in fields {
+        push_field(lines, field(program, name.as_str().as_bytes(), value.as_bytes()));
+    }
 }
 
 fn push_field(lines: &mut String, (name, value): (String, String)) {

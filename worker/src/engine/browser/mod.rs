@@ -1,4 +1,5 @@
-//! The full client (`reqwest`), for what the raw engine does not do: redirects, cookies, proxies, decompression, HTTP/2.
+//! The full client (`reqwest`), for what the raw engine does not do: redirects, cookies, proxies, decompression.
+//! Under TLS the server chooses between HTTP/1.1 and HTTP/2, as with browsers.
 //!
 //! One slot is one user: it has its own connections and its own cookies. The client's own retries are off. Its connection
 //! pool, unlike the raw engine, replaces a kept connection that it knows to be closed; a request of which a byte has been
@@ -18,13 +19,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use barrage_model::outcome::FailureClass;
-use barrage_model::plan::{Method, Reuse};
+use barrage_model::plan::Reuse;
 use reqwest::header::HeaderValue;
 use url::Url;
 
 use self::hooks::{Counter, Names, SlotJar};
 use super::answer::{Answer, Cause, Failure};
-use super::request::{FullRequest, Terms};
+use super::request::{FullRequest, Terms, http_method};
 use super::set::EngineShared;
 use crate::clock::Stamp;
 
@@ -43,7 +44,6 @@ pub(crate) struct Browser {
 /// A client for requests of one kind. The settings belong to the client, so each combination in use has its own.
 #[derive(Debug)]
 struct Built {
-    http2: bool,
     decompress: bool,
     client: reqwest::Client,
     made_at: Stamp,
@@ -90,7 +90,7 @@ impl Browser {
     async fn run(&mut self, out: &FullRequest<'_>, began_at: Stamp, answer: &mut Answer) -> Result<(), Failure> {
         let client = self.client(out, began_at)?.clone();
         let request = client
-            .request(method(out.method), out.url)
+            .request(http_method(out.method), out.url)
             .headers(out.headers.clone())
             .body(out.body.to_vec())
             .build()
@@ -179,16 +179,15 @@ impl Browser {
             Reuse::MaxRequests(most) => built.requests < most,
             Reuse::MaxAge(age) => now.since(built.made_at) < age,
         });
-        let fits = |built: &Built| built.http2 == out.http2 && built.decompress == out.decompress;
+        let decompress = out.decompress;
+        let fits = |built: &Built| built.decompress == decompress;
         let at = if let Some(at) = self.clients.iter().position(fits) {
             at
         } else {
             let client = self
-                .build(out.http2, out.decompress)
+                .build(decompress)
                 .map_err(|error| Failure::from_error(Cause::Failed(FailureClass::Protocol), &error))?;
-            let (http2, decompress) = (out.http2, out.decompress);
             self.clients.push(Built {
-                http2,
                 decompress,
                 client,
                 made_at: now,
@@ -201,14 +200,10 @@ impl Browser {
         Ok(&built.client)
     }
 
-    fn build(&self, http2: bool, decompress: bool) -> Result<reqwest::Client, reqwest::Error> {
+    fn build(&self, decompress: bool) -> Result<reqwest::Client, reqwest::Error> {
         let options = self.shared.options();
         let mut tls = self.shared.tls().as_ref().clone();
-        tls.alpn_protocols = if http2 {
-            vec![b"h2".to_vec()]
-        } else {
-            vec![b"h2".to_vec(), b"http/1.1".to_vec()]
-        };
+        tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         let names = Names(Arc::clone(self.shared.resolver()));
         let idle = if options.reuse == Reuse::Never { 0 } else { IDLE_MAX };
         let mut builder = reqwest::Client::builder()
@@ -231,21 +226,6 @@ impl Browser {
         if options.cookies {
             builder = builder.cookie_provider(Arc::clone(&self.jar));
         }
-        if http2 {
-            builder = builder.http2_prior_knowledge();
-        }
         builder.build()
-    }
-}
-
-fn method(method: Method) -> http::Method {
-    match method {
-        Method::Get => http::Method::GET,
-        Method::Post => http::Method::POST,
-        Method::Put => http::Method::PUT,
-        Method::Patch => http::Method::PATCH,
-        Method::Delete => http::Method::DELETE,
-        Method::Head => http::Method::HEAD,
-        Method::Options => http::Method::OPTIONS,
     }
 }

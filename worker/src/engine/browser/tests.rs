@@ -10,6 +10,7 @@ use http::HeaderMap;
 use http_body_util::Full;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio_rustls::TlsAcceptor;
 use tokio_util::task::AbortOnDropHandle;
 use url::Url;
 
@@ -28,7 +29,6 @@ const GZIPPED: [u8; 28] = [
 #[derive(Clone, Copy, Default)]
 struct Kind {
     redirects: u16,
-    http2: bool,
     decompress: bool,
     timeout_ms: Option<u64>,
     body: &'static str,
@@ -46,7 +46,6 @@ async fn ask(slot: &mut Slot, url: &str, kind: Kind) -> Result<(), Failure> {
         url,
         headers: &headers,
         body: kind.body.as_bytes(),
-        http2: kind.http2,
         decompress: kind.decompress,
         redirects: kind.redirects,
         terms: slot.terms(kind.timeout_ms.unwrap_or(PATIENCE_MS)),
@@ -228,7 +227,10 @@ async fn fixed_names_hold_here_too() {
 }
 
 #[tokio::test]
-async fn http2_is_spoken_with_prior_knowledge() {
+async fn http2_is_spoken_where_the_server_chooses_it() {
+    let (mut config, _) = certificate(&["127.0.0.1"]);
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    let acceptor = TlsAcceptor::from(Arc::new(config));
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let accepted = Arc::new(AtomicUsize::new(0));
@@ -238,7 +240,9 @@ async fn http2_is_spoken_with_prior_knowledge() {
         loop {
             let (stream, _) = listener.accept().await.unwrap();
             count.fetch_add(1, Ordering::SeqCst);
+            let acceptor = acceptor.clone();
             connections.spawn(async move {
+                let stream = acceptor.accept(stream).await.unwrap();
                 let service = service_fn(|request: http::Request<hyper::body::Incoming>| {
                     let said = format!("{:?} {}", request.version(), request.uri().path());
                     std::future::ready(Ok::<_, Infallible>(http::Response::new(Full::new(bytes::Bytes::from(
@@ -250,17 +254,13 @@ async fn http2_is_spoken_with_prior_knowledge() {
             });
         }
     }));
-    let mut slot = Slot::new(EngineOptions::default());
+    let trusting = TlsOptions {
+        insecure: true,
+        ..TlsOptions::default()
+    };
+    let mut slot = Slot::with(EngineOptions::default(), &trusting, &[]);
     for _ in 0..3 {
-        let result = ask(
-            &mut slot,
-            &format!("http://{address}/two"),
-            Kind {
-                http2: true,
-                ..Kind::default()
-            },
-        )
-        .await;
+        let result = ask(&mut slot, &format!("https://{address}/two"), Kind::default()).await;
         assert_eq!(slot.word(&result), "200 HTTP/2.0 /two", "{result:?}");
     }
     assert_eq!(accepted.load(Ordering::SeqCst), 1);
@@ -412,7 +412,6 @@ async fn nothing_is_sent_after_the_grant_has_ended() {
         url: &url,
         headers: &HeaderMap::new(),
         body: b"",
-        http2: false,
         decompress: false,
         redirects: 0,
         terms,

@@ -7,7 +7,6 @@ use std::task::{Context, Poll};
 use barrage_model::outcome::FailureClass;
 
 use super::{Parser, Shared};
-use crate::clock::Stamp;
 use crate::engine::answer::{Answer, Cause, Failure};
 use crate::engine::request::Outgoing;
 use crate::engine::timer::DeadlineTimer;
@@ -72,7 +71,7 @@ impl<'a> Flight<'a> {
         if let Sending::Not = self.sending {
             let now = clock.now();
             answer.done_at = now;
-            if let Some(failure) = self.too_late(now) {
+            if let Some(failure) = self.out.terms.too_late(now) {
                 return Poll::Ready(Err(failure));
             }
             answer.sent_at = Some(now);
@@ -116,17 +115,6 @@ impl<'a> Flight<'a> {
             return Poll::Ready(Err(self.timed_out(parser)));
         }
         Poll::Pending
-    }
-
-    fn too_late(&self, now: Stamp) -> Option<Failure> {
-        let terms = &self.out.terms;
-        if terms.send_by.is_some_and(|send_by| now > send_by) {
-            return Some(Failure::fixed(
-                Cause::Expired,
-                "the grant ended before the request could be sent",
-            ));
-        }
-        (now > terms.deadline).then(|| Failure::fixed(Cause::Timeout, "timed out before the request could be sent"))
     }
 
     /// Writes as much as the connection takes; an error is kept until it is known whether an answer arrived all the same.

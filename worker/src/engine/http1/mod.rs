@@ -216,9 +216,7 @@ impl Http1 {
                 })
             }
             Ok(Err(error)) => Err(Failure::from_error(Cause::Failed(error.class()), &error)),
-            Err(_) if timings.dns.is_none() => Err(Failure::fixed(Cause::Timeout, "timed out in the name lookup")),
-            Err(_) if timings.connect.is_none() => Err(Failure::fixed(Cause::Timeout, "timed out while connecting")),
-            Err(_) => Err(Failure::fixed(Cause::Timeout, "timed out in the TLS handshake")),
+            Err(_) => Err(Failure::fixed(Cause::Timeout, timings.timed_out_in())),
         }
     }
 

@@ -216,6 +216,16 @@ impl Slot {
         }
     }
 
+    /// Another slot of the same shard.
+    pub(crate) fn beside(shared: &Rc<EngineShared>) -> Self {
+        Self {
+            clock: shared.clock(),
+            shared: Rc::clone(shared),
+            set: EngineSet::new(shared),
+            answer: Answer::default(),
+        }
+    }
+
     pub(crate) fn terms(&self, timeout_ms: u64) -> Terms {
         let deadline = self.clock.now() + Duration::from_millis(timeout_ms);
         Terms {

@@ -1,8 +1,7 @@
 //! Request bodies.
 
-use std::sync::Arc;
-
 use barrage_model::plan::{Body as PlanBody, Part, PartBody};
+use bytes::Bytes;
 use regex::bytes::Regex;
 use sha2::{Digest, Sha256};
 
@@ -17,7 +16,7 @@ use super::patterns::regex;
 #[derive(Clone, Debug)]
 pub(in crate::scenario) enum Body {
     /// The same always; a file's bytes are shared with it.
-    Fixed(Arc<[u8]>),
+    Fixed(Bytes),
     /// Made anew for each request.
     Made(Text, Option<Boundary>),
 }
@@ -39,10 +38,10 @@ impl Boundary {
 /// Lays out a body; the second is the content type it has unless the plan says another.
 pub(super) fn body(linker: &mut Linker<'_>, step: u32, body: &PlanBody) -> Result<(Body, Option<String>), StepProblem> {
     let (text, content_type) = match body {
-        PlanBody::Empty => return Ok((Body::Fixed(Arc::default()), None)),
+        PlanBody::Empty => return Ok((Body::Fixed(Bytes::new()), None)),
         PlanBody::File(file) => {
             return Ok((
-                Body::Fixed(linker.file(file)?),
+                Body::Fixed(Bytes::from_owner(linker.file(file)?)),
                 Some("application/octet-stream".to_owned()),
             ));
         }
@@ -73,7 +72,7 @@ pub(super) fn body(linker: &mut Linker<'_>, step: u32, body: &PlanBody) -> Resul
 
 fn made(text: Text, boundary: Option<Boundary>) -> Body {
     match text.as_static() {
-        Some(bytes) => Body::Fixed(bytes.into()),
+        Some(bytes) => Body::Fixed(Bytes::copy_from_slice(bytes)),
         None => Body::Made(text, boundary),
     }
 }

@@ -9,7 +9,7 @@ use super::super::error::StepProblem;
 pub enum Engine {
     /// The raw HTTP/1.1 engine.
     Http1,
-    /// The full client speaking HTTP/2.
+    /// The raw HTTP/2 engine.
     Http2,
     /// The full client.
     Reqwest,
@@ -57,7 +57,7 @@ pub fn engine_of(plan: &Plan, request: &Request) -> (Engine, &'static str) {
 pub(super) fn checked(plan: &Plan, request: &Request) -> Result<Engine, StepProblem> {
     let (engine, _) = engine_of(plan, request);
     match needs(plan, request) {
-        Some(why) if engine == Engine::Http1 => Err(StepProblem::Engine {
+        Some(why) if engine != Engine::Reqwest => Err(StepProblem::Engine {
             engine: engine.word(),
             why,
         }),

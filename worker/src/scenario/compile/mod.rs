@@ -2,6 +2,7 @@
 
 mod body;
 mod engine;
+mod http2;
 mod json;
 mod link;
 mod origins;
@@ -30,6 +31,7 @@ use crate::net::Origin;
 
 pub(in crate::scenario) use body::Body;
 pub use engine::{Engine, engine_of};
+pub(in crate::scenario) use http2::Head as Http2Head;
 pub(in crate::scenario) use json::json as json_template;
 pub(in crate::scenario) use link::Linker;
 pub(in crate::scenario) use origins::Origins;

@@ -13,6 +13,7 @@ use super::super::extracts::Extract;
 use super::super::text::{Layout, Piece, Text};
 use super::body::{Body, body};
 use super::engine::{Engine, checked};
+use super::http2::Head;
 use super::link::Linker;
 use super::origins::Origins;
 use super::url::{Destination, locate};
@@ -51,6 +52,8 @@ pub(in crate::scenario) struct Wants {
 pub(in crate::scenario) enum Wire {
     /// The whole head.
     Http1(Text),
+    /// The whole head, or a frame for it.
+    Http2(Head),
     /// Path and query, and the header fields.
     Full {
         target: Text,
@@ -79,11 +82,19 @@ impl Request {
         if let Some(content_type) = content_type.filter(|_| !has(&fields, "content-type")) {
             fields.push(fixed("content-type", &content_type));
         }
-        let wire = if engine == Engine::Http1 {
-            Wire::Http1(head(plan, origins, &located.destination, &located.path, fields, &body))
-        } else {
-            let host = host_override(origins, &located.destination);
-            full(located.path, fields, host)?
+        let destination = &located.destination;
+        let wire = match engine {
+            Engine::Http1 => Wire::Http1(head(plan, origins, destination, &located.path, fields, &body)),
+            Engine::Http2 => {
+                let origin = match destination {
+                    Destination::Fixed(origin) => Some(origins.get(*origin)),
+                    Destination::Dynamic { .. } => None,
+                };
+                let fields = all_fields(plan, fields, &body).into_iter();
+                let fields = fields.map(|field| (field.name, field.value)).collect();
+                Wire::Http2(Head::compile(plan.method, origin, located.path, fields)?)
+            }
+            Engine::Reqwest => full(located.path, fields, host_override(origins, destination))?,
         };
         let checks = Checks::compile(linker, &plan.expect)?;
         let extracts = plan.extract.iter().map(|extract| Extract::compile(linker, extract));
@@ -185,6 +196,26 @@ fn fixed(name: &str, value: &str) -> Field {
     }
 }
 
+/// The plan's own fields with those that every request has, but `host`.
+fn all_fields(plan: &PlanRequest, mut fields: Vec<Field>, body: &Body) -> Vec<Field> {
+    if !has(&fields, "user-agent") {
+        fields.insert(0, fixed("user-agent", USER_AGENT));
+    }
+    let carries = matches!(plan.method, Method::Post | Method::Put | Method::Patch);
+    if carries || plan.body != PlanBody::Empty {
+        let mut length = Layout::new();
+        match body {
+            Body::Fixed(bytes) => length.bytes(bytes.len().to_string()),
+            Body::Made(..) => length.piece(Piece::Length),
+        };
+        fields.push(Field {
+            name: "content-length".to_owned(),
+            value: length.finish(),
+        });
+    }
+    fields
+}
+
 /// Lays out a whole HTTP/1.1 head: one stretch of bytes when nothing in it changes.
 fn head(
     plan: &PlanRequest,
@@ -208,20 +239,8 @@ fn head(
         };
         layout.bytes("\r\n");
     }
-    if !has(&fields, "user-agent") {
-        layout.bytes(format!("user-agent: {USER_AGENT}\r\n"));
-    }
-    for field in fields {
+    for field in all_fields(plan, fields, body) {
         layout.bytes(field.name).bytes(": ").text(&field.value).bytes("\r\n");
-    }
-    let carries = matches!(plan.method, Method::Post | Method::Put | Method::Patch);
-    if carries || plan.body != PlanBody::Empty {
-        layout.bytes("content-length: ");
-        match body {
-            Body::Fixed(bytes) => layout.bytes(bytes.len().to_string()),
-            Body::Made(..) => layout.piece(Piece::Length),
-        };
-        layout.bytes("\r\n");
     }
     layout.bytes("\r\n");
     layout.finish()

@@ -169,6 +169,7 @@ fn plan(port: u16, steps: Vec<Step>) -> Plan {
             source_addresses: Vec::new(),
             dns: DnsPolicy::Once,
             reuse: Reuse::Always,
+            streams_per_connection: 1,
             tls: Tls::default(),
             proxy: None,
             cookies: false,
@@ -271,6 +272,7 @@ fn bytes_of(plan: &CompiledPlan, user: &mut User, number: usize, index: u64) -> 
     let rendered = rendered.map_err(|error| error.to_string())?;
     let head = match rendered.form {
         Form::Http1 { head } => String::from_utf8_lossy(head).into_owned(),
+        Form::Http2 { head, .. } => format!("{head:?}"),
         Form::Full { url, fields } => {
             let fields = fields
                 .iter()

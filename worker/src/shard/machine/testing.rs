@@ -33,6 +33,7 @@ pub(crate) fn plan(loads: Vec<LoadModel>, start_at: Duration) -> Plan {
             source_addresses: Vec::new(),
             dns: DnsPolicy::Once,
             reuse: Reuse::Always,
+            streams_per_connection: 1,
             tls: Tls::default(),
             proxy: None,
             cookies: false,

@@ -1,0 +1,309 @@
+//! One request on one stream, as a state that is polled to its end.
+
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+
+use barrage_model::outcome::FailureClass;
+use h2::client::ResponseFuture;
+use h2::{Reason, RecvStream};
+
+use super::Core;
+use super::classify::{Progress, Refusal, failure};
+use super::link::{Link, Phase, Ticket};
+use crate::clock::Stamp;
+use crate::engine::answer::{Answer, Cause, Failure};
+use crate::engine::http1::ProtocolError;
+use crate::engine::request::Http2Request;
+use crate::engine::timer::DeadlineTimer;
+
+/// Received bytes that are given back to the server's window together.
+const RELEASE_BYTES: usize = 256 * 1024;
+
+/// How far a request has come.
+#[derive(Debug)]
+enum Stage {
+    /// Its connection is being made.
+    Dialling,
+    /// It waits for a stream.
+    Queued,
+    Asked(ResponseFuture),
+    Reading(RecvStream),
+}
+
+/// What became of a request on one connection.
+#[derive(Debug)]
+pub(super) enum Landed {
+    /// It ended there, well or not.
+    Ended(Result<(), Failure>),
+    /// Nothing was sent: the connection takes no further request.
+    Elsewhere(Option<Refusal>),
+}
+
+/// A request from its place on a connection to the last byte in. Dropping it gives up the stream, not the connection.
+#[derive(Debug)]
+pub(super) struct Flight<'a> {
+    out: &'a Http2Request<'a>,
+    core: &'a Core,
+    link: Rc<Link>,
+    stage: Stage,
+    /// This request began to make the connection.
+    dialled: bool,
+    ticket: Option<Ticket>,
+    reused: bool,
+    /// Bytes that the connection had received when the request was sent.
+    received_before: u64,
+    /// The body's length as its head says, where it has to be known.
+    length: Option<u64>,
+    unreleased: usize,
+}
+
+impl<'a> Flight<'a> {
+    pub(super) fn new(out: &'a Http2Request<'a>, core: &'a Core, link: Rc<Link>, dialled: bool) -> Self {
+        let stage = if matches!(*link.phase(), Phase::Dialling) {
+            link.enter_dialling();
+            Stage::Dialling
+        } else {
+            Stage::Queued
+        };
+        Self {
+            out,
+            core,
+            link,
+            stage,
+            dialled,
+            ticket: None,
+            reused: false,
+            received_before: 0,
+            length: None,
+            unreleased: 0,
+        }
+    }
+
+    /// Carries the request on and keeps the answer's byte counts up to date: the caller may give up after any turn.
+    pub(super) fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        timer: &mut DeadlineTimer,
+        answer: &mut Answer,
+    ) -> Poll<Landed> {
+        let polled = self.advance(cx, timer, answer);
+        if self.ticket.is_some() {
+            let (received, sent) = self.link.gauge().attribute();
+            let wire = answer.wire.get_or_insert_default();
+            wire.received += received;
+            wire.sent += sent;
+        }
+        if let Poll::Ready(Landed::Ended(Ok(()))) = &polled
+            && let Some(ticket) = self.ticket.take()
+        {
+            // Its body may not have been written whole; then the stream is given up now.
+            if self.out.body.is_empty() {
+                ticket.complete();
+            }
+        }
+        polled
+    }
+
+    fn advance(&mut self, cx: &mut Context<'_>, timer: &mut DeadlineTimer, answer: &mut Answer) -> Poll<Landed> {
+        if let Stage::Dialling = self.stage {
+            let dialling = self.dialling(cx);
+            if self.dialled {
+                answer.timings = self.link.timings();
+            }
+            match dialling {
+                Poll::Pending => return self.wait(cx, timer, answer),
+                Poll::Ready(Err(failure)) => {
+                    answer.done_at = self.core.clock.now();
+                    return Poll::Ready(Landed::Ended(Err(failure)));
+                }
+                Poll::Ready(Ok(())) => {
+                    self.link.leave_dialling();
+                    self.stage = Stage::Queued;
+                }
+            }
+        }
+        if let Stage::Queued = self.stage {
+            match self.begin(cx, answer) {
+                Poll::Pending => return self.wait(cx, timer, answer),
+                Poll::Ready(Some(landed)) => return Poll::Ready(landed),
+                Poll::Ready(None) => {}
+            }
+        }
+        match self.receive(cx, answer) {
+            Poll::Pending => self.wait(cx, timer, answer),
+            Poll::Ready(result) => Poll::Ready(Landed::Ended(result)),
+        }
+    }
+
+    fn dialling(&self, cx: &Context<'_>) -> Poll<Result<(), Failure>> {
+        match &*self.link.phase() {
+            Phase::Open(_) => Poll::Ready(Ok(())),
+            Phase::Failed(failure) => Poll::Ready(Err(failure.clone())),
+            Phase::Dialling => {
+                self.link.wait(cx);
+                Poll::Pending
+            }
+        }
+    }
+
+    /// Sends the request, or says why nothing was sent.
+    fn begin(&mut self, cx: &Context<'_>, answer: &mut Answer) -> Poll<Option<Landed>> {
+        if !self.core.may_take(&self.link) {
+            return Poll::Ready(Some(Landed::Elsewhere(None)));
+        }
+        ready!(self.link.poll_room(cx));
+        let now = self.core.clock.now();
+        answer.done_at = now;
+        if let Some(failure) = self.out.terms.too_late(now) {
+            return Poll::Ready(Some(Landed::Ended(Err(failure))));
+        }
+        self.reused = self.link.has_answered();
+        self.received_before = self.link.gauge().received();
+        let body = self.out.body;
+        let (response, mut upload, ticket) = match self.link.begin(self.out.head, body.is_empty()) {
+            Ok(begun) => begun,
+            Err(refusal) => {
+                self.link.retire();
+                return Poll::Ready(Some(Landed::Elsewhere(Some(refusal))));
+            }
+        };
+        answer.sent_at = Some(now);
+        answer.wire_requests = 1;
+        answer.reused = self.reused;
+        self.ticket = Some(ticket);
+        if !body.is_empty()
+            && let Err(error) = upload.send_data(body.clone(), true)
+        {
+            return Poll::Ready(Some(Landed::Ended(Err(self.failed(&error)))));
+        }
+        self.stage = Stage::Asked(response);
+        Poll::Ready(None)
+    }
+
+    fn receive(&mut self, cx: &mut Context<'_>, answer: &mut Answer) -> Poll<Result<(), Failure>> {
+        if let Stage::Asked(response) = &mut self.stage {
+            let response = ready!(std::pin::Pin::new(response).poll(cx));
+            let now = self.arrived(answer)?;
+            let response = response.map_err(|error| self.failed(&error))?;
+            answer.timings.first_byte = answer.sent_at.map(|sent_at| now.since(sent_at));
+            self.link.answers();
+            let (head, body) = response.into_parts();
+            answer.status = head.status.as_u16();
+            if self.out.terms.want_headers {
+                for (name, value) in &head.headers {
+                    answer.headers.push(name.as_str(), value.as_bytes());
+                }
+            }
+            if !self.out.body.is_empty() {
+                let length = head.headers.get(http::header::CONTENT_LENGTH);
+                self.length = length.and_then(|value| value.to_str().ok()?.parse().ok());
+            }
+            self.stage = Stage::Reading(body);
+        }
+        loop {
+            let Stage::Reading(body) = &mut self.stage else {
+                return Poll::Pending;
+            };
+            let Some(data) = ready!(body.poll_data(cx)) else {
+                self.arrived(answer)?;
+                return Poll::Ready(Ok(()));
+            };
+            let ends = body.is_end_stream();
+            self.arrived(answer)?;
+            match data {
+                Ok(data) => self.store(&data, answer)?,
+                // The answer was complete without the rest of our body.
+                Err(error) if error.reason() == Some(Reason::NO_ERROR) && self.is_whole(answer) => {
+                    return Poll::Ready(Ok(()));
+                }
+                Err(error) => return Poll::Ready(Err(self.failed(&error))),
+            }
+            if ends {
+                return Poll::Ready(Ok(()));
+            }
+        }
+    }
+
+    /// Notes that something has arrived, which may be too late.
+    fn arrived(&self, answer: &mut Answer) -> Result<Stamp, Failure> {
+        let now = self.core.clock.now();
+        answer.done_at = now;
+        // Judged by the clock and not by which event came first, so that a stalled generator cannot turn a late answer
+        // into a good one.
+        if now > self.out.terms.deadline {
+            Err(self.timed_out())
+        } else {
+            Ok(now)
+        }
+    }
+
+    fn store(&mut self, data: &[u8], answer: &mut Answer) -> Result<(), Failure> {
+        answer.body_bytes_in = answer.body_bytes_in.saturating_add(data.len() as u64);
+        if answer.body_bytes_in > self.core.limits.body_bytes {
+            answer.body_bytes_in -= data.len() as u64;
+            let cause = Cause::Failed(FailureClass::Protocol);
+            return Err(Failure::from_error(cause, &ProtocolError::BodyTooLarge));
+        }
+        if self.out.terms.keep_body {
+            answer.body.extend_from_slice(data);
+        }
+        // What is not given back here is when the stream is dropped.
+        self.unreleased += data.len();
+        if self.unreleased >= RELEASE_BYTES
+            && let Stage::Reading(body) = &mut self.stage
+        {
+            // Fails only when more is given back than was taken.
+            let _ = body.flow_control().release_capacity(self.unreleased);
+            self.unreleased = 0;
+        }
+        Ok(())
+    }
+
+    /// Whether the body has the length that its head has announced.
+    fn is_whole(&self, answer: &Answer) -> bool {
+        self.length.is_none_or(|length| length == answer.body_bytes_in)
+    }
+
+    fn failed(&self, error: &h2::Error) -> Failure {
+        if !error.is_reset() {
+            self.link.tell_loss();
+            self.link.retire();
+        }
+        let progress = Progress {
+            reused: self.reused,
+            touched: !matches!(self.stage, Stage::Asked(_)),
+        };
+        failure(error, self.link.gauge(), progress)
+    }
+
+    /// Nothing to do but to wait, for no longer than the deadline.
+    fn wait(&self, cx: &mut Context<'_>, timer: &mut DeadlineTimer, answer: &mut Answer) -> Poll<Landed> {
+        ready!(timer.poll(cx, self.core.clock, self.out.terms.deadline));
+        answer.done_at = self.core.clock.now();
+        Poll::Ready(Landed::Ended(Err(self.timed_out())))
+    }
+
+    fn timed_out(&self) -> Failure {
+        let message = match self.stage {
+            Stage::Dialling => self.link.timings().timed_out_in(),
+            Stage::Queued => "timed out waiting for a free stream of the connection",
+            Stage::Asked(_) => {
+                if self.link.gauge().received() == self.received_before {
+                    // Nothing at all has come since: nothing further is entrusted to this connection.
+                    self.link.retire();
+                }
+                "timed out waiting for the answer"
+            }
+            Stage::Reading(_) => "timed out while receiving the answer",
+        };
+        Failure::fixed(Cause::Timeout, message)
+    }
+}
+
+impl Drop for Flight<'_> {
+    fn drop(&mut self) {
+        if let Stage::Dialling = self.stage {
+            self.link.leave_dialling();
+        }
+    }
+}

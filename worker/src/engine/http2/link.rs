@@ -1,0 +1,396 @@
+//! One connection, shared by the slots that have a seat on it, and the task that drives it.
+//!
+//! The task does all reading and writing: what its slots send between two of its turns goes out in one write, and what
+//! has arrived is handed to all of them before any is polled.
+
+use std::cell::{Cell, RefCell};
+use std::rc::{Rc, Weak};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use barrage_model::outcome::FailureClass;
+use bytes::Bytes;
+use h2::client::{Builder, Connection, SendRequest};
+use tokio::task::{AbortHandle, JoinSet};
+use tokio::time::{Sleep, sleep};
+
+use super::Core;
+use super::classify::Refusal;
+use super::pipe::{Gauge, Pipe};
+use crate::clock::Stamp;
+use crate::engine::answer::{Cause, Failure};
+use crate::net::{Origin, Timings};
+
+/// What the server may send ahead on one stream, and on all of them together.
+const STREAM_WINDOW_BYTES: u32 = 4 * 1024 * 1024;
+const CONNECTION_WINDOW_BYTES: u32 = 16 * 1024 * 1024;
+/// Streams given up by us of which late frames are still expected, and for how long.
+const RESET_STREAMS_MAX: usize = 4_096;
+const RESET_STREAMS_FOR: Duration = Duration::from_secs(30);
+/// Streams that we may find broken before a connection is given up; each costs some 500 bytes until it is written off.
+const BROKEN_STREAMS_MAX: usize = 16_384;
+/// Streams of one connection: half of what their numbers allow, after that a new one is made.
+const STREAMS_MAX: u64 = 1 << 29;
+/// How long a connection that nobody uses may take to say farewell.
+const FAREWELL: Duration = Duration::from_secs(1);
+
+/// Where a connection is in its life.
+#[derive(Debug)]
+pub(super) enum Phase {
+    /// Looking up, connecting, shaking hands.
+    Dialling,
+    /// Takes requests, or says why it does not.
+    Open(SendRequest<Bytes>),
+    /// Could not be made.
+    Failed(Failure),
+}
+
+/// What slots and driver know together.
+#[derive(Debug)]
+struct State {
+    gauge: Rc<Gauge>,
+    timings: Cell<Timings>,
+    /// Streams in progress.
+    active: Cell<u32>,
+    /// Those given up of them that the library has not written off yet.
+    given_up: Cell<u32>,
+    /// Streams that the server allows.
+    limit: Cell<usize>,
+    /// Slots that wait for the connection or for a stream.
+    waiting: RefCell<Vec<Waker>>,
+    /// The connection has come to its end; the library knows how.
+    ended: Cell<bool>,
+}
+
+impl State {
+    fn wake_waiting(&self) {
+        for waker in self.waiting.take() {
+            waker.wake();
+        }
+    }
+}
+
+/// A connection as its slots see it. When the last of them lets go it says farewell and closes.
+#[derive(Debug)]
+pub(super) struct Link {
+    pub(super) origin: u32,
+    state: Rc<State>,
+    phase: RefCell<Phase>,
+    driver: RefCell<Option<AbortHandle>>,
+    opened_at: Cell<Stamp>,
+    seats: Cell<u32>,
+    /// Slots that wait for the connection to be made.
+    dialling: Cell<u32>,
+    requests: Cell<u64>,
+    answered: Cell<bool>,
+    retired: Cell<bool>,
+    loss_told: Cell<bool>,
+}
+
+/// A stream in progress, from the send to the end of the answer.
+#[derive(Debug)]
+pub(super) struct Ticket {
+    state: Rc<State>,
+    clean: bool,
+}
+
+impl Ticket {
+    /// Gives the stream back after a complete exchange.
+    pub(super) fn complete(mut self) {
+        self.clean = true;
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        let state = &self.state;
+        if self.clean {
+            state.active.set(state.active.get() - 1);
+            state.wake_waiting();
+        } else {
+            // Its farewell goes out in the driver's next turn, and counts against the server's limit until then.
+            state.given_up.set(state.given_up.get() + 1);
+        }
+    }
+}
+
+impl Link {
+    /// Begins to make a connection, in a task of its own among `drivers`.
+    pub(super) fn dial(core: &Rc<Core>, drivers: &mut JoinSet<()>, origin: &Origin) -> Rc<Self> {
+        // Those that have ended are let go of; nothing is to be learnt from them.
+        while drivers.try_join_next().is_some() {}
+        let state = Rc::new(State {
+            gauge: Rc::default(),
+            timings: Cell::default(),
+            active: Cell::new(0),
+            given_up: Cell::new(0),
+            // Until the server has said more, one stream is what every server takes.
+            limit: Cell::new(1),
+            waiting: RefCell::default(),
+            ended: Cell::new(false),
+        });
+        let link = Rc::new(Self {
+            origin: origin.index,
+            state: Rc::clone(&state),
+            phase: RefCell::new(Phase::Dialling),
+            driver: RefCell::default(),
+            opened_at: Cell::new(core.clock.now()),
+            seats: Cell::new(0),
+            dialling: Cell::new(0),
+            requests: Cell::new(0),
+            answered: Cell::new(false),
+            retired: Cell::new(false),
+            loss_told: Cell::new(false),
+        });
+        let driver = drive(Rc::downgrade(&link), state, Rc::clone(core), origin.clone());
+        *link.driver.borrow_mut() = Some(drivers.spawn_local(driver));
+        link
+    }
+
+    pub(super) fn phase(&self) -> std::cell::Ref<'_, Phase> {
+        self.phase.borrow()
+    }
+
+    pub(super) fn gauge(&self) -> &Gauge {
+        &self.state.gauge
+    }
+
+    /// Where the time of making it went, so far.
+    pub(super) fn timings(&self) -> Timings {
+        self.state.timings.get()
+    }
+
+    pub(super) fn opened_at(&self) -> Stamp {
+        self.opened_at.get()
+    }
+
+    /// Requests that it has taken.
+    pub(super) fn requests(&self) -> u64 {
+        self.requests.get()
+    }
+
+    /// Whether it has answered any of them.
+    pub(super) fn has_answered(&self) -> bool {
+        self.answered.get()
+    }
+
+    /// Notes that an answer has begun.
+    pub(super) fn answers(&self) {
+        self.answered.set(true);
+    }
+
+    /// Lets no further request begin on it.
+    pub(super) fn retire(&self) {
+        self.retired.set(true);
+        self.state.wake_waiting();
+    }
+
+    /// Whether it takes no further request, by our own choice.
+    pub(super) fn is_retired(&self) -> bool {
+        self.retired.get() || self.requests.get() >= STREAMS_MAX
+    }
+
+    /// The first to ask is told of a loss; a connection is lost once.
+    pub(super) fn tell_loss(&self) -> bool {
+        !self.loss_told.replace(true)
+    }
+
+    /// Whether a slot without a seat may take one.
+    pub(super) fn is_usable(&self) -> bool {
+        !self.state.ended.get() && !matches!(*self.phase.borrow(), Phase::Failed(_))
+    }
+
+    /// Whether a stream can begin now, or never again. If not, the slot is woken when it may be worth another look.
+    pub(super) fn poll_room(&self, cx: &Context<'_>) -> Poll<()> {
+        let state = &self.state;
+        let room = (state.active.get() as usize) < state.limit.get() && !state.gauge.is_blocked();
+        if room || state.ended.get() {
+            return Poll::Ready(());
+        }
+        self.wait(cx);
+        Poll::Pending
+    }
+
+    /// Has the slot woken when something has changed.
+    pub(super) fn wait(&self, cx: &Context<'_>) {
+        let mut waiting = self.state.waiting.borrow_mut();
+        if !waiting.iter().any(|waker| waker.will_wake(cx.waker())) {
+            waiting.push(cx.waker().clone());
+        }
+    }
+
+    /// Hands the head of a request to the connection, which writes it in its next turn.
+    pub(super) fn begin(
+        &self,
+        head: &http::Request<()>,
+        ends: bool,
+    ) -> Result<(h2::client::ResponseFuture, h2::SendStream<Bytes>, Ticket), Refusal> {
+        let Phase::Open(sender) = &mut *self.phase.borrow_mut() else {
+            return Err(Refusal::Gone);
+        };
+        let begun = sender.send_request(head.clone(), ends);
+        let (answer, upload) = begun.map_err(|error| Refusal::of(&error))?;
+        let state = &self.state;
+        state.active.set(state.active.get() + 1);
+        self.requests.set(self.requests.get() + 1);
+        let ticket = Ticket {
+            state: Rc::clone(state),
+            clean: false,
+        };
+        Ok((answer, upload, ticket))
+    }
+
+    /// A slot begins to wait for the connection to be made.
+    pub(super) fn enter_dialling(&self) {
+        self.dialling.set(self.dialling.get() + 1);
+    }
+
+    /// A slot no longer waits. When nobody does, a connection that is not made yet is not made.
+    pub(super) fn leave_dialling(&self) {
+        self.dialling.set(self.dialling.get() - 1);
+        if self.dialling.get() == 0 && matches!(*self.phase.borrow(), Phase::Dialling) {
+            self.retired.set(true);
+            self.abort();
+        }
+    }
+
+    fn abort(&self) {
+        if let Some(driver) = self.driver.take() {
+            driver.abort();
+        }
+    }
+
+    /// Seats taken.
+    pub(super) fn seats(&self) -> u32 {
+        self.seats.get()
+    }
+
+    pub(super) fn take_seat(&self) {
+        self.seats.set(self.seats.get() + 1);
+    }
+
+    pub(super) fn leave_seat(&self) {
+        self.seats.set(self.seats.get() - 1);
+    }
+
+    fn failed(&self, failure: Failure) {
+        self.retired.set(true);
+        *self.phase.borrow_mut() = Phase::Failed(failure);
+        self.state.wake_waiting();
+    }
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        if matches!(*self.phase.borrow(), Phase::Dialling) {
+            self.abort();
+        }
+    }
+}
+
+/// Counts a connection while it is open.
+struct Counted(Rc<Core>);
+
+impl Counted {
+    fn new(core: Rc<Core>) -> Self {
+        core.open.set(core.open.get() + 1);
+        Self(core)
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.open.set(self.0.open.get() - 1);
+    }
+}
+
+/// Makes the connection and drives it to its end.
+async fn drive(link: Weak<Link>, state: Rc<State>, core: Rc<Core>, origin: Origin) {
+    let made = connect(&state, &core, &origin).await;
+    // Nobody wants it any more.
+    let Some(strong) = link.upgrade() else { return };
+    let (sender, connection) = match made {
+        Ok(made) => made,
+        Err(failure) => return strong.failed(failure),
+    };
+    let _counted = Counted::new(Rc::clone(&core));
+    strong.opened_at.set(core.clock.now());
+    *strong.phase.borrow_mut() = Phase::Open(sender);
+    state.wake_waiting();
+    drop(strong);
+    Driver {
+        connection,
+        state: &state,
+        link: &link,
+        farewell: None,
+    }
+    .run()
+    .await;
+    state.ended.set(true);
+    state.wake_waiting();
+}
+
+async fn connect(
+    state: &State,
+    core: &Core,
+    origin: &Origin,
+) -> Result<(SendRequest<Bytes>, Connection<Pipe, Bytes>), Failure> {
+    let opened = core.connector.open_watched(origin, &state.timings).await;
+    let wire = opened.map_err(|error| Failure::from_error(Cause::Failed(error.class()), &error))?;
+    if origin.server_name.is_some() && wire.protocol() != Some(b"h2") {
+        return Err(Failure::fixed(
+            Cause::Failed(FailureClass::Tls),
+            "the server did not choose HTTP/2 (`h2`) in the TLS handshake",
+        ));
+    }
+    let pipe = Pipe::new(wire, Rc::clone(&state.gauge), Rc::clone(&core.scratch));
+    let mut builder = Builder::new();
+    builder
+        .enable_push(false)
+        .initial_max_send_streams(1)
+        .initial_window_size(STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .max_header_list_size(u32::try_from(core.limits.head_bytes).unwrap_or(u32::MAX))
+        .max_concurrent_reset_streams(RESET_STREAMS_MAX)
+        .reset_stream_duration(RESET_STREAMS_FOR)
+        .max_local_error_reset_streams(Some(BROKEN_STREAMS_MAX));
+    let shaken = builder.handshake(pipe).await;
+    shaken.map_err(|error| Failure::from_error(Cause::Failed(FailureClass::Reset), &error))
+}
+
+struct Driver<'d> {
+    connection: Connection<Pipe, Bytes>,
+    state: &'d State,
+    link: &'d Weak<Link>,
+    farewell: Option<std::pin::Pin<Box<Sleep>>>,
+}
+
+impl Driver<'_> {
+    /// Until the connection has ended. How it ended is known to its streams.
+    async fn run(mut self) {
+        std::future::poll_fn(|cx| self.poll(cx)).await;
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let state = self.state;
+        state.gauge.begin_turn();
+        let polled = std::pin::Pin::new(&mut self.connection).poll(cx);
+        if polled.is_ready() {
+            return Poll::Ready(());
+        }
+        state.limit.set(self.connection.max_concurrent_send_streams());
+        if !state.gauge.is_blocked() {
+            // Everything has been written, so those given up are written off.
+            let given_up = state.given_up.take();
+            state.active.set(state.active.get() - given_up);
+        }
+        if !state.waiting.borrow().is_empty() {
+            state.wake_waiting();
+        }
+        if self.link.strong_count() > 0 {
+            return Poll::Pending;
+        }
+        let farewell = self.farewell.get_or_insert_with(|| Box::pin(sleep(FAREWELL)));
+        farewell.as_mut().poll(cx)
+    }
+}

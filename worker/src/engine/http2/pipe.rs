@@ -1,0 +1,215 @@
+//! One connection's socket, in the form that the HTTP/2 library drives, with exact byte counts.
+
+use std::cell::{Cell, RefCell};
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use crate::net::wire::{Wire, as_tls};
+
+/// Bytes taken from the socket in one turn of a connection. Those who wait for its answers come first after that, so that
+/// a flood of frames is judged in pieces, however fast it arrives.
+const TURN_BYTES: usize = 256 * 1024;
+/// What a server that does not know HTTP/2 begins its refusal with.
+const HTTP1: &[u8] = b"HTTP/1.";
+
+/// How a socket stopped giving and taking bytes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum SocketEnd {
+    /// The server closed in an orderly way.
+    Closed,
+    /// The connection broke; with TLS's own word or the system's.
+    Broken {
+        /// It was TLS that broke.
+        tls: bool,
+        /// What was said.
+        text: String,
+    },
+}
+
+/// What is known of a socket outside of the library that drives it.
+#[derive(Debug, Default)]
+pub(super) struct Gauge {
+    /// Bytes received and sent so far, TLS overhead included.
+    bytes: Cell<(u64, u64)>,
+    /// How much of them some request already carries.
+    attributed: Cell<(u64, u64)>,
+    /// The socket takes no bytes at present.
+    blocked: Cell<bool>,
+    /// Bytes that may still be taken from the socket in this turn.
+    turn: Cell<usize>,
+    spoke_http1: Cell<bool>,
+    end: RefCell<Option<SocketEnd>>,
+}
+
+impl Gauge {
+    /// Begins a turn of the connection.
+    pub(super) fn begin_turn(&self) {
+        self.turn.set(TURN_BYTES);
+    }
+
+    /// Bytes received so far.
+    pub(super) fn received(&self) -> u64 {
+        self.bytes.get().0
+    }
+
+    /// Received and sent bytes that no request carries yet; they are carried by the caller's from now on.
+    pub(super) fn attribute(&self) -> (u64, u64) {
+        let (bytes, before) = (self.bytes.get(), self.attributed.replace(self.bytes.get()));
+        (bytes.0 - before.0, bytes.1 - before.1)
+    }
+
+    /// Whether the socket takes no bytes at present.
+    pub(super) fn is_blocked(&self) -> bool {
+        self.blocked.get()
+    }
+
+    /// Whether the server's first bytes were those of HTTP/1.
+    pub(super) fn spoke_http1(&self) -> bool {
+        self.spoke_http1.get()
+    }
+
+    /// How the socket ended, once it has.
+    pub(super) fn end(&self) -> Option<SocketEnd> {
+        self.end.borrow().clone()
+    }
+
+    fn ended(&self, end: SocketEnd) {
+        // What happened first is the cause of whatever follows.
+        self.end.borrow_mut().get_or_insert(end);
+    }
+
+    fn broken(&self, error: &io::Error) {
+        self.ended(SocketEnd::Broken {
+            tls: as_tls(error).is_some(),
+            text: error.to_string(),
+        });
+    }
+}
+
+/// The socket. Reads take as much as there is with one system call, whatever the library's own buffer holds.
+#[derive(Debug)]
+pub(super) struct Pipe {
+    wire: Wire,
+    gauge: Rc<Gauge>,
+    /// The shard's read buffer.
+    scratch: Rc<RefCell<Box<[u8]>>>,
+    /// What was read and did not fit into the library's buffer, and how much of it has been given since.
+    rest: Vec<u8>,
+    given: usize,
+    /// Nothing has been read yet.
+    fresh: bool,
+}
+
+impl Pipe {
+    pub(super) fn new(wire: Wire, gauge: Rc<Gauge>, scratch: Rc<RefCell<Box<[u8]>>>) -> Self {
+        let pipe = Self {
+            wire,
+            gauge,
+            scratch,
+            rest: Vec::new(),
+            given: 0,
+            fresh: true,
+        };
+        // The handshake's.
+        pipe.count();
+        pipe
+    }
+
+    fn count(&self) {
+        self.gauge.bytes.set(self.wire.bytes());
+    }
+
+    /// Gives what an earlier read has left.
+    fn give_rest(&mut self, into: &mut ReadBuf<'_>) {
+        let left = &self.rest[self.given..];
+        let count = left.len().min(into.remaining());
+        into.put_slice(&left[..count]);
+        self.given += count;
+        if self.given == self.rest.len() {
+            self.rest = Vec::new();
+            self.given = 0;
+        }
+    }
+
+    /// Notes whether the socket took what it was offered.
+    fn wrote<T>(&self, polled: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        self.count();
+        self.gauge.blocked.set(polled.is_pending());
+        if let Poll::Ready(Err(error)) = &polled {
+            self.gauge.broken(error);
+        }
+        polled
+    }
+}
+
+impl AsyncRead for Pipe {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if !self.rest.is_empty() {
+            self.give_rest(into);
+            return Poll::Ready(Ok(()));
+        }
+        let turn = self.gauge.turn.get();
+        if turn == 0 {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        let pipe = &mut *self;
+        let mut scratch = pipe.scratch.borrow_mut();
+        let read = ready!(pipe.wire.poll_read(cx, &mut scratch));
+        pipe.gauge.bytes.set(pipe.wire.bytes());
+        let count = match read {
+            Ok(0) => {
+                pipe.gauge.ended(SocketEnd::Closed);
+                return Poll::Ready(Ok(()));
+            }
+            Ok(count) => count,
+            Err(error) => {
+                pipe.gauge.broken(&error);
+                return Poll::Ready(Err(error));
+            }
+        };
+        pipe.gauge.turn.set(turn.saturating_sub(count));
+        let bytes = &scratch[..count];
+        if std::mem::take(&mut pipe.fresh) {
+            pipe.gauge.spoke_http1.set(bytes.starts_with(HTTP1));
+        }
+        let (now, later) = bytes.split_at(count.min(into.remaining()));
+        into.put_slice(now);
+        pipe.rest.extend_from_slice(later);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Pipe {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, from: &[u8]) -> Poll<io::Result<usize>> {
+        let polled = self.wire.poll_write(cx, &[IoSlice::new(from)]);
+        self.wrote(polled)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        from: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let polled = self.wire.poll_write(cx, from);
+        self.wrote(polled)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let polled = self.wire.poll_flush(cx);
+        self.wrote(polled)
+    }
+
+    /// The socket closes when it is dropped, which is what follows.
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.poll_flush(cx)
+    }
+}

@@ -1,0 +1,290 @@
+//! Slots on shared connections: seats, limits of the server, reuse, announced and unannounced ends, giving up.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use barrage_model::plan::Reuse;
+use futures_util::future::join_all;
+use h2::Reason;
+
+use super::server::{Http2Server, Manner};
+use super::{PATIENCE_MS, get, on_a_shard, post, slots};
+use crate::engine::testing::{Do, Server, Slot, until};
+use crate::engine::{EngineOptions, OnIdleClose};
+
+fn sharing(streams_per_connection: u32) -> EngineOptions {
+    EngineOptions {
+        streams_per_connection,
+        ..EngineOptions::default()
+    }
+}
+
+#[test]
+fn slots_share_as_many_connections_as_the_plan_says() {
+    on_a_shard(async {
+        for (users, streams, connections) in [(1, 1, 1), (5, 1, 5), (8, 8, 1), (9, 8, 2), (64, 16, 4), (6, 1_000, 1)] {
+            let server = Http2Server::start(Manner::default()).await;
+            let origin = server.origin();
+            let mut all = slots(Slot::new(sharing(streams)), users);
+            for round in 1..=3 {
+                let asked = all.iter_mut().map(|slot| {
+                    let origin = &origin;
+                    async move { get("/slow").by(slot, origin, PATIENCE_MS).await }
+                });
+                assert!(join_all(asked).await.iter().all(Result::is_ok));
+                assert_eq!(server.accepted(), connections, "{users} users, {streams} streams");
+                assert_eq!(server.seen().len(), users * round);
+            }
+            assert!(server.active_max() > users / 2, "streams run beside each other");
+            let shared = Rc::clone(&all[0].shared);
+            assert_eq!(shared.open_connections(), connections);
+            // What was on the wire is carried by the answers, and nothing twice: bodies and heads are a part of it.
+            let received: u64 = all.iter().map(|slot| slot.answer.wire.unwrap().received).sum();
+            assert!(received > 4 * users as u64, "{received}");
+            drop(all);
+            until(|| shared.open_connections() == 0).await;
+        }
+    });
+}
+
+#[test]
+fn the_servers_limit_on_streams_is_waited_for() {
+    on_a_shard(async {
+        for limit in [1, 3] {
+            let manner = Manner {
+                streams: Some(limit),
+                ..Manner::default()
+            };
+            let server = Http2Server::start(manner).await;
+            let origin = server.origin();
+            let mut all = slots(Slot::new(sharing(12)), 12);
+            let asked = all.iter_mut().map(|slot| {
+                let origin = &origin;
+                async move {
+                    for _ in 0..3 {
+                        get("/slow").by(slot, origin, PATIENCE_MS).await?;
+                    }
+                    get("/reset").by(slot, origin, PATIENCE_MS).await.unwrap_err();
+                    post("/echo", "x").by(slot, origin, PATIENCE_MS).await
+                }
+            });
+            let results = join_all(asked).await;
+            assert!(results.iter().all(Result::is_ok), "{results:?}");
+            assert_eq!((server.accepted(), server.seen().len()), (1, 60));
+            assert!(server.active_max() <= limit as usize, "{} at once", server.active_max());
+            // What one waits for before the send is not the server's time.
+            let last = &all[11].answer;
+            assert!(last.sent_at.unwrap() >= last.began_at);
+        }
+    });
+}
+
+#[test]
+fn a_stream_that_does_not_come_free_is_a_timeout_without_a_send() {
+    on_a_shard(async {
+        let manner = Manner {
+            streams: Some(1),
+            ..Manner::default()
+        };
+        let server = Http2Server::start(manner).await;
+        let origin = server.origin();
+        let mut all = slots(Slot::new(sharing(2)), 2);
+        let [one, two] = &mut all[..] else { unreachable!() };
+        let (hang, other) = (get("/hang"), get("/"));
+        let (first, second) = tokio::join!(hang.by(one, &origin, 400), other.by(two, &origin, 200));
+        assert_eq!(
+            (one.word(&first), two.word(&second)),
+            ("timeout".to_owned(), "timeout".to_owned())
+        );
+        assert!(second.unwrap_err().message.contains("free stream"));
+        assert_eq!((two.answer.sent_at, two.answer.wire_requests), (None, 0));
+    });
+}
+
+#[test]
+fn connections_are_used_as_long_as_the_policy_says() {
+    on_a_shard(async {
+        let table = [
+            (Reuse::Always, 1),
+            (Reuse::Never, 6),
+            (Reuse::MaxRequests(2), 3),
+            (Reuse::MaxRequests(4), 2),
+            (Reuse::MaxRequests(1), 6),
+            (Reuse::MaxAge(Duration::from_hours(1)), 1),
+            (Reuse::MaxAge(Duration::ZERO), 6),
+        ];
+        for (reuse, connections) in table {
+            let server = Http2Server::start(Manner::default()).await;
+            let origin = server.origin();
+            let mut slot = Slot::new(EngineOptions {
+                reuse,
+                ..EngineOptions::default()
+            });
+            let mut fresh = 0;
+            for _ in 0..6 {
+                let result = get("/").by(&mut slot, &origin, PATIENCE_MS).await;
+                assert_eq!(slot.word(&result), "200 hello", "{reuse:?}: {result:?}");
+                let answer = &slot.answer;
+                fresh += usize::from(!answer.reused);
+                let phases = (answer.timings.dns.is_some(), answer.timings.connect.is_some());
+                assert_eq!(
+                    phases,
+                    (!answer.reused, !answer.reused),
+                    "phases belong to new connections alone"
+                );
+            }
+            assert_eq!((server.accepted(), fresh), (connections, connections), "{reuse:?}");
+            until(|| slot.shared.open_connections() <= 1).await;
+        }
+        // Shared and limited: nobody waits for a connection that is used up.
+        let server = Http2Server::start(Manner::default()).await;
+        let origin = server.origin();
+        let reuse = Reuse::MaxRequests(5);
+        let mut all = slots(Slot::new(EngineOptions { reuse, ..sharing(3) }), 3);
+        for _ in 0..10 {
+            let asked = all.iter_mut().map(|slot| {
+                let origin = &origin;
+                async move { get("/").by(slot, origin, PATIENCE_MS).await }
+            });
+            assert!(join_all(asked).await.iter().all(Result::is_ok));
+        }
+        let seen = server.seen();
+        assert_eq!(seen.len(), 30);
+        for connection in 0..server.accepted() {
+            assert!(seen.iter().filter(|seen| seen.connection == connection).count() <= 5);
+        }
+    });
+}
+
+#[test]
+fn an_announced_end_is_no_failure() {
+    on_a_shard(async {
+        let manner = Manner {
+            requests: Some(4),
+            ..Manner::default()
+        };
+        let server = Http2Server::start(manner).await;
+        let origin = server.origin();
+        let mut slot = Slot::new(EngineOptions::default());
+        for _ in 0..20 {
+            let result = get("/").by(&mut slot, &origin, PATIENCE_MS).await;
+            assert_eq!(slot.word(&result), "200 hello", "{result:?}");
+        }
+        assert_eq!(server.seen().len(), 20, "each request was sent once");
+        assert!(server.accepted() >= 2, "{} connections", server.accepted());
+    });
+}
+
+#[test]
+fn a_kept_connection_that_was_closed_is_told_once() {
+    on_a_shard(async {
+        for (on_idle_close, words) in [
+            (OnIdleClose::Report, ["200 ", "failed closed_on_reuse", "200 "]),
+            (OnIdleClose::Redial, ["200 ", "200 ", "200 "]),
+        ] {
+            let server = Server::start(vec![vec![
+                Do::Read,
+                Do::Send(super::failures::SETTINGS.to_vec()),
+                Do::Send(super::failures::frame(1, 5, 1, &[0x88])),
+                Do::Cut,
+            ]])
+            .await;
+            let origin = server.origin(0);
+            let mut slot = Slot::new(EngineOptions {
+                on_idle_close,
+                ..EngineOptions::default()
+            });
+            for word in words {
+                let result = get("/").by(&mut slot, &origin, PATIENCE_MS).await;
+                assert_eq!(slot.word(&result), word, "{on_idle_close:?}: {result:?}");
+                until(|| slot.shared.open_connections() == 0).await;
+            }
+        }
+    });
+}
+
+#[test]
+fn giving_up_resets_the_stream_and_spares_the_connection() {
+    on_a_shard(async {
+        let server = Http2Server::start(Manner::default()).await;
+        let origin = server.origin();
+        let mut slot = Slot::new(EngineOptions::default());
+        get("/").by(&mut slot, &origin, PATIENCE_MS).await.unwrap();
+        // By a timeout of its own, then because the caller turns away.
+        let result = get("/slow").by(&mut slot, &origin, 5).await;
+        assert_eq!(slot.word(&result), "timeout");
+        let hang = get("/hang");
+        let turned_away =
+            tokio::time::timeout(Duration::from_millis(30), hang.by(&mut slot, &origin, PATIENCE_MS)).await;
+        assert!(turned_away.is_err());
+        assert!(slot.answer.sent_at.is_some() && slot.answer.wire.unwrap().sent > 0);
+        let large = get("/bytes/60000000");
+        let turned_away =
+            tokio::time::timeout(Duration::from_millis(30), large.by(&mut slot, &origin, PATIENCE_MS)).await;
+        assert!(turned_away.is_err());
+        until(|| server.seen().len() == 4).await;
+        for path in ["/hang", "/bytes/60000000"] {
+            let seen = server.seen();
+            let given_up = seen.iter().find(|seen| seen.uri.ends_with(path)).unwrap();
+            assert_eq!(given_up.reset, Some(Reason::CANCEL), "{path}");
+        }
+        let result = get("/").by(&mut slot, &origin, PATIENCE_MS).await;
+        assert_eq!((slot.word(&result).as_str(), slot.answer.reused), ("200 hello", true));
+    });
+}
+
+#[test]
+fn a_connection_that_has_fallen_silent_is_not_used_again() {
+    on_a_shard(async {
+        let script = vec![Do::Read, Do::Send(super::failures::SETTINGS.to_vec()), Do::Hang];
+        let server = Server::start(vec![script]).await;
+        let origin = server.origin(0);
+        let mut slot = Slot::new(EngineOptions::default());
+        for connections in 1..=3 {
+            let result = get("/").by(&mut slot, &origin, 60).await;
+            assert_eq!(slot.word(&result), "timeout");
+            assert!(server.accepted() <= connections);
+        }
+        assert!(server.accepted() >= 2, "{}", server.accepted());
+    });
+}
+
+#[test]
+fn nothing_is_sent_after_the_grant_has_ended() {
+    on_a_shard(async {
+        let server = Http2Server::start(Manner::default()).await;
+        let origin = server.origin();
+        let mut slot = Slot::new(EngineOptions::default());
+        get("/").by(&mut slot, &origin, PATIENCE_MS).await.unwrap();
+        let mut terms = slot.terms(PATIENCE_MS);
+        terms.send_by = Some(slot.clock.now() - Duration::from_millis(1));
+        for _ in 0..2 {
+            let result = get("/late").within(&mut slot, &origin, terms).await;
+            assert_eq!(slot.word(&result), "expired");
+            assert_eq!((slot.answer.sent_at, slot.answer.wire_requests), (None, 0));
+        }
+        terms.send_by = Some(slot.clock.now() + Duration::from_secs(60));
+        get("/in-time").within(&mut slot, &origin, terms).await.unwrap();
+        let paths: Vec<_> = server.seen().iter().map(|seen| seen.uri.clone()).collect();
+        assert!(!paths.iter().any(|path| path.ends_with("/late")), "{paths:?}");
+    });
+}
+
+#[test]
+fn a_connection_nobody_waits_for_is_not_made() {
+    on_a_shard(async {
+        // A listener whose queue is full would do as well, but only some systems have one.
+        let server = Http2Server::start(Manner::default()).await;
+        let origin = server.origin();
+        let mut all = slots(Slot::new(sharing(2)), 2);
+        let [one, two] = &mut all[..] else { unreachable!() };
+        let (asked, again) = (get("/"), get("/"));
+        let first = tokio::time::timeout(Duration::ZERO, asked.by(one, &origin, PATIENCE_MS)).await;
+        assert!(first.is_err());
+        let result = again.by(two, &origin, PATIENCE_MS).await;
+        assert_eq!(two.word(&result), "200 hello");
+        let result = again.by(one, &origin, PATIENCE_MS).await;
+        assert_eq!(one.word(&result), "200 hello");
+        assert_eq!(server.seen().len(), 2);
+    });
+}

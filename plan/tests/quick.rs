@@ -94,7 +94,7 @@ fn loads_follow_from_rate_count_and_connections() {
 
 #[test]
 fn connections_with_several_streams_carry_so_many_users() {
-    let plan_of = |rate: Option<u64>, count, connections| {
+    let plan_of = |rate: Option<u32>, count, connections| {
         plan(&Quick {
             http2: true,
             streams: Some(8),

@@ -1,5 +1,7 @@
 //! What an engine is asked to do.
 
+use std::cell::Cell;
+
 use barrage_model::plan::Method;
 use bytes::Bytes;
 
@@ -9,21 +11,23 @@ use crate::net::Origin;
 
 /// What every request says, whichever engine sends it.
 #[derive(Clone, Copy, Debug)]
-pub struct Terms {
+pub struct Terms<'a> {
     /// Keep the body for checks and extracts; otherwise it is only counted.
     pub keep_body: bool,
     /// Keep the headers of the final answer.
     pub want_headers: bool,
     /// When the step counts as timed out; connecting is part of it.
     pub deadline: Stamp,
-    /// The end of the grant: a request whose first byte could not be written before is not sent at all. `None` = no end.
-    pub send_by: Option<Stamp>,
+    /// The end of the grant, which may move on while a connection is being made: a request whose first byte could not be
+    /// written before is not sent at all. `None`, outside or inside = no end.
+    pub send_by: Option<&'a Cell<Option<Stamp>>>,
 }
 
-impl Terms {
+impl Terms<'_> {
     /// Why a request whose first byte would be written now must not be sent; asked right before the write.
     pub(crate) fn too_late(&self, now: Stamp) -> Option<Failure> {
-        if self.send_by.is_some_and(|send_by| now > send_by) {
+        let granted = self.send_by.and_then(Cell::get);
+        if granted.is_some_and(|send_by| now > send_by) {
             return Some(Failure::fixed(
                 Cause::Expired,
                 "the grant ended before the request could be sent",
@@ -45,7 +49,7 @@ pub struct Outgoing<'a> {
     /// Where to send it.
     pub origin: &'a Origin,
     /// Deadlines and what to keep.
-    pub terms: Terms,
+    pub terms: Terms<'a>,
 }
 
 /// A request for the `http2` engine.
@@ -58,7 +62,7 @@ pub struct Http2Request<'a> {
     /// Where to send it; the URL may name another authority.
     pub origin: &'a Origin,
     /// Deadlines and what to keep.
-    pub terms: Terms,
+    pub terms: Terms<'a>,
 }
 
 /// A request for the `reqwest` engine, which may follow redirects.
@@ -77,7 +81,7 @@ pub struct FullRequest<'a> {
     /// Redirects to follow at most; the answer after the last one counts, even when it redirects again.
     pub redirects: u16,
     /// Deadlines and what to keep.
-    pub terms: Terms,
+    pub terms: Terms<'a>,
 }
 
 /// A request together with the engine that it is for.

@@ -167,7 +167,7 @@ fn fresh(buffer: &mut Vec<u8>) {
 
 impl<'a> Rendered<'a> {
     /// The request in the form that its engine takes.
-    pub(super) fn for_engine(&self, program: &'a Program, request: &Request, terms: Terms) -> EngineRequest<'a> {
+    pub(super) fn for_engine(&self, program: &'a Program, request: &Request, terms: Terms<'a>) -> EngineRequest<'a> {
         let body = self.body;
         match self.form {
             Form::Http1 { head } => EngineRequest::Http1(Outgoing {

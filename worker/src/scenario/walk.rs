@@ -297,7 +297,7 @@ impl Walk<'_, '_> {
             keep_body: request.wants.body || watched,
             want_headers: request.wants.headers || watched,
             deadline: now + request.timeout,
-            send_by: shard.send_by.get(),
+            send_by: Some(&*shard.send_by),
         };
         self.observer.sending(program, request, &rendered);
         let asked = rendered.for_engine(program, request, terms);

@@ -96,11 +96,8 @@ impl Browser {
             .build()
             .map_err(|error| Failure::from_error(Cause::Failed(FailureClass::Protocol), &error.without_url()))?;
         let now = self.shared.clock().now();
-        if out.terms.send_by.is_some_and(|send_by| now > send_by) {
-            return Err(Failure::fixed(
-                Cause::Expired,
-                "the grant ended before the request could be sent",
-            ));
+        if let Some(failure) = out.terms.too_late(now) {
+            return Err(failure);
         }
         self.counter.begin(out.redirects);
         answer.sent_at = Some(now);
@@ -126,7 +123,7 @@ impl Browser {
         &self,
         client: &reqwest::Client,
         request: reqwest::Request,
-        terms: Terms,
+        terms: Terms<'_>,
         answer: &mut Answer,
     ) -> Result<(), Failure> {
         let https = request.url().scheme() == "https";

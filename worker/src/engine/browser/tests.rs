@@ -1,5 +1,6 @@
 //! The full client against servers that send exact bytes.
 
+use std::cell::Cell;
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -405,7 +406,8 @@ async fn nothing_is_sent_after_the_grant_has_ended() {
     let server = Server::start(vec![vec![Do::Hang]]).await;
     let mut slot = Slot::new(EngineOptions::default());
     let mut terms = slot.terms(PATIENCE_MS);
-    terms.send_by = Some(slot.clock.now() - Duration::from_millis(1));
+    let granted = Cell::new(Some(slot.clock.now() - Duration::from_millis(1)));
+    terms.send_by = Some(&granted);
     let url = server.url("/");
     let request = FullRequest {
         method: Method::Get,

@@ -226,7 +226,7 @@ impl Slot {
         }
     }
 
-    pub(crate) fn terms(&self, timeout_ms: u64) -> Terms {
+    pub(crate) fn terms(&self, timeout_ms: u64) -> Terms<'static> {
         let deadline = self.clock.now() + Duration::from_millis(timeout_ms);
         Terms {
             keep_body: true,

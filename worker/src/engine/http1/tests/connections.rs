@@ -1,5 +1,6 @@
 //! Several requests on one slot: reuse, what the server does in between, cancellation, large bodies.
 
+use std::cell::Cell;
 use std::time::Duration;
 
 use barrage_model::plan::{Method, Reuse};
@@ -202,7 +203,8 @@ async fn nothing_is_sent_after_the_grant_has_ended() {
     let origin = server.origin(0);
     let mut slot = Slot::new(EngineOptions::default());
     let mut terms = slot.terms(PATIENCE_MS);
-    terms.send_by = Some(slot.clock.now() - Duration::from_millis(1));
+    let granted = Cell::new(Some(slot.clock.now() - Duration::from_millis(1)));
+    terms.send_by = Some(&granted);
     let out = Outgoing {
         head: b"GET / HTTP/1.1\r\n\r\n",
         body: b"",

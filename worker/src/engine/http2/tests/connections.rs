@@ -1,5 +1,6 @@
 //! Slots on shared connections: seats, limits of the server, reuse, announced and unannounced ends, giving up.
 
+use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -256,14 +257,15 @@ fn nothing_is_sent_after_the_grant_has_ended() {
         let origin = server.origin();
         let mut slot = Slot::new(EngineOptions::default());
         get("/").by(&mut slot, &origin, PATIENCE_MS).await.unwrap();
+        let granted = Cell::new(Some(slot.clock.now() - Duration::from_millis(1)));
         let mut terms = slot.terms(PATIENCE_MS);
-        terms.send_by = Some(slot.clock.now() - Duration::from_millis(1));
+        terms.send_by = Some(&granted);
         for _ in 0..2 {
             let result = get("/late").within(&mut slot, &origin, terms).await;
             assert_eq!(slot.word(&result), "expired");
             assert_eq!((slot.answer.sent_at, slot.answer.wire_requests), (None, 0));
         }
-        terms.send_by = Some(slot.clock.now() + Duration::from_secs(60));
+        granted.set(Some(slot.clock.now() + Duration::from_secs(60)));
         get("/in-time").within(&mut slot, &origin, terms).await.unwrap();
         let paths: Vec<_> = server.seen().iter().map(|seen| seen.uri.clone()).collect();
         assert!(!paths.iter().any(|path| path.ends_with("/late")), "{paths:?}");

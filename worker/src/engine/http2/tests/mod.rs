@@ -57,7 +57,7 @@ impl Ask {
         self.within(slot, origin, terms).await
     }
 
-    pub(super) async fn within(&self, slot: &mut Slot, origin: &Origin, terms: Terms) -> Result<(), Failure> {
+    pub(super) async fn within(&self, slot: &mut Slot, origin: &Origin, terms: Terms<'_>) -> Result<(), Failure> {
         let scheme = if origin.server_name.is_some() { "https" } else { "http" };
         let mut head = http::Request::builder()
             .method(http_method(self.method))

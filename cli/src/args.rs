@@ -45,6 +45,8 @@ pub(crate) enum Command {
     Worker(WorkerArgs),
     /// Asks a coordinator whether it is well; for container health checks
     Health(HealthArgs),
+    /// Looks whether this machine is fit to make load: limits, ports, cores, timers, and what stops it
+    Doctor(DoctorArgs),
     /// Shows the whole thing at work: a target, a coordinator and two workers on this machine
     Demo(DemoArgs),
     /// Serves the demo's target: JSON-RPC /mcp, /health and /metrics with realistic latencies
@@ -511,6 +513,26 @@ pub(crate) struct HealthArgs {
     /// Asks any HTTP server instead: healthy when this URL answers 2xx
     #[arg(long, value_name = "URL", env = "BARRAGE_URL", conflicts_with = "min_workers")]
     pub(crate) url: Option<String>,
+}
+
+/// `barrage doctor`.
+#[derive(Debug, Args)]
+pub(crate) struct DoctorArgs {
+    /// Looks whether this coordinator can be reached, too
+    #[arg(long, value_name = "URL", env = "BARRAGE_COORDINATOR")]
+    pub(crate) coordinator: Option<String>,
+    /// What stdout gets
+    #[arg(long, value_enum, default_value_t = DoctorFormat::Text, env = "BARRAGE_FORMAT")]
+    pub(crate) format: DoctorFormat,
+}
+
+/// Renderings of a preflight.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum DoctorFormat {
+    /// For people.
+    Text,
+    /// For programs.
+    Json,
 }
 
 /// `barrage demo`.

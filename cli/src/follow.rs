@@ -93,7 +93,12 @@ pub(crate) async fn follow(
         }
     };
     progress.clear();
-    let code = last.exit_code.and_then(|code| u8::try_from(code).ok()).unwrap_or(1);
+    // Whoever submitted the run may not have accepted what this one accepts.
+    let code = last
+        .accepted_exit_code
+        .filter(|_| output.accept_invalid)
+        .or(last.exit_code);
+    let code = code.and_then(|code| u8::try_from(code).ok()).unwrap_or(1);
     if code == 4 {
         return Err(Failure::CouldNotStart(format!(
             "the run could not start: {}",

@@ -102,6 +102,7 @@ async fn dispatch(command: Command) -> Outcome {
         Command::Coordinator(args) => commands::serve::coordinator(&args).await,
         Command::Worker(args) => commands::serve::worker(&args).await,
         Command::Health(args) => commands::health::health(&args).await,
+        Command::Doctor(args) => commands::doctor::doctor(&args).await,
         Command::Demo(args) => commands::demo::demo(&args).await,
         Command::Target(args) => commands::target::target(&args).await,
         Command::Completions { shell } => {

@@ -1,6 +1,5 @@
 //! Which coordinator a command talks to.
 
-use barrage_metrics::exit::ExitCode;
 use barrage_model::ids::RunId;
 
 use crate::args::CoordinatorUrl;
@@ -38,13 +37,4 @@ pub(crate) async fn newest(client: &mut Client) -> Result<u64, Failure> {
     runs.first()
         .map(|run| run.run)
         .ok_or_else(|| Failure::Usage(format!("the coordinator at {} has no runs", client.url())))
-}
-
-/// The exit code after `--accept-invalid`, for commands that could not say so at submission.
-pub(crate) fn accepted(code: u8, accept_invalid: bool) -> u8 {
-    if accept_invalid && code == ExitCode::Untrusted.number() {
-        0
-    } else {
-        code
-    }
 }

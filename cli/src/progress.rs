@@ -16,6 +16,10 @@ const REDRAW: Duration = Duration::from_millis(250);
 const PLAIN: Duration = Duration::from_secs(5);
 /// Longest foreign text shown.
 const TEXT_MAX: usize = 60;
+/// Longest sentence from a coordinator shown.
+const SENTENCE_MAX: usize = 160;
+/// Reasons against the generator shown at once.
+const REASONS_MAX: usize = 2;
 
 /// How progress is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,6 +36,7 @@ pub(crate) struct Progress {
     drawn_at: Option<Instant>,
     lines: usize,
     state: String,
+    generator: String,
 }
 
 impl Progress {
@@ -48,6 +53,7 @@ impl Progress {
             drawn_at: None,
             lines: 0,
             state: String::new(),
+            generator: String::new(),
         }
     }
 
@@ -61,7 +67,7 @@ impl Progress {
 
     /// Shows a snapshot unless the last drawing was a moment ago.
     pub(crate) fn show(&mut self, snapshot: &Snapshot) {
-        let changed = self.state != snapshot.state;
+        let changed = self.state != snapshot.state || self.generator != snapshot.generator;
         let now = clock::now();
         let since = self.drawn_at.map(|at| now.duration_since(at));
         match self.style {
@@ -83,6 +89,7 @@ impl Progress {
             }
         }
         self.state.clone_from(&snapshot.state);
+        self.generator.clone_from(&snapshot.generator);
     }
 
     /// Takes the block away, so that the result stands alone.
@@ -136,15 +143,22 @@ fn write_all(text: &str) {
 
 /// Foreign text without control characters, cut to a bounded length.
 pub(crate) fn clean(text: &str) -> String {
-    let safe: String = text
-        .chars()
-        .map(|c| if c.is_control() || is_bidi(c) { '\u{fffd}' } else { c })
-        .collect();
-    if safe.chars().count() > TEXT_MAX {
-        safe.chars().take(TEXT_MAX - 1).chain(['…']).collect()
+    clean_to(text, TEXT_MAX)
+}
+
+fn clean_to(text: &str, max: usize) -> String {
+    let safe = |c: char| if c.is_control() || is_bidi(c) { '\u{fffd}' } else { c };
+    if text.chars().nth(max).is_some() {
+        text.chars().take(max - 1).map(safe).chain(['…']).collect()
     } else {
-        safe
+        text.chars().map(safe).collect()
     }
+}
+
+/// What strains the generator, worst first; nothing while it is valid.
+fn strains(snapshot: &Snapshot) -> impl Iterator<Item = String> {
+    let reasons = snapshot.generator_reasons.iter().take(REASONS_MAX);
+    reasons.map(|reason| clean_to(reason, SENTENCE_MAX))
 }
 
 fn is_bidi(c: char) -> bool {
@@ -185,6 +199,9 @@ fn plain(snapshot: &Snapshot) -> String {
             snapshot.errors,
             snapshot.dropped,
         );
+        for strain in strains(snapshot) {
+            let _infallible = write!(line, " · generator {strain}");
+        }
     }
     line
 }
@@ -215,6 +232,7 @@ fn block(snapshot: &Snapshot) -> Vec<String> {
         snapshot.dropped,
         clean(&snapshot.generator),
     ));
+    lines.extend(strains(snapshot).map(|strain| format!("  generator {strain}")));
     for sla in snapshot.sla.iter().take(6) {
         lines.push(format!(
             "  {:<20} {}  ({})",

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use barrage_metrics::sla::StopDecision;
-use barrage_metrics::summary::RunEvent;
+use barrage_metrics::summary::{GeneratorReason, GeneratorVerdict, RunEvent};
 use barrage_metrics::{
-    ExitCode, Ledger, LedgerConfig, Loss, RunFacts, SlaEngine, StopCause, Summary, Verdict, Watermark,
+    ExitCode, Ledger, LedgerConfig, Loss, RunFacts, SlaEngine, StopCause, Summary, Verdict, Watermark, generator_so_far,
 };
 use barrage_model::delta::Delta;
 use barrage_model::ids::{Incarnation, LoadId, WorkerId};
@@ -22,6 +22,8 @@ pub struct Judge {
     watermark: Watermark,
     decision: Option<StopDecision>,
     incarnations: BTreeMap<WorkerId, Incarnation>,
+    /// The worst that has been said of the generator.
+    generator: GeneratorVerdict,
 }
 
 impl Judge {
@@ -35,6 +37,7 @@ impl Judge {
             watermark,
             decision: None,
             incarnations,
+            generator: GeneratorVerdict::Valid,
         }
     }
 
@@ -132,11 +135,12 @@ pub fn scheduled(ledger: &Ledger, incarnations: &BTreeMap<WorkerId, Incarnation>
 /// Makes a summary that of a run that was stopped before its start: nothing fell due, so nothing can be said against it.
 pub fn stopped_before_start(mut summary: Summary, cause: StopCause, reason: &str) -> Summary {
     summary.verdict = Verdict::Aborted;
-    summary.exit_code = match cause {
+    let code = match cause {
         StopCause::Interrupted => ExitCode::Interrupted,
         StopCause::Terminated => ExitCode::Terminated,
         _ => ExitCode::Aborted,
     };
+    (summary.exit_code, summary.accepted_exit_code) = (code, code);
     summary.reasons = vec![reason.to_owned()];
     summary
 }
@@ -157,6 +161,15 @@ impl Book for Judge {
             }
         }
         self.decision.as_ref().map(|decision| decision.reason.clone())
+    }
+
+    fn strained(&mut self) -> Option<String> {
+        let found = generator_so_far(&self.ledger);
+        if found.verdict <= self.generator {
+            return None;
+        }
+        self.generator = found.verdict;
+        found.reasons.first().map(GeneratorReason::sentence)
     }
 
     fn lost(&mut self, worker: WorkerId, _: Moment) {

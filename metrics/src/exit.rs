@@ -199,19 +199,35 @@ pub(crate) struct Evidence<'a> {
     pub(crate) accept_untrusted: bool,
 }
 
-/// The verdict, the exit code, and why, the deciding reason first.
-pub(crate) fn decide(evidence: &Evidence<'_>) -> (Verdict, ExitCode, Vec<String>) {
+/// What a run comes to.
+#[derive(Clone, Debug)]
+pub(crate) struct Decision {
+    pub(crate) verdict: Verdict,
+    pub(crate) exit_code: ExitCode,
+    /// The exit code under `--accept-invalid`, whether or not it was given.
+    pub(crate) accepted: ExitCode,
+    /// Why, the deciding reason first.
+    pub(crate) reasons: Vec<String>,
+}
+
+/// Draws the verdict and the exit code.
+pub(crate) fn decide(evidence: &Evidence<'_>) -> Decision {
     let mut found = findings(evidence);
     let rank = |code: ExitCode| ExitCode::PRECEDENCE.iter().position(|known| *known == code);
     found.sort_by_key(|(code, _, _)| rank(*code));
     let verdict = found.first().map_or(Verdict::Passed, |(_, verdict, _)| *verdict);
-    let counts = |code: ExitCode| !(evidence.accept_untrusted && code == ExitCode::Untrusted);
-    let code = found
-        .iter()
-        .map(|(code, ..)| *code)
-        .find(|code| counts(*code))
-        .unwrap_or(ExitCode::Passed);
-    (verdict, code, found.into_iter().map(|(_, _, reason)| reason).collect())
+    let strongest = |accepts: bool| {
+        let mut codes = found.iter().map(|(code, ..)| *code);
+        codes
+            .find(|code| !(accepts && *code == ExitCode::Untrusted))
+            .unwrap_or(ExitCode::Passed)
+    };
+    Decision {
+        verdict,
+        exit_code: strongest(evidence.accept_untrusted),
+        accepted: strongest(true),
+        reasons: found.into_iter().map(|(_, _, reason)| reason).collect(),
+    }
 }
 
 type Finding = (ExitCode, Verdict, String);

@@ -13,7 +13,7 @@ mod build;
 mod catalog;
 mod conservation;
 pub mod exit;
-mod generator;
+pub mod generator;
 pub mod ledger;
 mod query;
 mod rate;
@@ -27,7 +27,7 @@ mod watermark;
 
 pub use build::{ClockOffset, RunFacts};
 pub use exit::{Aftermath, ExitCode, StopCause, Verdict};
-pub use generator::{DROPPED_LATE_PPM, RANGES_MAX};
+pub use generator::{DROPPED_LATE_PPM, RANGES_MAX, generator_so_far};
 pub use ledger::{Applied, Batch, IntervalRecord, Ledger, LedgerConfig, Loss, Rejected, WorkerInfo};
 pub use query::{Counts, Window};
 pub use rate::Happened;

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use barrage_model::delta::{ErrorSample, Measure};
+use barrage_model::delta::{ErrorSample, Measure, Shortages};
 use barrage_model::ids::{RunId, SegmentId, StepId, WorkerId};
 use barrage_model::ledger::StepCounts;
 use barrage_model::outcome::FailureClass;
@@ -24,6 +24,8 @@ pub struct Summary {
     pub reasons: Vec<String>,
     /// The exit code.
     pub exit_code: ExitCode,
+    /// The exit code for somebody who accepts a run whose numbers cannot be trusted.
+    pub accepted_exit_code: ExitCode,
     /// Set when the run ended before its plan did.
     pub stopped_early: Option<EarlyStop>,
     /// Every SLA, the implicit ones last.
@@ -483,6 +485,10 @@ pub struct HealthExtremes {
     pub poll_delay_max_us: u64,
     /// Highest CPU share of the busiest shard, 0 to 1.
     pub shard_cpu_max: f64,
+    /// Largest share of the time for which a shard was ready to run and had no core, 0 to 1.
+    pub shard_wait_max: f64,
+    /// Highest share of the time for which one of its cores was busy, whoever used it, 0 to 1.
+    pub core_busy_max: f64,
     /// Mean CPU use of the process, cores.
     pub cpu_mean_cores: f64,
     /// Time throttled by the cgroup, µs, sum.
@@ -491,10 +497,22 @@ pub struct HealthExtremes {
     pub steal_us: u64,
     /// Most resident memory, bytes.
     pub rss_max_bytes: u64,
+    /// Most resident memory that belongs to no file, bytes.
+    pub rss_anon_max_bytes: u64,
+    /// Least memory that programs of its host could still get, bytes.
+    pub memory_available_min_bytes: Option<u64>,
     /// Most open descriptors.
     pub descriptors_max: u32,
     /// The limit on descriptors.
     pub descriptors_limit: u32,
+    /// Most local ports in use.
+    pub ports_max: u32,
+    /// Local ports that there are for the targets.
+    pub ports_limit: u32,
+    /// TCP segments that its host has sent again, sum.
+    pub retransmits: u64,
+    /// Attempts that failed for want of something on the worker, sum.
+    pub shortages: Shortages,
     /// Most connections.
     pub connections_max: u32,
     /// Most slots.
@@ -568,12 +586,23 @@ pub struct GeneratorReason {
     pub verdict: GeneratorVerdict,
     /// The worker; `None` for the whole run.
     pub worker: Option<WorkerId>,
-    /// A short word: `dispatch_lag`, `shard_cpu`, `throttled`, `steal`, `descriptors`, `dropped_late`, `min_started`.
+    /// A short word: the kind of a rule in [`RULES`](crate::generator::RULES), `dropped_late` or `min_started`.
     pub kind: &'static str,
     /// One sentence with the numbers.
     pub text: String,
-    /// Intervals `[from, to)` in which it was so, at most 20 ranges.
+    /// Intervals `[from, to)` in which it was so: the first ten and the last ten ranges at most.
     pub intervals: Vec<(u32, u32)>,
+}
+
+impl GeneratorReason {
+    /// The reason in one sentence, with its verdict and its worker.
+    pub fn sentence(&self) -> String {
+        let worker = self
+            .worker
+            .map(|worker| format!(", worker {worker}"))
+            .unwrap_or_default();
+        format!("{} {}{worker}: {}", self.verdict.word(), self.kind, self.text)
+    }
 }
 
 /// One stage of a load.

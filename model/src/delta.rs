@@ -182,31 +182,71 @@ pub struct ErrorSample {
     pub message: String,
 }
 
-/// A worker's own state over one interval (self-health).
+/// Attempts that failed because the generator itself had run out of something: its limits, not the target's doing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Shortages {
+    /// No descriptor was left, of the process (`EMFILE`) or of the system (`ENFILE`).
+    pub descriptors: u64,
+    /// No local port was left (`EADDRNOTAVAIL`, `EADDRINUSE`).
+    pub ports: u64,
+    /// No memory was left for a socket (`ENOBUFS`, `ENOMEM`).
+    pub memory: u64,
+}
+
+impl Shortages {
+    /// Adds those of another place or time.
+    pub fn add(&mut self, more: &Self) {
+        self.descriptors = self.descriptors.saturating_add(more.descriptors);
+        self.ports = self.ports.saturating_add(more.ports);
+        self.memory = self.memory.saturating_add(more.memory);
+    }
+}
+
+/// A worker's own state over one interval (self-health). What its system does not tell is 0.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Health {
+    /// Length of the time that the readings below cover, µs: about an interval; 0 when nothing was read.
+    pub covered_us: u64,
     /// 99th percentile of the dispatch lag in the interval that the generator itself caused (a slot was free), µs.
     pub dispatch_lag_p99_us: u64,
     /// Longest time a shard's loop went unpolled, µs.
     pub poll_delay_max_us: u64,
-    /// CPU time used by the process in the interval, µs.
+    /// CPU time used by the process, µs.
     pub cpu_us: u64,
-    /// CPU time used by the busiest shard thread in the interval, µs.
+    /// CPU time used by the busiest shard thread, µs.
     pub shard_cpu_max_us: u64,
-    /// Time the process's cgroup was throttled in the interval, µs.
-    pub throttled_us: u64,
-    /// CPU time stolen by the hypervisor in the interval over all cores, µs.
-    pub steal_us: u64,
-    /// Time runnable threads of the process waited for a core, µs.
+    /// Time for which the shard thread that waited longest was ready to run and had no core, µs.
+    pub shard_wait_max_us: u64,
+    /// Time for which ready threads of the process had no core, shards and others together, µs.
     pub run_queue_wait_us: u64,
+    /// Busy time of the busiest core that the process may use, whoever used it, µs; in steps of 10 ms.
+    pub core_busy_max_us: u64,
+    /// Time the process's cgroups were throttled, µs.
+    pub throttled_us: u64,
+    /// CPU time stolen by the hypervisor over all cores that the process may use, µs.
+    pub steal_us: u64,
     /// Resident memory, bytes.
     pub rss_bytes: u64,
+    /// Resident memory that belongs to no file, bytes.
+    pub rss_anon_bytes: u64,
+    /// Memory of the host that programs could still get, bytes.
+    pub memory_available_bytes: u64,
+    /// Memory of the host, bytes.
+    pub memory_bytes: u64,
     /// Open file descriptors.
     pub descriptors: u32,
     /// Limit on open file descriptors.
     pub descriptors_max: u32,
+    /// Local ports that connections to the targets hold, those in `TIME_WAIT` that cannot be used again included.
+    pub ports: u32,
+    /// Local ports that there are for these targets.
+    pub ports_max: u32,
+    /// TCP segments that the host has sent again.
+    pub retransmits: u64,
     /// Open connections to targets.
     pub connections: u32,
     /// Slots that exist.
     pub slots: u32,
+    /// Attempts that failed for want of something here.
+    pub shortages: Shortages,
 }

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use barrage_model::delta::{Delta, Health, Measure, Progress, SketchKey, SketchRow, StepRow, Subject};
+use barrage_model::delta::{Delta, Health, Measure, Progress, Shortages, SketchKey, SketchRow, StepRow, Subject};
 use barrage_model::ids::{LoadId, SegmentId, ShardId, StepId, TagId};
 use barrage_model::ledger::{Open, StepCounts};
 use barrage_model::outcome::OutcomeGroup;
@@ -144,12 +144,40 @@ fn delta() -> Delta {
             next_index: u64::MAX,
         }],
         errors: Vec::new(),
-        health: Health {
-            rss_bytes: 5,
-            slots: 3,
-            ..Health::default()
-        },
+        health: health(),
         ended: Some(Moment::from_micros(1_999_999)),
+    }
+}
+
+/// Every field has a number of its own.
+fn health() -> Health {
+    Health {
+        covered_us: 1,
+        dispatch_lag_p99_us: 2,
+        poll_delay_max_us: 3,
+        cpu_us: 4,
+        shard_cpu_max_us: 5,
+        shard_wait_max_us: 6,
+        run_queue_wait_us: 7,
+        core_busy_max_us: 8,
+        throttled_us: 9,
+        steal_us: 10,
+        rss_bytes: 11,
+        rss_anon_bytes: 12,
+        memory_available_bytes: 13,
+        memory_bytes: 14,
+        descriptors: 15,
+        descriptors_max: 16,
+        ports: 17,
+        ports_max: 18,
+        retransmits: 19,
+        connections: 20,
+        slots: 21,
+        shortages: Shortages {
+            descriptors: 22,
+            ports: 23,
+            memory: 24,
+        },
     }
 }
 

@@ -52,6 +52,12 @@ fn properties(summary: &Summary) -> Vec<(String, String)> {
         ("exit_code".to_owned(), summary.exit_code.number().to_string()),
         ("generator".to_owned(), summary.generator.verdict.word().to_owned()),
     ];
+    let strains = head(summary, &PAGE).strains;
+    properties.extend(
+        strains
+            .iter()
+            .map(|strain| ("generator_reason".to_owned(), clean(&strain.text, MESSAGE_MAX))),
+    );
     let targets = run.targets.iter().take(8);
     properties.extend(targets.map(|target| ("target".to_owned(), clean(target, NAME_MAX))));
     let labels = run.labels.iter().take(64);

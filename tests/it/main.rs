@@ -7,6 +7,7 @@ mod docs;
 mod everything;
 mod failures;
 mod freeze;
+mod health;
 mod hlog;
 mod loss;
 mod mcp;

@@ -19,6 +19,7 @@ mod control;
 pub mod engine;
 mod entropy;
 mod health;
+pub mod host;
 pub mod net;
 pub mod recorder;
 pub mod scenario;

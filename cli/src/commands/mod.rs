@@ -1,6 +1,7 @@
 //! One module for each command.
 
 pub(crate) mod demo;
+pub(crate) mod doctor;
 pub(crate) mod health;
 pub(crate) mod plan;
 pub(crate) mod report;

@@ -2,7 +2,7 @@
 
 use crate::args::WatchArgs;
 use crate::exit::Outcome;
-use crate::follow::{self, OnSignal, follow};
+use crate::follow::{self, Followed, OnSignal, follow};
 use crate::places;
 
 /// Follows a run that was started elsewhere; a signal leaves it running.
@@ -13,6 +13,7 @@ pub(crate) async fn watch(args: &WatchArgs) -> Outcome {
         Some(text) => places::run_id(text)?,
         None => places::newest(&mut client).await?,
     };
-    let code = follow(&mut client, run, &args.output, OnSignal::Leave).await?.code();
-    Ok(places::accepted(code, args.output.accept_invalid))
+    follow(&mut client, run, &args.output, OnSignal::Leave)
+        .await
+        .map(Followed::code)
 }

@@ -31,8 +31,8 @@ use crate::store::{Op, Writer};
 
 pub(crate) use event::{Event, Handle, Said, StopOrder, Stopping};
 pub(crate) use submission::{Submission, chain};
-pub(crate) use view::Live;
 use view::Seen;
+pub(crate) use view::{Live, reasons};
 
 /// Events that wait for the loop; a sender waits when there are more.
 pub(crate) const EVENTS: usize = 1_024;

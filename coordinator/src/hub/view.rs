@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use barrage_metrics::summary::SlaResult;
+use barrage_metrics::generator_so_far;
+use barrage_metrics::summary::{GeneratorReason, GeneratorSummary, SlaResult};
 use barrage_metrics::{RunFacts, Summary, Window};
 use barrage_model::delta::Measure;
 use barrage_model::expr::{Outcomes, PhaseSelector, Selector};
@@ -17,6 +18,9 @@ use super::{Active, Hub, Stage, Submission, wire};
 use crate::clock;
 use crate::judge::Judge;
 use crate::machine::run::Run;
+
+/// Most reasons against the generator in a snapshot.
+const REASONS_MAX: usize = 8;
 
 /// Numbers of the last interval that was judged; they change once a second, snapshots more often.
 #[derive(Clone, Debug, Default)]
@@ -69,12 +73,23 @@ pub(super) fn last(active: &Active, summary: &Summary, workers: Vec<v1::WorkerLi
         sla: summary.sla.iter().map(sla_line).collect(),
         workers,
         exit_code: Some(summary.exit_code.number().into()),
+        accepted_exit_code: Some(summary.accepted_exit_code.number().into()),
         verdict: summary.verdict.word().to_owned(),
         generator: summary.generator.verdict.word().to_owned(),
+        generator_reasons: reasons(&summary.generator),
         started: summary.iterations.started,
         completed: summary.iterations.completed,
         ..blank(&active.submission)
     }
+}
+
+/// What strains the generator, with the latest stretch of it.
+pub(crate) fn reasons(generator: &GeneratorSummary) -> Vec<String> {
+    let sentence = |reason: &GeneratorReason| match reason.intervals.last() {
+        Some((from, to)) => format!("{} (latest {from}–{to} s)", reason.sentence()),
+        None => reason.sentence(),
+    };
+    generator.reasons.iter().take(REASONS_MAX).map(sentence).collect()
 }
 
 fn sla_line(result: &SlaResult) -> v1::SlaLine {
@@ -114,7 +129,10 @@ impl Hub {
                     active.seen.renew(machine);
                     let (state, detail) = machine.progress(now);
                     let run_now = machine.run_now(now);
+                    let generator = generator_so_far(machine.book().ledger());
                     v1::Snapshot {
+                        generator: generator.verdict.word().to_owned(),
+                        generator_reasons: reasons(&generator),
                         state: state.to_owned(),
                         detail,
                         run_time_us: run_now.as_micros(),

@@ -105,12 +105,14 @@ impl StoredRun {
             } else {
                 summary.exit_code.number().into()
             }),
+            accepted_exit_code: (!did_not_run).then(|| summary.accepted_exit_code.number().into()),
             verdict: if did_not_run {
                 "could not start".to_owned()
             } else {
                 summary.verdict.word().to_owned()
             },
             generator: summary.generator.verdict.word().to_owned(),
+            generator_reasons: crate::hub::reasons(&summary.generator),
             started: summary.iterations.started,
             completed: summary.iterations.completed,
             ..v1::Snapshot::default()

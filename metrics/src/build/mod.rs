@@ -18,8 +18,8 @@ use barrage_model::time::Moment;
 use barrage_model::units::Ratio;
 
 use crate::conservation::conservation;
-use crate::exit::{Aftermath, Evidence, ExitCode, StopCause, Verdict, decide};
-use crate::generator::{conclude, dropped_late};
+use crate::exit::{Aftermath, Decision, Evidence, StopCause, Verdict, decide};
+use crate::generator::dropped_late;
 use crate::ledger::Ledger;
 use crate::query::{Segments, Window};
 use crate::sla::{Implicit, SlaEngine, min_started};
@@ -75,9 +75,10 @@ impl Summary {
             kept.chain(ledger.sketches.other().map(|(_, sketch)| sketch))
         };
         Self {
-            verdict: judgement.verdict,
-            reasons: judgement.reasons,
-            exit_code: judgement.exit_code,
+            verdict: judgement.decision.verdict,
+            reasons: judgement.decision.reasons,
+            exit_code: judgement.decision.exit_code,
+            accepted_exit_code: judgement.decision.accepted,
             stopped_early: facts.stop.map(|(_, at, reason)| EarlyStop { at, reason }),
             sla: judgement.sla,
             iterations: judgement.conservation.iterations,
@@ -118,9 +119,7 @@ struct Judgement {
     conservation: Conservation,
     generator: GeneratorSummary,
     sla: Vec<SlaResult>,
-    verdict: Verdict,
-    exit_code: ExitCode,
-    reasons: Vec<String>,
+    decision: Decision,
 }
 
 impl Judgement {
@@ -142,7 +141,7 @@ impl Judgement {
             engine.live()
         };
         sla.extend(implicit.results);
-        let (verdict, exit_code, mut reasons) = decide(&Evidence {
+        let mut decision = decide(&Evidence {
             sla: &sla,
             generator: generator.verdict,
             mismatches: &conservation.mismatches,
@@ -151,16 +150,14 @@ impl Judgement {
             aftermath: &facts.aftermath,
             accept_untrusted: facts.accept_untrusted,
         });
-        if facts.ended && verdict == Verdict::Passed {
-            reasons.extend(hollow(ledger));
+        if facts.ended && decision.verdict == Verdict::Passed {
+            decision.reasons.extend(hollow(ledger));
         }
         Self {
             conservation,
             generator,
             sla,
-            verdict,
-            exit_code,
-            reasons,
+            decision,
         }
     }
 }
@@ -174,12 +171,9 @@ fn hollow(ledger: &Ledger) -> Option<String> {
 }
 
 fn generator(ledger: &Ledger, conservation: &Conservation, mut reasons: Vec<GeneratorReason>) -> GeneratorSummary {
-    for ((worker, _), member) in &ledger.members {
-        reasons.extend(member.tally.reasons(*worker));
-    }
     let iterations = &conservation.iterations;
     reasons.extend(dropped_late(iterations.dropped.late, iterations.scheduled));
-    conclude(reasons)
+    crate::generator::of(ledger, reasons)
 }
 
 /// Says so when lost workers left more behind than the plan tolerates: arrivals, or of closed models user time.

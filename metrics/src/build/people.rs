@@ -41,7 +41,6 @@ fn one_worker(
         (IterationTotals::default(), StepTotals::default()),
         |(_, iterations, steps)| (*iterations, *steps),
     );
-    let reasons = processes(ledger, worker.id).flat_map(|member| member.tally.reasons(worker.id));
     WorkerSummary {
         id: worker.id,
         name: worker.name.clone(),
@@ -55,8 +54,8 @@ fn one_worker(
             worst(all, member.tally.extremes)
         }),
         holes: holes(ledger, worker.id),
-        generator: reasons
-            .map(|reason| reason.verdict)
+        generator: processes(ledger, worker.id)
+            .map(|member| member.tally.verdict())
             .max()
             .unwrap_or(GeneratorVerdict::Valid),
     }
@@ -92,17 +91,28 @@ pub(crate) fn holes(ledger: &Ledger, worker: WorkerId) -> Vec<(u32, u32)> {
 }
 
 fn worst(a: HealthExtremes, b: HealthExtremes) -> HealthExtremes {
+    let mut shortages = a.shortages;
+    shortages.add(&b.shortages);
+    let available = [a.memory_available_min_bytes, b.memory_available_min_bytes];
     HealthExtremes {
         dispatch_lag_p99_max_us: a.dispatch_lag_p99_max_us.max(b.dispatch_lag_p99_max_us),
         poll_delay_max_us: a.poll_delay_max_us.max(b.poll_delay_max_us),
         shard_cpu_max: a.shard_cpu_max.max(b.shard_cpu_max),
+        shard_wait_max: a.shard_wait_max.max(b.shard_wait_max),
+        core_busy_max: a.core_busy_max.max(b.core_busy_max),
         cpu_mean_cores: a.cpu_mean_cores.max(b.cpu_mean_cores),
         throttled_us: a.throttled_us.saturating_add(b.throttled_us),
         steal_us: a.steal_us.saturating_add(b.steal_us),
         rss_max_bytes: a.rss_max_bytes.max(b.rss_max_bytes),
+        rss_anon_max_bytes: a.rss_anon_max_bytes.max(b.rss_anon_max_bytes),
+        memory_available_min_bytes: available.into_iter().flatten().min(),
         descriptors_max: a.descriptors_max.max(b.descriptors_max),
         descriptors_limit: a.descriptors_limit.max(b.descriptors_limit),
+        ports_max: a.ports_max.max(b.ports_max),
+        ports_limit: a.ports_limit.max(b.ports_limit),
+        retransmits: a.retransmits.saturating_add(b.retransmits),
         connections_max: a.connections_max.max(b.connections_max),
         slots_max: a.slots_max.max(b.slots_max),
+        shortages,
     }
 }

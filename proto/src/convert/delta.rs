@@ -1,8 +1,8 @@
 //! Deltas: what a worker has counted.
 
 use barrage_model::delta::{
-    Delta, ERROR_SAMPLES_MAX, ErrorSample, Health, IterationRow, Measure, Progress, SketchKey, SketchRow, StepRow,
-    Subject,
+    Delta, ERROR_SAMPLES_MAX, ErrorSample, Health, IterationRow, Measure, Progress, Shortages, SketchKey, SketchRow,
+    StepRow, Subject,
 };
 use barrage_model::ids::{LoadId, ScenarioId, SegmentId, ShardId, StepId, TagId};
 use barrage_model::ledger::{IterationCounts, Open, StepCounts};
@@ -294,6 +294,18 @@ impl From<&Health> for v1::Health {
             descriptors_max: health.descriptors_max,
             connections: health.connections,
             slots: health.slots,
+            covered_us: health.covered_us,
+            shard_wait_max_us: health.shard_wait_max_us,
+            core_busy_max_us: health.core_busy_max_us,
+            rss_anon_bytes: health.rss_anon_bytes,
+            memory_available_bytes: health.memory_available_bytes,
+            memory_bytes: health.memory_bytes,
+            ports: health.ports,
+            ports_max: health.ports_max,
+            retransmits: health.retransmits,
+            short_of_descriptors: health.shortages.descriptors,
+            short_of_ports: health.shortages.ports,
+            short_of_memory: health.shortages.memory,
         }
     }
 }
@@ -313,6 +325,20 @@ impl From<v1::Health> for Health {
             descriptors_max: wire.descriptors_max,
             connections: wire.connections,
             slots: wire.slots,
+            covered_us: wire.covered_us,
+            shard_wait_max_us: wire.shard_wait_max_us,
+            core_busy_max_us: wire.core_busy_max_us,
+            rss_anon_bytes: wire.rss_anon_bytes,
+            memory_available_bytes: wire.memory_available_bytes,
+            memory_bytes: wire.memory_bytes,
+            ports: wire.ports,
+            ports_max: wire.ports_max,
+            retransmits: wire.retransmits,
+            shortages: Shortages {
+                descriptors: wire.short_of_descriptors,
+                ports: wire.short_of_ports,
+                memory: wire.short_of_memory,
+            },
         }
     }
 }

@@ -297,21 +297,37 @@ impl From<&summary::WorkerSummary> for Worker {
             state: from.state.into(),
             iterations: from.iterations.into(),
             steps: from.steps.into(),
-            health: Health {
-                dispatch_lag_p99_max_us: from.health.dispatch_lag_p99_max_us,
-                poll_delay_max_us: from.health.poll_delay_max_us,
-                shard_cpu_max_ratio: from.health.shard_cpu_max,
-                cpu_mean_cores: from.health.cpu_mean_cores,
-                throttled_us: from.health.throttled_us,
-                steal_us: from.health.steal_us,
-                rss_max_bytes: from.health.rss_max_bytes,
-                descriptors_max: from.health.descriptors_max,
-                descriptors_limit: from.health.descriptors_limit,
-                connections_max: from.health.connections_max,
-                slots_max: from.health.slots_max,
-            },
+            health: Health::from(&from.health),
             holes_s: from.holes.clone(),
             generator: from.generator.into(),
+        }
+    }
+}
+
+impl From<&summary::HealthExtremes> for Health {
+    fn from(from: &summary::HealthExtremes) -> Self {
+        Self {
+            dispatch_lag_p99_max_us: from.dispatch_lag_p99_max_us,
+            poll_delay_max_us: from.poll_delay_max_us,
+            shard_cpu_max_ratio: from.shard_cpu_max,
+            shard_wait_max_ratio: from.shard_wait_max,
+            core_busy_max_ratio: from.core_busy_max,
+            cpu_mean_cores: from.cpu_mean_cores,
+            throttled_us: from.throttled_us,
+            steal_us: from.steal_us,
+            rss_max_bytes: from.rss_max_bytes,
+            rss_anon_max_bytes: from.rss_anon_max_bytes,
+            memory_available_min_bytes: from.memory_available_min_bytes,
+            descriptors_max: from.descriptors_max,
+            descriptors_limit: from.descriptors_limit,
+            ports_max: from.ports_max,
+            ports_limit: from.ports_limit,
+            retransmits: from.retransmits,
+            short_of_descriptors: from.shortages.descriptors,
+            short_of_ports: from.shortages.ports,
+            short_of_memory: from.shortages.memory,
+            connections_max: from.connections_max,
+            slots_max: from.slots_max,
         }
     }
 }

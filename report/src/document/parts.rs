@@ -204,6 +204,10 @@ pub struct Health {
     pub poll_delay_max_us: u64,
     /// Highest CPU share of the busiest shard, 0 to 1.
     pub shard_cpu_max_ratio: f64,
+    /// Largest share of the time for which a shard was ready to run and had no core, 0 to 1.
+    pub shard_wait_max_ratio: f64,
+    /// Highest share of the time for which one of its cores was busy, whoever used it, 0 to 1.
+    pub core_busy_max_ratio: f64,
     /// Mean CPU use of the process, cores.
     pub cpu_mean_cores: f64,
     /// Time throttled by the cgroup, µs.
@@ -212,10 +216,26 @@ pub struct Health {
     pub steal_us: u64,
     /// Most resident memory, bytes.
     pub rss_max_bytes: u64,
+    /// Most resident memory that belongs to no file, bytes.
+    pub rss_anon_max_bytes: u64,
+    /// Least memory that programs of its host could still get, bytes; `null` where the host does not say.
+    pub memory_available_min_bytes: Option<u64>,
     /// Most open descriptors.
     pub descriptors_max: u32,
     /// The limit on descriptors.
     pub descriptors_limit: u32,
+    /// Most local ports in use by connections to the targets.
+    pub ports_max: u32,
+    /// Local ports that there are for them.
+    pub ports_limit: u32,
+    /// TCP segments that the host has sent again.
+    pub retransmits: u64,
+    /// Attempts that failed because the worker itself had no descriptor left.
+    pub short_of_descriptors: u64,
+    /// Attempts that failed because the worker itself had no local port left.
+    pub short_of_ports: u64,
+    /// Attempts that failed because the worker itself had no memory for sockets left.
+    pub short_of_memory: u64,
     /// Most connections.
     pub connections_max: u32,
     /// Most slots.

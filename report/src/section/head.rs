@@ -87,22 +87,13 @@ fn generator_tone(verdict: GeneratorVerdict) -> Tone {
 fn strains(summary: &Summary, limits: &Limits) -> Vec<Note> {
     let all = &summary.generator.reasons;
     let shown = all.iter().take(REASONS_MAX).map(|reason| {
-        let worker = reason
-            .worker
-            .map(|worker| format!(", worker {worker}"))
-            .unwrap_or_default();
         let when = match ranges(&reason.intervals, limits.ranges) {
             none if none.is_empty() => none,
             when => format!(" ({when})"),
         };
         Note {
             tone: generator_tone(reason.verdict),
-            text: format!(
-                "{} {}{worker}: {}{when}",
-                reason.verdict.word(),
-                reason.kind,
-                reason.text
-            ),
+            text: format!("{}{when}", reason.sentence()),
         }
     });
     let mut notes: Vec<Note> = shown.collect();

@@ -10,7 +10,7 @@ use barrage_metrics::summary::{
     PhaseSummary, Quantile, Rates, RunEvent, RunInfo, ScenarioSummary, SegmentSummary, SlaResult, SlaVerdict,
     StageSummary, StepSummary, StepTotals, Summary, TagSummary, TimelinePoint, WorkerState, WorkerSummary,
 };
-use barrage_model::delta::{ErrorSample, Measure};
+use barrage_model::delta::{ErrorSample, Measure, Shortages};
 use barrage_model::ids::{RunId, SegmentId, StepId, WorkerId};
 use barrage_model::ledger::StepCounts;
 use barrage_model::outcome::FailureClass;
@@ -186,12 +186,20 @@ fn worker(id: u32, name: &str, steps: StepTotals) -> WorkerSummary {
             dispatch_lag_p99_max_us: 310,
             poll_delay_max_us: 900,
             shard_cpu_max: 0.42,
+            shard_wait_max: 0.01,
+            core_busy_max: 0.66,
             cpu_mean_cores: 0.61,
             throttled_us: 0,
             steal_us: 1_200,
             rss_max_bytes: 48 << 20,
+            rss_anon_max_bytes: 17 << 20,
+            memory_available_min_bytes: Some(3 << 30),
             descriptors_max: 140,
             descriptors_limit: 1_048_576,
+            ports_max: 64,
+            ports_limit: 28_232,
+            retransmits: 3,
+            shortages: Shortages::default(),
             connections_max: 64,
             slots_max: 64,
         },
@@ -249,6 +257,7 @@ pub(crate) fn checkout() -> Summary {
         verdict: Verdict::Passed,
         reasons: vec!["every SLA held".to_owned()],
         exit_code: ExitCode::Passed,
+        accepted_exit_code: ExitCode::Passed,
         stopped_early: None,
         sla: slas(),
         iterations: started(n),
@@ -625,6 +634,7 @@ pub(crate) fn empty() -> Summary {
         verdict: Verdict::Aborted,
         reasons: vec!["interrupted".to_owned()],
         exit_code: ExitCode::Interrupted,
+        accepted_exit_code: ExitCode::Interrupted,
         stopped_early: None,
         sla: Vec::new(),
         iterations: IterationTotals::default(),

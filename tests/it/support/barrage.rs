@@ -72,7 +72,8 @@ pub struct Ended {
 }
 
 impl Ended {
-    fn new(output: &Output) -> Self {
+    /// That has given this.
+    pub fn new(output: &Output) -> Self {
         use std::os::unix::process::ExitStatusExt as _;
         let code = output
             .status
@@ -109,8 +110,14 @@ pub struct Process {
 impl Process {
     /// Starts a process in the background.
     pub fn start<S: AsRef<OsStr>>(home: &TempDir, args: impl IntoIterator<Item = S>) -> Self {
-        let child = command(home)
-            .args(args)
+        let mut command = command(home);
+        command.args(args);
+        Self::spawn(command)
+    }
+
+    /// Starts a command in the background.
+    pub fn spawn(mut command: Command) -> Self {
+        let child = command
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
@@ -144,6 +151,11 @@ impl Process {
         };
         url.clone_into(&mut process.url);
         process
+    }
+
+    /// Its number.
+    pub fn id(&self) -> u32 {
+        self.child.id()
     }
 
     /// Sends a signal.

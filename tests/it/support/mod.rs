@@ -8,5 +8,6 @@ pub mod raw;
 pub mod report;
 pub mod server;
 pub mod skip;
+pub mod strain;
 pub mod target;
 pub mod wait;

@@ -10,7 +10,7 @@ use super::skip::skipped;
 /// How often a run is repeated that the machine had no time for.
 const ATTEMPTS: usize = 3;
 /// A machine on which, for more than this share of a run, some thread waited for a processor is busy.
-const PRESSURE_MAX: f64 = 0.2;
+pub const PRESSURE_MAX: f64 = 0.2;
 
 static QUIET: Mutex<()> = Mutex::new(());
 
@@ -104,14 +104,16 @@ pub fn pressure() -> Option<Duration> {
 }
 
 /// Measures the share of a time in which some thread waited for a processor.
-struct Pressure {
+#[derive(Debug)]
+pub struct Pressure {
     at: Instant,
     total: Option<Duration>,
 }
 
 impl Pressure {
+    /// As it stands now.
     #[expect(clippy::disallowed_methods, reason = "a test's own clock")]
-    fn now() -> Self {
+    pub fn now() -> Self {
         Self {
             at: Instant::now(),
             total: pressure(),
@@ -119,7 +121,7 @@ impl Pressure {
     }
 
     /// The share of the time since; 0 where the kernel keeps no account.
-    fn share(&self) -> f64 {
+    pub fn share(&self) -> f64 {
         let now = Self::now();
         let waited = now
             .total

@@ -158,8 +158,8 @@ impl Control {
             shards,
             max_rate_micro_per_s: config.max_rate.map_or(0, barrage_model::units::Rate::micro),
             cores,
-            memory_bytes: crate::health::memory_bytes(),
-            descriptors_max: crate::health::descriptors_max(),
+            memory_bytes: crate::host::memory_bytes(),
+            descriptors_max: crate::host::descriptors_max(),
             held: None,
             os: format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
         };

@@ -135,7 +135,7 @@ impl Threads {
             events,
             handles,
             collect,
-            health: HealthSampler::new(),
+            health: HealthSampler::new(clock, plan),
         })
     }
 

@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 use barrage_model::outcome::{FailureClass, Outcome};
 
 use crate::clock::Stamp;
-use crate::net::Timings;
+use crate::net::{Scarce, Timings};
 
 /// Body capacity that a slot keeps between requests; a larger body gives its memory back.
 const KEPT_CAPACITY: usize = 256 * 1024;
@@ -153,6 +153,8 @@ pub struct Failure {
     pub cause: Cause,
     /// One line for the report's error samples, at most 200 bytes.
     pub message: Cow<'static, str>,
+    /// What the generator itself had run out of, if that is the cause.
+    pub scarce: Option<Scarce>,
 }
 
 impl Failure {
@@ -161,6 +163,7 @@ impl Failure {
         Self {
             cause,
             message: Cow::Borrowed(message),
+            scarce: None,
         }
     }
 
@@ -170,14 +173,24 @@ impl Failure {
             Cow::Owned(text) => Cow::Owned(line(text)),
             fixed => fixed,
         };
-        Self { cause, message }
+        Self {
+            cause,
+            message,
+            scarce: None,
+        }
     }
 
     /// A failure described by an error and all its sources.
     pub(crate) fn from_error(cause: Cause, error: &(dyn Error + 'static)) -> Self {
+        let scarce = Scarce::cause_of(error);
+        let message = match scarce {
+            Some(scarce) => line(format!("{}: {}", scarce.blame(), chain(error))),
+            None => chain(error),
+        };
         Self {
             cause,
-            message: Cow::Owned(chain(error)),
+            message: Cow::Owned(message),
+            scarce,
         }
     }
 }

@@ -5,10 +5,12 @@
 pub mod connect;
 pub mod origin;
 pub mod resolver;
+mod scarce;
 pub mod tls;
 pub(crate) mod wire;
 
 pub use connect::{ConnectError, Connector, Timings};
 pub use origin::{Origin, OriginError, Scheme};
 pub use resolver::{ResolveError, Resolver};
+pub use scarce::Scarce;
 pub use tls::{TlsError, TlsOptions};

@@ -23,6 +23,7 @@ use barrage_model::time::Moment;
 
 use crate::clock::Stamp;
 use crate::engine::Timings;
+use crate::net::Scarce;
 
 pub use part::{Merged, Part};
 pub use trace::{TraceError, TraceSink};
@@ -366,6 +367,12 @@ impl Recorder {
         }
         self.latest = self.latest.max(position);
         position
+    }
+
+    /// Counts an attempt that failed at `at` because this host had run out of something. Its step is counted as well.
+    pub fn fell_short(&mut self, of: Scarce, at: Stamp) {
+        let at = self.position(at);
+        of.count(&mut self.intervals[at].shortages);
     }
 
     fn keep_error(&mut self, at: usize, sample: &StepSample<'_>, service: Duration) {

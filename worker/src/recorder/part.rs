@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 
 use barrage_model::delta::{
-    Delta, ERROR_SAMPLES_MAX, ErrorSample, Health, IterationRow, Measure, Progress, SketchKey, SketchRow, StepRow,
-    Subject,
+    Delta, ERROR_SAMPLES_MAX, ErrorSample, Health, IterationRow, Measure, Progress, Shortages, SketchKey, SketchRow,
+    StepRow, Subject,
 };
 use barrage_model::ids::{LoadId, ScenarioId, SegmentId, StepId, TagId};
 use barrage_model::ledger::{IterationCounts, Open, StepCounts};
@@ -58,6 +58,7 @@ pub struct Merged {
     connections: u32,
     slots: u32,
     own_lag: Lags,
+    shortages: Shortages,
     iterations: BTreeMap<(LoadId, ScenarioId, SegmentId), IterationCounts>,
     steps: BTreeMap<(StepId, TagId, SegmentId), StepCounts>,
     sketches: BTreeMap<SketchKey, Sketch>,
@@ -76,6 +77,7 @@ impl Merged {
             connections: 0,
             slots: 0,
             own_lag: Lags::new(),
+            shortages: Shortages::default(),
             iterations: BTreeMap::new(),
             steps: BTreeMap::new(),
             sketches: BTreeMap::new(),
@@ -94,6 +96,7 @@ impl Merged {
         self.connections += part.connections;
         self.slots += part.slots;
         self.own_lag.add(&part.counts.own_lag);
+        self.shortages.add(&part.counts.shortages);
         self.ended = self.ended.max(part.counts.ended);
         let scenarios = part.counts.scenarios_max();
         for cells in part.counts.segments {
@@ -169,6 +172,8 @@ impl Merged {
                 poll_delay_max_us: self.poll_delay_max_us,
                 connections: self.connections,
                 slots: self.slots,
+                ports: health.ports.saturating_add(self.connections),
+                shortages: self.shortages,
                 ..health
             },
             ended: self.ended,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use barrage_model::delta::{ErrorSample, Measure};
+use barrage_model::delta::{ErrorSample, Measure, Shortages};
 use barrage_model::ids::{LoadId, ScenarioId, SegmentId, StepId, TagId};
 use barrage_model::ledger::{IterationCounts, StepCounts};
 use barrage_model::outcome::OutcomeGroup;
@@ -61,6 +61,8 @@ pub(super) struct Interval {
     pub(super) segments: Vec<SegmentCells>,
     pub(super) errors: Vec<ErrorSample>,
     pub(super) own_lag: Lags,
+    /// Attempts that failed for want of something on this host.
+    pub(super) shortages: Shortages,
     /// Run time at which the latest iteration ended.
     pub(super) ended: Option<Moment>,
 }
@@ -74,6 +76,7 @@ impl Interval {
             segments: Vec::new(),
             errors: Vec::new(),
             own_lag: Lags::new(),
+            shortages: Shortages::default(),
             ended: None,
         }
     }

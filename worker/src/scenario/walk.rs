@@ -304,6 +304,9 @@ impl Walk<'_, '_> {
         let result = self.cancel.unless(engines.exchange(&asked, answer)).await;
         let length = rendered.body.len();
         let judged = if let Some(result) = result {
+            if let Some(scarce) = result.as_ref().err().and_then(|failure| failure.scarce) {
+                self.recorder.borrow_mut().fell_short(scarce, answer.done_at);
+            }
             judge(program, request, result, answer, values)
         } else {
             answer.done_at = shard.clock.now();

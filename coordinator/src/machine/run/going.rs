@@ -174,6 +174,9 @@ impl<B: Book> Run<B> {
         if let Some(reason) = self.book.evaluate(run_now).filter(|_| self.stopped.is_none()) {
             self.stop(now, How::Graceful, StopCause::SlaBreached, reason);
         }
+        if let Some(text) = self.book.strained() {
+            self.note(now, "generator", None, text);
+        }
     }
 
     pub(super) fn halted(&mut self, now: Moment, worker: WorkerId, last_seq: u64, reason: &str) {

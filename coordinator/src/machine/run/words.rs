@@ -23,6 +23,11 @@ pub trait Book {
     /// Moves the watermark and judges the SLAs; gives the sentence of an SLA that stops the run.
     fn evaluate(&mut self, run_now: Moment) -> Option<String>;
 
+    /// Says so when the generator has turned out to be in a worse state than was said before: the sentence for the report.
+    fn strained(&mut self) -> Option<String> {
+        None
+    }
+
     /// A worker counts as lost from `at` on.
     fn lost(&mut self, worker: WorkerId, at: Moment);
 

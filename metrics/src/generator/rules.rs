@@ -1,0 +1,285 @@
+//! The thresholds: one table, which `docs/numbers.md` repeats for readers.
+
+use barrage_model::delta::Health;
+
+/// More than this share of the judged intervals, and at least so many of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Share {
+    /// Percent of the intervals.
+    pub percent: u32,
+    /// Intervals.
+    pub least: u32,
+}
+
+/// One threshold: an interval is strained when its reading lies above the limit, a run when too many intervals are.
+#[derive(Clone, Copy, Debug)]
+pub struct Rule {
+    /// A short word; several rules may have the same.
+    pub kind: &'static str,
+    /// What the reading is, with its unit: "above LIMIT …".
+    pub what: &'static str,
+    /// The reading must be greater than this.
+    pub limit: u64,
+    /// When the run is degraded.
+    pub degraded: Option<Share>,
+    /// The run is degraded, too, when so many of any ten intervals in a row are strained; see [`STRETCH`].
+    pub stretch: Option<u32>,
+    /// When the run is invalid.
+    pub invalid: Option<Share>,
+    /// Why there is such a limit.
+    pub why: &'static str,
+    pub(super) reading: fn(&Health, u32) -> u64,
+}
+
+/// Intervals in a row that [`Rule::stretch`] looks at. While the run goes on, and at its end, one strained interval fewer
+/// among the latest is enough, for the strain may only have begun.
+pub const STRETCH: u32 = 10;
+
+/// A reading of less time than this says nothing of shares.
+const COVERED_MIN_US: u64 = 100_000;
+
+const fn share(percent: u32, least: u32) -> Share {
+    Share { percent, least }
+}
+
+/// Readings as shares of the time that they cover, 0 to 1.
+pub(super) struct Shares {
+    pub(super) shard_cpu: f64,
+    pub(super) shard_wait: f64,
+    pub(super) core_busy: f64,
+}
+
+/// `None` when too little time is covered.
+pub(super) fn shares(health: &Health) -> Option<Shares> {
+    let covered = (health.covered_us >= COVERED_MIN_US).then_some(health.covered_us as f64)?;
+    Some(Shares {
+        shard_cpu: health.shard_cpu_max_us as f64 / covered,
+        shard_wait: health.shard_wait_max_us as f64 / covered,
+        core_busy: health.core_busy_max_us as f64 / covered,
+    })
+}
+
+/// Percent of the covered time, of each of `cores`; 0 when too little time is covered.
+fn percent(us: u64, health: &Health, cores: u32) -> u64 {
+    if health.covered_us < COVERED_MIN_US {
+        return 0;
+    }
+    us.saturating_mul(100) / health.covered_us.saturating_mul(u64::from(cores.max(1)))
+}
+
+fn part(of: u64, whole: u64) -> u64 {
+    of.saturating_mul(100).checked_div(whole).unwrap_or(0)
+}
+
+fn descriptors(health: &Health, _: u32) -> u64 {
+    part(health.descriptors.into(), health.descriptors_max.into())
+}
+
+fn memory(health: &Health, _: u32) -> u64 {
+    let used = health.memory_bytes.saturating_sub(health.memory_available_bytes);
+    part(used, health.memory_bytes)
+}
+
+fn dispatch_lag(health: &Health, _: u32) -> u64 {
+    health.dispatch_lag_p99_us
+}
+
+fn run_queue(health: &Health, _: u32) -> u64 {
+    percent(health.shard_wait_max_us, health, 1)
+}
+
+fn throttled(health: &Health, _: u32) -> u64 {
+    percent(health.throttled_us, health, 1)
+}
+
+const LAG: &str = "µs of dispatch lag (p99) that the generator itself caused";
+const QUEUE: &str = "% of the time a shard was ready to run and had no core";
+const THROTTLED: &str = "% of the time throttled by the control group's CPU quota";
+const DESCRIPTORS: &str = "% of the limit on open descriptors";
+
+/// The thresholds. Intervals of the warm-up are not judged.
+pub const RULES: [Rule; 15] = [
+    Rule {
+        kind: "dispatch_lag",
+        what: LAG,
+        limit: 10_000,
+        degraded: Some(share(1, 1)),
+        stretch: Some(2),
+        invalid: Some(share(10, 3)),
+        why: "such a lag is seen in percentiles: a request was sent late although a slot was free",
+        reading: dispatch_lag,
+    },
+    Rule {
+        kind: "dispatch_lag",
+        what: LAG,
+        limit: 100_000,
+        degraded: None,
+        stretch: None,
+        invalid: Some(share(1, 1)),
+        why: "the latencies of such an interval are mostly the generator's",
+        reading: dispatch_lag,
+    },
+    Rule {
+        kind: "poll_delay",
+        what: "µs in which a shard's loop was not polled",
+        limit: 100_000,
+        degraded: Some(share(1, 1)),
+        stretch: Some(2),
+        invalid: None,
+        why: "whatever is sent or answered meanwhile is seen too late",
+        reading: |health, _| health.poll_delay_max_us,
+    },
+    Rule {
+        kind: "run_queue",
+        what: QUEUE,
+        limit: 10,
+        degraded: Some(share(1, 1)),
+        stretch: Some(2),
+        invalid: None,
+        why: "others use the shard's core, so answers wait to be seen and service times grow",
+        reading: run_queue,
+    },
+    Rule {
+        kind: "run_queue",
+        what: QUEUE,
+        limit: 50,
+        degraded: None,
+        stretch: None,
+        invalid: Some(share(10, 3)),
+        why: "the shard got less than half of the time that it asked for",
+        reading: run_queue,
+    },
+    Rule {
+        kind: "shard_cpu",
+        what: "% CPU of the busiest shard",
+        limit: 90,
+        degraded: Some(share(10, 1)),
+        stretch: Some(3),
+        invalid: None,
+        why: "a saturated shard queues: it measures itself as well",
+        reading: |health, _| percent(health.shard_cpu_max_us, health, 1),
+    },
+    Rule {
+        kind: "throttled",
+        what: THROTTLED,
+        limit: 1,
+        degraded: Some(share(1, 1)),
+        stretch: Some(2),
+        invalid: None,
+        why: "a quota stops all threads at once for tens of milliseconds",
+        reading: throttled,
+    },
+    Rule {
+        kind: "throttled",
+        what: THROTTLED,
+        limit: 50,
+        degraded: None,
+        stretch: None,
+        invalid: Some(share(10, 3)),
+        why: "the worker stood still for most of the time",
+        reading: throttled,
+    },
+    Rule {
+        kind: "steal",
+        what: "% of CPU time stolen by the hypervisor",
+        limit: 10,
+        degraded: Some(share(1, 1)),
+        stretch: Some(2),
+        invalid: None,
+        why: "other guests use the cores, and nothing inside sees when",
+        reading: |health, cores| percent(health.steal_us, health, cores),
+    },
+    Rule {
+        kind: "descriptors",
+        what: DESCRIPTORS,
+        limit: 94,
+        degraded: Some(share(0, 1)),
+        stretch: None,
+        invalid: None,
+        why: "the next connections will find none",
+        reading: descriptors,
+    },
+    Rule {
+        kind: "ports",
+        what: "% of the local ports for these targets",
+        limit: 90,
+        degraded: Some(share(1, 1)),
+        stretch: Some(2),
+        invalid: None,
+        why: "finding a free port takes ever longer, and soon there is none",
+        reading: |health, _| part(health.ports.into(), health.ports_max.into()),
+    },
+    Rule {
+        kind: "memory",
+        what: "% of the host's memory in use",
+        limit: 95,
+        degraded: Some(share(1, 1)),
+        stretch: Some(2),
+        invalid: None,
+        why: "a host that reclaims memory or swaps stops threads at any place",
+        reading: memory,
+    },
+    Rule {
+        kind: "no_descriptor",
+        what: "attempts failed because the generator had no descriptor left",
+        limit: 0,
+        degraded: None,
+        stretch: None,
+        invalid: Some(share(0, 1)),
+        why: "these failures are the generator's, not the target's",
+        reading: |health, _| health.shortages.descriptors,
+    },
+    Rule {
+        kind: "no_port",
+        what: "attempts failed because the generator had no local port or address left",
+        limit: 0,
+        degraded: None,
+        stretch: None,
+        invalid: Some(share(0, 1)),
+        why: "these failures are the generator's, not the target's",
+        reading: |health, _| health.shortages.ports,
+    },
+    Rule {
+        kind: "no_memory",
+        what: "attempts failed because the generator had no memory for sockets left",
+        limit: 0,
+        degraded: None,
+        stretch: None,
+        invalid: Some(share(0, 1)),
+        why: "these failures are the generator's, not the target's",
+        reading: |health, _| health.shortages.memory,
+    },
+];
+
+impl Rule {
+    /// The rule as a row of the table in `docs/numbers.md`.
+    pub fn row(&self) -> String {
+        let share = |share: Option<Share>| match share {
+            None => "–".to_owned(),
+            Some(Share { percent: 0, least: 1 }) => "any".to_owned(),
+            Some(Share { percent, least: 1 }) => format!("> {percent} %"),
+            Some(Share { percent, least }) => format!("> {percent} %, ≥ {least}"),
+        };
+        let stretch = self
+            .stretch
+            .map_or_else(|| "–".to_owned(), |strained| format!("{strained} of {STRETCH}"));
+        format!(
+            "| `{}` | > {} {} | {} | {stretch} | {} | {} |",
+            self.kind,
+            self.limit,
+            self.what,
+            share(self.degraded),
+            share(self.invalid),
+            self.why
+        )
+    }
+
+    /// What was seen, in one sentence: `strained` of `judged` intervals, readings of `sum` together and `worst` at most.
+    pub(super) fn sentence(&self, strained: u32, judged: u32, sum: u64, worst: u64) -> String {
+        let when = format!("in {strained} of {judged} intervals");
+        if self.limit == 0 {
+            return format!("{sum} {} {when}", self.what);
+        }
+        format!("more than {} {} {when}, at worst {worst}", self.limit, self.what)
+    }
+}

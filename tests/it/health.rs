@@ -1,0 +1,493 @@
+//! The generator judges itself: starved, it says so while the run goes on; healthy, it keeps quiet; and what fails for
+//! want of something on its own host is not laid to the target's charge.
+
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::support::barrage::{Ended, Process, binary, home, run};
+use crate::support::quiet::Pressure;
+use crate::support::report::{assert_exit, assert_steps_balance, at, whole};
+use crate::support::strain::{Competitor, Group, barrage, cores, modest, on_core, worker_args, wrapped};
+use crate::support::target::{Answer, Target};
+use crate::support::{plan, quiet, skip, wait};
+
+/// How long a strained run goes on quietly before.
+const CALM: Duration = Duration::from_secs(4);
+/// Two intervals, and what a starved worker's news and a busy machine may take beyond them.
+const SEEN_WITHIN: Duration = Duration::from_secs(2 + 2);
+const LIMIT: Duration = Duration::from_mins(2);
+
+fn at_once(_: &str) -> Answer {
+    Answer {
+        status: 200,
+        headers: "",
+        delay: Duration::ZERO,
+    }
+}
+
+fn slowly(_: &str) -> Answer {
+    Answer {
+        delay: Duration::from_secs(1),
+        ..at_once("")
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "a test's own clock")]
+fn now() -> Instant {
+    Instant::now()
+}
+
+/// A coordinator with one worker, and a run that somebody watches.
+struct Watched {
+    coordinator: Process,
+    worker: Process,
+    run: String,
+    watch: Process,
+}
+
+impl Watched {
+    /// Starts the run on a worker that `enclose` has changed the command of.
+    fn start(home: &TempDir, text: &str, more: &[&str], enclose: impl FnOnce(&Command) -> Process) -> Self {
+        let store = home.path().join("store").display().to_string();
+        let coordinator = Process::server(home, ["coordinator", "--listen", "127.0.0.1:0", "--store", &store]);
+        let worker = enclose(&barrage(home, worker_args(&coordinator.url, "w1")));
+        let plan = plan::write(home, text);
+        let mut args = vec!["submit", &plan, "--detach", "--coordinator", &coordinator.url];
+        args.extend(more);
+        let submitted = run(home, args);
+        assert_eq!(submitted.code, 0, "{}", submitted.stderr);
+        let run = submitted.stdout.trim().to_owned();
+        let args = [
+            "watch",
+            &run,
+            "--coordinator",
+            &coordinator.url,
+            "--no-progress",
+            "--format",
+            "json",
+        ];
+        let watch = Process::start(home, args);
+        Self {
+            coordinator,
+            worker,
+            run,
+            watch,
+        }
+    }
+
+    /// The report of the run as it is now; absent before its start.
+    fn report(&self) -> Option<Value> {
+        let address = self.coordinator.url.strip_prefix("http://").expect("plain HTTP");
+        let mut stream = TcpStream::connect(address).expect("the coordinator listens");
+        stream
+            .set_read_timeout(Some(Duration::from_secs(10)))
+            .expect("a limit can be set");
+        let path = format!("/api/runs/{}", self.run);
+        write!(
+            stream,
+            "GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n"
+        )
+        .expect("it can be asked");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("it answers");
+        let (head, body) = answer.split_once("\r\n\r\n").expect("an answer has a head");
+        head.starts_with("HTTP/1.1 200")
+            .then(|| serde_json::from_str(body).expect("a report is JSON"))
+    }
+
+    /// Waits until the run has been going on for so long. Gives its report.
+    fn going_for(&self, time: Duration) -> Value {
+        wait::until("the run", LIMIT, || {
+            let report = self.report()?;
+            (whole(&report, "run.duration_us") >= time.as_micros() as u64).then_some(report)
+        })
+    }
+
+    /// Waits until the generator is not valid any more, and says how long that took.
+    fn strained_after(&self, since: Instant) -> (Duration, Value) {
+        let report = wait::until("a strained generator", LIMIT, || {
+            self.report().filter(|report| report["generator"]["verdict"] != "valid")
+        });
+        (now().duration_since(since), report)
+    }
+}
+
+/// The reasons of a report, by kind.
+fn kinds(report: &Value) -> Vec<&str> {
+    let reasons = at(report, "generator.reasons").as_array().expect("reasons is a list");
+    reasons
+        .iter()
+        .map(|reason| reason["kind"].as_str().expect("a word"))
+        .collect()
+}
+
+/// The first strained second of a reason of this kind.
+fn begin_of(report: &Value, kind: &str) -> Option<u64> {
+    let reasons = at(report, "generator.reasons").as_array()?;
+    let reason = reasons.iter().find(|reason| reason["kind"] == kind)?;
+    reason["intervals_s"][0][0].as_u64()
+}
+
+/// Strains a worker in the middle of a run, and looks when that is seen. Ends with the report of the whole run.
+fn strain(test: &str, started: Watched, begin: impl FnOnce() -> Option<Competitor>, allowed: &[&str]) -> Ended {
+    let before = started.going_for(CALM);
+    let calm = before["generator"].clone();
+    let (since, second) = (now(), whole(&before, "run.duration_us") / 1_000_000);
+    let competitor = begin();
+    let (took, seen) = started.strained_after(since);
+    let found = kinds(&seen);
+    // A busy machine may have strained it already.
+    if calm["verdict"] == "valid" {
+        assert!(
+            took <= SEEN_WITHIN,
+            "{test}: seen after {took:?}: {}",
+            seen["generator"]
+        );
+        assert!(
+            found.iter().any(|kind| allowed.contains(kind)),
+            "{test}: {}",
+            seen["generator"]
+        );
+        let first = found.iter().filter_map(|kind| begin_of(&seen, kind)).min();
+        assert!(
+            first.is_some_and(|first| first <= second + 2),
+            "{test}: {}",
+            seen["generator"]
+        );
+    } else {
+        skip::skipped(
+            test,
+            &format!("the machine is busy: strained before it was to be: {calm}"),
+        );
+    }
+    let Watched {
+        watch,
+        coordinator,
+        worker,
+        ..
+    } = started;
+    let ended = watch.wait(LIMIT);
+    drop((competitor, worker, coordinator));
+    ended
+}
+
+fn steady(target: &Target, rate: u64, seconds: u64) -> String {
+    format!(
+        "
+name: strained
+target: {}
+load: {{ rate: {rate}/s, for: {seconds}s, max_active: 200 }}
+steps: [ get: / ]
+",
+        target.url
+    )
+}
+
+#[test]
+fn a_throttled_worker_says_so_within_two_intervals() {
+    let test = "a_throttled_worker_says_so_within_two_intervals";
+    let group = match Group::make() {
+        Ok(group) => group,
+        Err(reason) => return skip::skipped(test, &reason),
+    };
+    let _quiet = quiet::quiet();
+    let (home, target) = (home(), Target::start(at_once, None));
+    let started = Watched::start(&home, &steady(&target, 2_000, 14), &[], |command| {
+        Process::spawn(group.enclose(command))
+    });
+    let begin = || {
+        group.squeeze(5);
+        None
+    };
+    let ended = strain(test, started, begin, &["throttled", "dispatch_lag", "poll_delay"]);
+    assert_exit(&ended, 95);
+    let report = ended.json();
+    assert_eq!(report["generator"]["verdict"], "invalid", "{}", report["generator"]);
+    assert!(kinds(&report).contains(&"throttled"), "{}", report["generator"]);
+    assert!(whole(&report["workers"][0], "health.throttled_us") > 1_000_000);
+    assert!(ended.stderr.contains("generator invalid "), "{}", ended.stderr);
+    let noted = at(&report, "events").as_array().expect("events is a list").iter();
+    let noted: Vec<&Value> = noted.filter(|event| event["kind"] == "generator").collect();
+    assert!(
+        noted.iter().any(|event| event["text"].to_string().contains("invalid ")),
+        "{noted:?}"
+    );
+}
+
+#[test]
+fn a_worker_whose_core_is_taken_says_so_within_two_intervals() {
+    let test = "a_worker_whose_core_is_taken_says_so_within_two_intervals";
+    let cores = cores();
+    let [core, _, ..] = cores[..] else {
+        return skip::skipped(test, "this machine has one core");
+    };
+    let _quiet = quiet::quiet();
+    let (home, target) = (home(), Target::start(at_once, None));
+    let started = Watched::start(&home, &steady(&target, 2_000, 12), &[], |command| {
+        on_core(core, || Process::spawn(modest(command)))
+    });
+    let begin = || Some(Competitor::on(core));
+    let ended = strain(test, started, begin, &["run_queue", "dispatch_lag", "poll_delay"]);
+    let report = ended.json();
+    assert_ne!(report["generator"]["verdict"], "valid", "{}", report["generator"]);
+    let waited = report["workers"][0]["health"]["shard_wait_max_ratio"].as_f64();
+    assert!(waited.is_some_and(|share| share > 0.1), "{}", report["workers"]);
+    let invalid = report["generator"]["verdict"] == "invalid";
+    assert_exit(&ended, if invalid { 95 } else { 0 });
+}
+
+#[test]
+fn a_healthy_run_of_a_minute_raises_no_alarm() {
+    let test = "a_healthy_run_of_a_minute_raises_no_alarm";
+    let cores = cores();
+    let [core, other, ..] = cores[..] else {
+        return skip::skipped(test, "this machine has one core");
+    };
+    let _quiet = quiet::quiet();
+    let meter = Pressure::now();
+    let (home, target) = (home(), on_core(other, || Target::start(at_once, None)));
+    let started = Watched::start(&home, &steady(&target, 1_000, 60), &[], |command| {
+        on_core(core, || Process::spawn(barrage_as(command)))
+    });
+    let ended = started.watch.wait(LIMIT);
+    let report = ended.json();
+    let generator = &report["generator"];
+    let alarmed = generator["verdict"] != "valid" || ended.stderr.contains("generator degraded");
+    if alarmed {
+        // One core of time over the run is 60 s.
+        let stolen = whole(&report["workers"][0], "health.steal_us") as f64 / 60e6;
+        let pressure = meter.share();
+        assert!(
+            stolen >= 0.01 || pressure > quiet::PRESSURE_MAX,
+            "a false alarm ({stolen:.3} stolen, pressure {pressure:.2}): {generator}\n{}",
+            ended.stderr
+        );
+        skip::skipped(
+            test,
+            &format!(
+                "the machine is busy: {:.1} % stolen, pressure {:.0} %: {generator}",
+                stolen * 100.0,
+                pressure * 100.0
+            ),
+        );
+        return;
+    }
+    assert_exit(&ended, 0);
+    assert_eq!(generator["reasons"], Value::Array(Vec::new()));
+    let health = &report["workers"][0]["health"];
+    for read in [
+        "rss_anon_max_bytes",
+        "memory_available_min_bytes",
+        "ports_limit",
+        "descriptors_max",
+    ] {
+        assert!(health[read].as_u64().is_some_and(|value| value > 0), "{read}: {health}");
+    }
+    let busy = health["core_busy_max_ratio"].as_f64().expect("a number");
+    assert!(busy > 0.0 && busy <= 1.2, "{health}");
+}
+
+/// The same command again: processes are started from what commands are made of.
+fn barrage_as(command: &Command) -> Command {
+    wrapped("true", command)
+}
+
+#[test]
+fn a_worker_without_descriptors_blames_itself() {
+    let (home, target) = (home(), Target::start(slowly, None));
+    let text = format!(
+        "
+name: short
+target: {}
+load: {{ rate: 100/s, for: 4s, max_active: 400 }}
+steps: [ get: / ]
+sla: [ 'error_rate < 1%' ]
+",
+        target.url
+    );
+    let started = Watched::start(&home, &text, &[], |command| {
+        Process::spawn(wrapped("ulimit -n 64", command))
+    });
+    let ended = started.watch.wait(LIMIT);
+    assert_exit(&ended, 95);
+    let report = ended.json();
+    assert_steps_balance(&report, "steps_total");
+    assert_eq!(
+        (&report["verdict"], &report["generator"]["verdict"]),
+        (&"invalid".into(), &"invalid".into())
+    );
+    assert!(kinds(&report).contains(&"no_descriptor"), "{}", report["generator"]);
+    let short = whole(&report["workers"][0], "health.short_of_descriptors");
+    assert!(short > 0);
+    // Every connection that failed did so for this.
+    assert_eq!(whole(&report, "steps_total.failed.connect"), short);
+    assert_eq!(whole(&report["workers"][0], "health.descriptors_limit"), 64);
+    let errors = at(&report, "errors").as_array().expect("errors is a list");
+    let blamed = |error: &Value| {
+        error["message"]
+            .to_string()
+            .contains("the generator has no descriptor left")
+    };
+    assert!(!errors.is_empty() && errors.iter().all(blamed), "{errors:?}");
+
+    // Whoever accepts that is told of the SLA, which has failed for it.
+    let url = &started.coordinator.url;
+    let accepting = run(
+        &home,
+        [
+            "watch",
+            &started.run,
+            "--coordinator",
+            url,
+            "--accept-invalid",
+            "--format",
+            "markdown",
+        ],
+    );
+    assert_eq!(accepting.code, 99, "{}", accepting.stderr);
+    assert!(accepting.stdout.contains("generator INVALID"), "{}", accepting.stdout);
+    // Each rendering says it at its top.
+    for (format, said) in [
+        ("text", "generator INVALID"),
+        ("html", "generator INVALID"),
+        ("junit", "name=\"generator\" value=\"invalid\""),
+        (
+            "junit",
+            "name=\"generator_reason\" value=\"invalid no_descriptor, worker 0: ",
+        ),
+    ] {
+        let shown = run(
+            &home,
+            ["report", &started.run, "--coordinator", url, "--format", format],
+        );
+        assert_eq!(shown.code, 0, "{}", shown.stderr);
+        assert!(shown.stdout.contains(said), "{format}: {}", shown.stdout);
+    }
+}
+
+/// A target and a run in a network of their own that has 32 local ports.
+const FEW_PORTS: &str = "\
+    ip link set lo up && echo '40000 40031' > /proc/sys/net/ipv4/ip_local_port_range || exit 77
+    \"$0\" target --listen 127.0.0.1:8080 > target.txt & target=$!
+    while ! \"$0\" health --url http://127.0.0.1:8080/health; do sleep 0.1; done
+    \"$0\" run http://127.0.0.1:8080/health -c 100 -n 400 --threads 1 --format json --quiet; code=$?
+    kill $target; exit $code";
+
+#[test]
+fn a_worker_without_local_ports_blames_itself() {
+    let test = "a_worker_without_local_ports_blames_itself";
+    let home = home();
+    let mut command = Command::new("unshare");
+    command.args(["--net", "sh", "-c", FEW_PORTS]).arg(binary());
+    for (name, value) in barrage(&home, [""; 0]).get_envs() {
+        match value {
+            Some(value) => command.env(name, value),
+            None => command.env_remove(name),
+        };
+    }
+    let Ok(output) = command.current_dir(home.path()).stdin(Stdio::null()).output() else {
+        return skip::skipped(test, "there is no unshare");
+    };
+    let ended = Ended::new(&output);
+    if ended.code != 95 && (ended.code == 77 || ended.stderr.contains("unshare")) {
+        return skip::skipped(test, "no network namespace can be made here");
+    }
+    assert_exit(&ended, 95);
+    let report = ended.json();
+    assert!(kinds(&report).contains(&"no_port"), "{}", report["generator"]);
+    let health = &report["workers"][0]["health"];
+    assert_eq!(health["ports_limit"], 32, "{health}");
+    let short = whole(health, "short_of_ports");
+    assert!(short > 0);
+    assert_eq!(whole(&report, "steps_total.failed.connect"), short);
+}
+
+#[test]
+fn an_invalid_run_that_is_accepted_counts_by_its_slas() {
+    let (home, target) = (home(), Target::start(slowly, None));
+    let text = format!(
+        "{{ name: short, target: '{}', load: {{ rate: 100/s, for: 3s, max_active: 300 }}, steps: [ get: / ] }}",
+        target.url
+    );
+    let accept = ["--accept-invalid"];
+    let started = Watched::start(&home, &text, &accept, |command| {
+        Process::spawn(wrapped("ulimit -n 64", command))
+    });
+    let ended = started.watch.wait(LIMIT);
+    assert_exit(&ended, 0);
+    assert_eq!(ended.json()["verdict"], "invalid");
+}
+
+#[test]
+fn the_preflight_says_what_stops_this_machine() {
+    let home = home();
+    let found = run(&home, ["doctor", "--format", "json"]);
+    let json = found.json();
+    let checks = at(&json, "checks").as_array().expect("checks is a list");
+    let level = |name: &str| {
+        checks
+            .iter()
+            .find(|check| check["name"] == name)
+            .map(|check| &check["level"])
+    };
+    for name in ["descriptors", "ports", "cores", "cpu quota", "timer", "clock", "memory"] {
+        assert!(level(name).is_some(), "no {name}: {json:#}");
+    }
+    assert_eq!(level("coordinator"), None);
+    let fails = checks.iter().any(|check| check["level"] == "fail");
+    assert_eq!(found.code, if fails { 4 } else { 0 }, "{json:#}");
+    assert!(whole(&json, "capacity.connections_per_target") > 0);
+
+    let poor = Process::spawn(wrapped("ulimit -n 200", &barrage(&home, ["doctor"]))).wait(LIMIT);
+    assert_eq!(poor.code, 4, "{}", poor.stdout);
+    assert!(
+        poor.stdout.contains("fail  descriptors   200 (hard limit 200)"),
+        "{}",
+        poor.stdout
+    );
+    assert!(
+        poor.stdout.contains("up to 100 connections to one target address"),
+        "{}",
+        poor.stdout
+    );
+    assert!(
+        poor.stderr
+            .starts_with("error: this machine is not fit to make load: descriptors"),
+        "{}",
+        poor.stderr
+    );
+}
+
+#[test]
+fn the_preflight_asks_a_coordinator() {
+    let home = home();
+    let store = home.path().join("store").display().to_string();
+    let coordinator = Process::server(&home, ["coordinator", "--listen", "127.0.0.1:0", "--store", &store]);
+    let well = run(&home, ["doctor", "--coordinator", &coordinator.url]);
+    let line = well
+        .stdout
+        .lines()
+        .find(|line| line.contains("coordinator "))
+        .unwrap_or_default();
+    assert!(
+        line.starts_with("ok    coordinator   ") && line.ends_with(", 0 workers"),
+        "{}",
+        well.stdout
+    );
+    drop(coordinator);
+    let gone = run(&home, ["doctor", "--coordinator", "127.0.0.1:1"]);
+    assert_eq!(gone.code, 4, "{}", gone.stdout);
+    assert!(
+        gone.stdout
+            .contains("fail  coordinator   could not reach a coordinator"),
+        "{}",
+        gone.stdout
+    );
+    let nonsense = run(&home, ["doctor", "--coordinator", "ftp://x"]);
+    assert_eq!((nonsense.code, nonsense.stdout.as_str()), (2, ""));
+}

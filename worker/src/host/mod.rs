@@ -1,0 +1,72 @@
+//! What the kernel says of this process and its host, for self-health and for the preflight.
+//!
+//! What cannot be read (another kernel, a container that hides it) is absent and not an error. Texts are taken as they
+//! come, however long or garbled: at most [`TEXT_MAX`] bytes are read, and what makes no sense is skipped.
+
+pub mod cgroup;
+pub mod text;
+pub mod timer;
+
+use std::fs::{self, File};
+use std::io::Read as _;
+use std::path::Path;
+
+use rustix::process::{Resource, getrlimit};
+
+/// Most bytes read of one file.
+pub const TEXT_MAX: u64 = 256 * 1024;
+/// Open descriptors are counted one by one only up to here, where the kernel does not say how many there are.
+const COUNTED_MAX: usize = 4_096;
+
+/// The text of a file below `/proc` or `/sys`; `None` when it cannot be read.
+pub fn read(path: impl AsRef<Path>) -> Option<String> {
+    let mut bytes = Vec::new();
+    File::open(path).ok()?.take(TEXT_MAX).read_to_end(&mut bytes).ok()?;
+    Some(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// The number that is all of a file.
+pub fn number(path: impl AsRef<Path>) -> Option<u64> {
+    read(path)?.trim().parse().ok()
+}
+
+/// The limit on open descriptors; the largest number when there is none.
+pub fn descriptors_max() -> u64 {
+    getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
+}
+
+/// The most to which this process could raise [`descriptors_max`]; the largest number when there is no such limit.
+pub fn descriptors_hard_max() -> u64 {
+    getrlimit(Resource::Nofile).maximum.unwrap_or(u64::MAX)
+}
+
+/// Open descriptors of this process. Kernels from 6.2 on say how many there are; older ones have them listed, of which
+/// at most 4,096 are counted.
+pub fn descriptors() -> u32 {
+    let folder = "/proc/self/fd";
+    match fs::metadata(folder).map(|about| about.len()) {
+        Ok(0) => fs::read_dir(folder).map_or(0, |entries| entries.take(COUNTED_MAX).count() as u32),
+        Ok(open) => u32::try_from(open).unwrap_or(u32::MAX),
+        Err(_) => 0,
+    }
+}
+
+/// Local ports that the system hands out: the first and the last.
+pub fn port_range() -> Option<(u16, u16)> {
+    text::port_range(&read("/proc/sys/net/ipv4/ip_local_port_range")?)
+}
+
+/// The cores that this process may run on.
+pub fn cores() -> text::Cores {
+    read("/proc/self/status").map_or_else(Default::default, |text| text::status(&text).cores)
+}
+
+/// Memory of the host.
+pub fn memory() -> Option<text::Memory> {
+    text::memory(&read("/proc/meminfo")?)
+}
+
+/// Memory of the host, bytes; 0 when it cannot be told.
+pub(crate) fn memory_bytes() -> u64 {
+    memory().map_or(0, |memory| memory.total_bytes)
+}

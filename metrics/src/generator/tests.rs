@@ -89,7 +89,7 @@ fn thresholds_of_dispatch_lag() {
     check(9, 1, lag(10_001), Degraded);
     check(100, 1, lag(10_001), Valid);
     check(10, 2, lag(10_001), Degraded);
-    check(17, 3, lag(10_001), Invalid);
+    check(16, 3, lag(10_001), Invalid);
     check(20, 3, lag(10_001), Degraded);
     check(88, 1, lag(100_001), Invalid);
     check(100, 1, lag(100_001), Valid);

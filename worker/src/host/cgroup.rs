@@ -76,14 +76,11 @@ impl Mount {
     /// The folder of a group, which within a container may be named as it is seen from outside.
     fn group(&self, path: &str) -> PathBuf {
         let below = Path::new(path).strip_prefix(&self.root).unwrap_or(Path::new(""));
-        let plain = below
-            .components()
-            .all(|part| matches!(part, std::path::Component::Normal(_)));
-        if plain {
-            self.point.join(below)
-        } else {
-            self.point.clone()
+        let plain = |part| matches!(part, std::path::Component::Normal(_));
+        if below.as_os_str().is_empty() || !below.components().all(plain) {
+            return self.point.clone();
         }
+        self.point.join(below)
     }
 }
 

@@ -22,27 +22,34 @@ impl Light {
             .args(arguments)
             .stdout(Stdio::piped())
             .spawn()
-            .unwrap();
+            .expect("the light server starts");
         let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap())
+        BufReader::new(child.stdout.take().expect("stdout is piped"))
             .read_line(&mut line)
-            .unwrap();
-        let address = line.trim().strip_prefix("listening on ").unwrap().parse().unwrap();
+            .expect("it says where it listens");
+        let address = line
+            .trim()
+            .strip_prefix("listening on ")
+            .and_then(|address| address.parse().ok());
+        let address = address.expect("it says where it listens");
         Self { child, address }
     }
 
     fn connect(&self) -> TcpStream {
-        let stream = TcpStream::connect(self.address).unwrap();
-        stream.set_read_timeout(Some(LIMIT)).unwrap();
+        let stream = TcpStream::connect(self.address).expect("it takes connections");
+        stream
+            .set_read_timeout(Some(LIMIT))
+            .expect("a socket takes a time limit");
         stream
     }
 
     fn state(&self, query: &str) -> Value {
         let mut stream = self.connect();
-        write!(stream, "GET /~/state{query} HTTP/1.1\r\nConnection: close\r\n\r\n").unwrap();
+        write!(stream, "GET /~/state{query} HTTP/1.1\r\nConnection: close\r\n\r\n").expect("it reads");
         let mut text = String::new();
-        stream.read_to_string(&mut text).unwrap();
-        serde_json::from_str(text.split_once("\r\n\r\n").unwrap().1).unwrap()
+        stream.read_to_string(&mut text).expect("it answers");
+        serde_json::from_str(text.split_once("\r\n\r\n").expect("an answer has an empty line").1)
+            .expect("a state is JSON")
     }
 }
 

@@ -35,9 +35,9 @@ use process::{Coordinator, Cores, pin};
 use worker::{Shared, work};
 
 /// The fleet must have joined within this time.
-const JOIN_LIMIT: Duration = Duration::from_secs(120);
+const JOIN_LIMIT: Duration = Duration::from_mins(2);
 /// After the last interval the run must end, and the workers be released, within this time.
-const END_LIMIT: Duration = Duration::from_secs(60);
+const END_LIMIT: Duration = Duration::from_mins(1);
 
 /// One measurement.
 #[derive(Clone, Debug)]

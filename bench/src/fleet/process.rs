@@ -13,7 +13,7 @@ use tokio::process::{Child, Command};
 use super::clock::now_us;
 
 const START_LIMIT: Duration = Duration::from_secs(30);
-const END_LIMIT: Duration = Duration::from_secs(60);
+const END_LIMIT: Duration = Duration::from_mins(1);
 
 /// The core of the coordinator and that of the simulated workers.
 #[derive(Clone, Copy, Debug)]

@@ -171,7 +171,7 @@ impl Failure {
     pub(crate) fn text(cause: Cause, message: impl Into<Cow<'static, str>>) -> Self {
         let message = match message.into() {
             Cow::Owned(text) => Cow::Owned(line(text)),
-            fixed => fixed,
+            fixed @ Cow::Borrowed(_) => fixed,
         };
         Self {
             cause,

@@ -1,5 +1,6 @@
 //! How exactly this host wakes a thread: the timer of the shards, tried out.
 
+use barrage_model::plan::Pacing;
 use std::io;
 use std::time::Duration;
 
@@ -15,7 +16,7 @@ pub fn lateness(count: usize, gap: Duration) -> io::Result<Vec<Duration>> {
     let clock = Clock::boot();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     Ok(runtime.block_on(async {
-        let pacer = Pacer::new(clock);
+        let pacer = Pacer::new(clock, Pacing::Timer);
         let mut late = Vec::with_capacity(count);
         for _ in 0..count {
             let due = clock.now() + gap;

@@ -184,6 +184,6 @@ mod tests {
         ] {
             assert_eq!(parse(text.as_bytes()), Parsed::Bad, "{text:?}");
         }
-        assert_eq!(parse(&[b'a'; REQUEST_BYTES_MAX]), Parsed::Bad);
+        assert_eq!(parse(&vec![b'a'; REQUEST_BYTES_MAX]), Parsed::Bad);
     }
 }

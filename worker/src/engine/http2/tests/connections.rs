@@ -265,7 +265,7 @@ fn nothing_is_sent_after_the_grant_has_ended() {
             assert_eq!(slot.word(&result), "expired");
             assert_eq!((slot.answer.sent_at, slot.answer.wire_requests), (None, 0));
         }
-        granted.set(Some(slot.clock.now() + Duration::from_secs(60)));
+        granted.set(Some(slot.clock.now() + Duration::from_mins(1)));
         get("/in-time").within(&mut slot, &origin, terms).await.unwrap();
         let paths: Vec<_> = server.seen().iter().map(|seen| seen.uri.clone()).collect();
         assert!(!paths.iter().any(|path| path.ends_with("/late")), "{paths:?}");

@@ -202,10 +202,8 @@ impl HealthSampler {
         let text = read("/proc/stat").unwrap_or_default();
         let (mut busiest, mut stolen) = (0, 0u64);
         let mut seen = BTreeMap::new();
-        for now in text::cores(&text)
-            .into_iter()
-            .filter(|now| self.cores.contains(now.core))
-        {
+        let own = text::cores(&text).into_iter().filter(|core| self.cores.contains(core.core));
+        for now in own {
             if let Some(last) = self.core_times.get(&now.core) {
                 busiest = busiest.max(now.busy.saturating_sub(last.busy));
                 stolen = stolen.saturating_add(now.steal.saturating_sub(last.steal));

@@ -573,7 +573,12 @@ fn the_engine_follows_from_what_the_step_needs() {
         ),
         "reqwest (the step undoes content encodings)"
     );
-    assert_eq!(of(choose(EngineChoice::Http2), true), "http2 (the step asks for it)");
+    assert_eq!(of(choose(EngineChoice::Http2), false), "http2 (the step asks for it)");
+    assert_eq!(
+        of(choose(EngineChoice::Http2), true),
+        "http2 (the step asks for it) refused: step `s` of `main` cannot be prepared: engine `http2` cannot be used: the \
+         plan keeps cookies"
+    );
     assert_eq!(
         of(
             Request {

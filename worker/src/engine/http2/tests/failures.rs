@@ -38,7 +38,7 @@ fn go_away(last: u32, reason: u32) -> Vec<u8> {
 }
 
 #[test]
-#[expect(clippy::too_many_lines, reason = "a table is read from top to bottom")]
+#[expect(clippy::too_many_lines, reason = "the table is one")]
 fn each_failure_has_its_class() {
     let oversize = vec![vec![0xff, 0xff, 0xff, 0, 0, 0, 0, 0, 1]];
     let header = |name: &str, length: usize| {

@@ -56,7 +56,7 @@ fn answers_of_every_shape_are_read_to_their_end() {
             (head, "200 ", 0),
             (post("/echo", ""), "200 ", 0),
             (post("/echo", "what was said"), "200 what was said", 13),
-            (post("/early", vec![0; 10_000_000]), "200 early", 5),
+            (post("/early", vec![0_u8; 10_000_000]), "200 early", 5),
         ];
         let mut slot = Slot::new(EngineOptions::default());
         for _ in 0..3 {

@@ -157,7 +157,7 @@ async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin, number: usize, manne
     while requests.join_next().await.is_some() {}
 }
 
-#[expect(clippy::too_many_lines, reason = "one place for everything that a server may do")]
+#[expect(clippy::too_many_lines, reason = "one arm for each path")]
 async fn answer(connection: usize, request: Request<RecvStream>, mut respond: SendResponse<Bytes>) -> Seen {
     let (head, mut body) = request.into_parts();
     let mut seen = Seen {

@@ -16,6 +16,7 @@ use super::text::Text;
 use super::user::Values;
 use super::values::Scope;
 use crate::engine::{Answer, Failure, FullRequest, Http2Request, Outgoing, Request as EngineRequest, Terms};
+use crate::net::Origin;
 
 /// Buffer capacity that a user keeps between requests.
 const KEPT_CAPACITY: usize = 64 * 1024;
@@ -102,18 +103,10 @@ impl Buffers {
             Wire::Http1(text) => Form::Http1 {
                 head: bytes(text, scope, given, head)?,
             },
-            Wire::Http2(Http2Head::Fixed(head)) => Form::Http2 {
-                head,
+            Wire::Http2(planned) => Form::Http2 {
+                head: whole(planned, program.origins.get(origin), (scope, given), head, made)?,
                 body: shared(&request.body, body, payload),
             },
-            Wire::Http2(Http2Head::Made(frame)) => {
-                fresh(head);
-                *made = frame.render(program.origins.get(origin), scope, given, head)?;
-                Form::Http2 {
-                    head: made,
-                    body: shared(&request.body, body, payload),
-                }
-            }
             Wire::Full { target, fields: texts } => {
                 url.clear();
                 url.push_str(program.origins.base(origin));
@@ -131,6 +124,24 @@ impl Buffers {
             }
         };
         Ok(Rendered { origin, body, form })
+    }
+}
+
+/// The head of an HTTP/2 request: the plan's own when it has no gap, else made in `made`.
+fn whole<'a>(
+    planned: &'a Http2Head,
+    origin: &Origin,
+    (scope, given): (&Scope<'_>, Given<'_>),
+    buffer: &mut Vec<u8>,
+    made: &'a mut http::Request<()>,
+) -> Result<&'a http::Request<()>, RenderError> {
+    match planned {
+        Http2Head::Fixed(head) => Ok(head),
+        Http2Head::Made(frame) => {
+            fresh(buffer);
+            *made = frame.render(origin, scope, given, buffer)?;
+            Ok(made)
+        }
     }
 }
 

@@ -206,6 +206,7 @@ threads are --threads), -m or -X method, -b body (hey's -d), -D body file, -T co
 /// The flags of a run without a file.
 #[derive(Clone, Debug, Default, Args)]
 #[command(next_help_heading = "Without a file")]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 pub(crate) struct QuickArgs {
     /// Arrivals per second, whole run: 2000/s, 30k/m; without it, as fast as -c connections go
     #[arg(short = 'r', long, short_alias = 'R', value_name = "RATE", env = "BARRAGE_RATE")]

@@ -202,13 +202,15 @@ impl HealthSampler {
         let text = read("/proc/stat").unwrap_or_default();
         let (mut busiest, mut stolen) = (0, 0u64);
         let mut seen = BTreeMap::new();
-        let own = text::cores(&text).into_iter().filter(|core| self.cores.contains(core.core));
-        for now in own {
-            if let Some(last) = self.core_times.get(&now.core) {
-                busiest = busiest.max(now.busy.saturating_sub(last.busy));
-                stolen = stolen.saturating_add(now.steal.saturating_sub(last.steal));
+        let own = text::cores(&text)
+            .into_iter()
+            .filter(|times| self.cores.contains(times.core));
+        for times in own {
+            if let Some(last) = self.core_times.get(&times.core) {
+                busiest = busiest.max(times.busy.saturating_sub(last.busy));
+                stolen = stolen.saturating_add(times.steal.saturating_sub(last.steal));
             }
-            seen.insert(now.core, now);
+            seen.insert(times.core, times);
         }
         self.core_times = seen;
         let us = |ticks: u64| ticks.saturating_mul(1_000_000) / rustix::param::clock_ticks_per_second().max(1);

@@ -155,7 +155,7 @@ fn clock_cost_ns(clock: Clock) -> u64 {
 /// A short file of one word; control characters never get through.
 fn word(path: &str) -> Option<String> {
     let text = read(path)?;
-    let word: String = text.trim().chars().take(64).filter(|c| c.is_ascii_graphic()).collect();
+    let word: String = text.trim().chars().take(64).filter(char::is_ascii_graphic).collect();
     (!word.is_empty()).then_some(word)
 }
 

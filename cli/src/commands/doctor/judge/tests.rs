@@ -55,7 +55,7 @@ fn a_fit_machine_has_nothing_to_complain_of() {
         .into_iter()
         .map(|check| format!("{}: {}", check.name, check.found))
         .collect();
-    expect_test::expect![[r#"
+    expect_test::expect![[r"
         descriptors: 1,048,576 (hard limit 1,048,576)
         ports: 32768–60999, 28,232; 12 in TIME_WAIT
         tcp_tw_reuse: 2: ports in TIME_WAIT are used again on loopback alone
@@ -68,7 +68,7 @@ fn a_fit_machine_has_nothing_to_complain_of() {
         clock: tsc, 25 ns a reading
         memory: 6,144 of 8,192 MiB available
         cpu governor: not shown
-        container: no sign of one"#]]
+        container: no sign of one"]]
     .assert_eq(&found.join("\n"));
 }
 

@@ -23,33 +23,32 @@ impl Light {
             .stdout(Stdio::piped())
             .spawn()
             .expect("the light server starts");
+        let out = child.stdout.take().expect("its output is a pipe");
         let mut line = String::new();
-        BufReader::new(child.stdout.take().expect("stdout is piped"))
+        BufReader::new(out)
             .read_line(&mut line)
             .expect("it says where it listens");
-        let address = line
-            .trim()
-            .strip_prefix("listening on ")
-            .and_then(|address| address.parse().ok());
-        let address = address.expect("it says where it listens");
+        let address = line.trim().strip_prefix("listening on ");
+        let address = address.and_then(|address| address.parse().ok());
+        let address = address.expect("its first line is an address");
         Self { child, address }
     }
 
     fn connect(&self) -> TcpStream {
-        let stream = TcpStream::connect(self.address).expect("it takes connections");
+        let stream = TcpStream::connect(self.address).expect("the light server accepts");
         stream
             .set_read_timeout(Some(LIMIT))
-            .expect("a socket takes a time limit");
+            .expect("a limit above zero is valid");
         stream
     }
 
     fn state(&self, query: &str) -> Value {
         let mut stream = self.connect();
-        write!(stream, "GET /~/state{query} HTTP/1.1\r\nConnection: close\r\n\r\n").expect("it reads");
+        write!(stream, "GET /~/state{query} HTTP/1.1\r\nConnection: close\r\n\r\n").expect("a request is sent");
         let mut text = String::new();
-        stream.read_to_string(&mut text).expect("it answers");
-        serde_json::from_str(text.split_once("\r\n\r\n").expect("an answer has an empty line").1)
-            .expect("a state is JSON")
+        stream.read_to_string(&mut text).expect("an answer comes");
+        let (_, body) = text.split_once("\r\n\r\n").expect("the answer has a head");
+        serde_json::from_str(body).expect("the body is JSON")
     }
 }
 

@@ -183,8 +183,8 @@ mod tests {
     fn ratios_are_of_the_same_round_only() {
         let own = series(&[Some(2), None, Some(9)]);
         let other = series(&[Some(1), Some(1), Some(3)]);
-        assert_eq!(own.ratios(&other, Sample::rate), [2.0, 3.0]);
-        assert_eq!(own.values(Sample::rate), [2.0, 9.0]);
-        assert_eq!(own.known(|_| None), [0.0; 0]);
+        assert_eq!(format!("{:?}", own.ratios(&other, Sample::rate)), "[2.0, 3.0]");
+        assert_eq!(format!("{:?}", own.values(Sample::rate)), "[2.0, 9.0]");
+        assert!(own.known(|_| None).is_empty());
     }
 }

@@ -85,9 +85,16 @@ impl Sketch {
         self.count = sum_within(self.count, other.count()).ok_or(BadSketch::Count)?;
         self.clipped += other.clipped();
         for (index, count) in other.iter() {
-            self.count_slowly(index, count);
+            self.count_bucket(index, count);
         }
         Ok(())
+    }
+
+    /// (bucket, count) pairs in rising order of the bucket; no count is 0.
+    pub fn iter(&self) -> impl Iterator<Item = (u32, u64)> + '_ {
+        let pages = self.pages.iter().enumerate();
+        let used = pages.filter_map(|(place, page)| Some((place, page.as_ref().filter(|page| page.used)?)));
+        used.flat_map(|(place, page)| page_buckets(place, page, &self.wide))
     }
 
     /// Samples counted, clipped ones included.
@@ -108,11 +115,7 @@ impl Sketch {
     /// The counts so far.
     pub fn pack(&self) -> Packed {
         let mut packed = Packed::default();
-        for (place, page) in self.pages.iter().enumerate() {
-            if let Some(page) = page.as_ref().filter(|page| page.used) {
-                pack_page(place, page, &self.wide, &mut packed);
-            }
-        }
+        self.iter().for_each(|(index, count)| packed.push(index, count));
         packed.set_clipped(self.clipped);
         packed
     }
@@ -125,7 +128,7 @@ impl Sketch {
         }
         for (place, page) in self.pages.iter_mut().enumerate() {
             if let Some(page) = page.as_mut().filter(|page| page.used) {
-                pack_page(place, page, &self.wide, &mut packed);
+                page_buckets(place, page, &self.wide).for_each(|(index, count)| packed.push(index, count));
                 page.counts = [0; PAGE];
                 page.used = false;
             }
@@ -139,6 +142,20 @@ impl Sketch {
     /// Pages in use: 1 KiB each.
     pub fn pages(&self) -> usize {
         self.pages.iter().flatten().count()
+    }
+
+    /// Counts samples of one bucket.
+    #[inline]
+    fn count_bucket(&mut self, index: u32, count: u64) {
+        if let (Some(page), Ok(narrow)) = (&mut self.pages[index as usize / PAGE], u32::try_from(count)) {
+            let counter = &mut page.counts[index as usize % PAGE];
+            if let Some(sum) = counter.checked_add(narrow) {
+                *counter = sum;
+                page.used = true;
+                return;
+            }
+        }
+        self.count_slowly(index, count);
     }
 
     /// The first sample of a page, a full counter, or many samples at once.
@@ -162,15 +179,18 @@ impl Sketch {
     }
 }
 
-fn pack_page(place: usize, page: &Page, wide: &BTreeMap<u32, u64>, packed: &mut Packed) {
-    for (offset, narrow) in page.counts.iter().enumerate() {
+fn page_buckets<'a>(
+    place: usize,
+    page: &'a Page,
+    wide: &'a BTreeMap<u32, u64>,
+) -> impl Iterator<Item = (u32, u64)> + use<'a> {
+    let counts = page.counts.iter().enumerate().map(move |(offset, narrow)| {
         let index = (place * PAGE + offset) as u32;
         let mut count = u64::from(*narrow);
         if !wide.is_empty() {
             count += wide.get(&index).copied().unwrap_or_default();
         }
-        if count > 0 {
-            packed.push(index, count);
-        }
-    }
+        (index, count)
+    });
+    counts.filter(|(_, count)| *count > 0)
 }

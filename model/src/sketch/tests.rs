@@ -109,6 +109,20 @@ fn a_full_counter_does_not_wrap() {
 }
 
 #[test]
+fn a_compact_sketch_is_small_and_the_same() {
+    let check = |pairs: &[(u32, u64)], bytes: usize| {
+        let packed = Packed::from_counts(pairs.iter().copied(), 0).expect("rising buckets");
+        let compact = Compact::from(&packed);
+        assert_eq!(compact.iter().collect::<Vec<_>>(), pairs);
+        assert_eq!((compact.count(), compact.bytes()), (packed.count(), bytes), "{pairs:?}");
+    };
+    check(&[], 0);
+    check(&[(0, 1)], 1);
+    check(&[(0, 127), (1, 128), (2, 1)], 4);
+    check(&[(300, 5), (301, 1), (LEN - 1, COUNT_MAX - 6)], 3 + 1 + 1 + 1 + 3 + 8);
+}
+
+#[test]
 fn pages_come_with_samples_and_stay() {
     let mut sketch = Sketch::new();
     assert_eq!((sketch.pages(), sketch.is_empty()), (0, true));
@@ -204,6 +218,11 @@ proptest! {
         prop_assert_eq!(merged.iter().collect::<Vec<_>>(), oracle_counts(&histogram));
         prop_assert_eq!(merged.count(), histogram.len());
         let again = Packed::from_counts(merged.iter(), merged.clipped()).expect("rising buckets");
-        prop_assert_eq!(again, merged);
+        prop_assert_eq!(&again, &merged);
+        prop_assert_eq!(paged.iter().collect::<Vec<_>>(), merged.iter().collect::<Vec<_>>());
+        let compact = Compact::from(&merged);
+        prop_assert_eq!(compact.iter().collect::<Vec<_>>(), merged.iter().collect::<Vec<_>>());
+        prop_assert_eq!((compact.count(), compact.clipped()), (merged.count(), merged.clipped()));
+        prop_assert_eq!(Compact::new(paged.iter(), paged.clipped()), compact);
     }
 }

@@ -15,6 +15,7 @@ mod conservation;
 pub mod exit;
 pub mod generator;
 pub mod ledger;
+mod pile;
 mod query;
 mod rate;
 mod samples;

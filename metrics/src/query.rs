@@ -8,12 +8,12 @@ use barrage_model::ids::{LoadId, ScenarioId, SegmentId, StepId, TagId};
 use barrage_model::ledger::{IterationCounts, StepCounts};
 use barrage_model::outcome::OutcomeGroup;
 use barrage_model::phase::{Marks, Phase};
-use barrage_model::sketch::Packed;
 use barrage_model::time::{Moment, whole_micros};
 
 use crate::catalog::{Catalog, Chosen};
 use crate::ledger::slot::Detail;
 use crate::ledger::{FoldedKind, Ledger, take_iterations, take_steps};
+use crate::pile::Pile;
 use crate::samples::Samples;
 
 /// Which completions count.
@@ -312,7 +312,7 @@ impl Ledger {
             Window::Intervals(range) => (range.start, range.end),
             Window::Whole | Window::UpTo(_) => {
                 let all = self.sketches.iter().filter(|(key, _)| takes(key));
-                all.for_each(|(key, sketch)| samples.add(sketch, censored(key.group)));
+                all.for_each(|(key, sketch)| samples.add_pile(sketch, censored(key.group)));
                 if filter.takes_other() {
                     let other = self.sketches.other().filter(|(key, _)| {
                         key.measure == measure
@@ -320,16 +320,16 @@ impl Ledger {
                             && filter.segments.holds(key.segment)
                             && key.kind != FoldedKind::Aside
                     });
-                    other.for_each(|(key, sketch)| samples.add(sketch, censored(key.group)));
+                    other.for_each(|(key, sketch)| samples.add_pile(sketch, censored(key.group)));
                 }
                 let Window::UpTo(to) = window else { return samples };
                 (*to, u32::MAX)
             }
         };
-        let change: fn(&mut Samples, &Packed, bool) = if matches!(window, Window::UpTo(_)) {
-            Samples::remove
+        let change: fn(&mut Samples, &Pile, bool) = if matches!(window, Window::UpTo(_)) {
+            Samples::remove_pile
         } else {
-            Samples::add
+            Samples::add_pile
         };
         for detail in self.timeline.details(from, to) {
             let rows = detail.sketches.iter().filter(|(key, _)| takes(key));
@@ -344,7 +344,7 @@ impl Ledger {
         filter: &Filter,
         interval: u32,
         (measure, outcomes): (Measure, Outcomes),
-        mut change: impl FnMut(&Packed, bool),
+        mut change: impl FnMut(&Pile, bool),
     ) {
         for detail in self.timeline.details(interval, interval.saturating_add(1)) {
             for (key, sketch) in &detail.sketches {

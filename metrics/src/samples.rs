@@ -3,6 +3,8 @@
 use barrage_model::sketch::{COUNT_MAX, HIGHEST_US, LEN, Packed, highest, index_of, lowest, mid, rank};
 use hdrhistogram::Histogram;
 
+use crate::pile::Pile;
+use crate::series::Sum as _;
 use crate::summary::{Distribution, Latency, Quantile};
 
 /// Counts per bucket of any number of series.
@@ -27,24 +29,29 @@ impl Samples {
 
     /// Adds every sample of `packed`, saturating.
     pub fn add(&mut self, packed: &Packed, censored: bool) {
-        self.each(packed, censored, u64::saturating_add);
+        self.add_pile(&Pile::of(packed), censored);
     }
 
-    /// Takes every sample of `packed` out again; what is not there is not taken.
-    pub fn remove(&mut self, packed: &Packed, censored: bool) {
-        self.each(packed, censored, u64::saturating_sub);
+    /// Adds every sample of a sum, saturating.
+    pub(crate) fn add_pile(&mut self, pile: &Pile, censored: bool) {
+        self.each(pile, censored, u64::saturating_add);
     }
 
-    fn each(&mut self, packed: &Packed, censored: bool, change: fn(u64, u64) -> u64) {
-        if packed.is_empty() {
+    /// Takes every sample of a sum out again; what is not there is not taken.
+    pub(crate) fn remove_pile(&mut self, pile: &Pile, censored: bool) {
+        self.each(pile, censored, u64::saturating_sub);
+    }
+
+    fn each(&mut self, pile: &Pile, censored: bool, change: fn(u64, u64) -> u64) {
+        if pile.count() == 0 {
             return;
         }
-        change_counts(&mut self.all, packed, change);
-        self.count = change(self.count, packed.count());
-        self.clipped = change(self.clipped, packed.clipped());
+        change_counts(&mut self.all, pile, change);
+        self.count = change(self.count, pile.count());
+        self.clipped = change(self.clipped, pile.clipped());
         if censored {
-            change_counts(&mut self.censored, packed, change);
-            self.censored_count = change(self.censored_count, packed.count());
+            change_counts(&mut self.censored, pile, change);
+            self.censored_count = change(self.censored_count, pile.count());
         }
     }
 
@@ -183,20 +190,20 @@ pub(crate) fn sparse_quantile(all: &Packed, censored: &Packed, q_ppb: u64) -> Op
     })
 }
 
-/// The buckets of a sparse sketch.
-pub(crate) fn sparse_distribution(packed: &Packed) -> Distribution {
-    let buckets = packed.iter().map(|(index, count)| (highest(index), count)).collect();
+/// The buckets of a sum.
+pub(crate) fn sparse_distribution(pile: &Pile) -> Distribution {
+    let buckets = pile.iter().map(|(index, count)| (highest(index), count)).collect();
     Distribution {
         buckets,
-        count: packed.count(),
+        count: pile.count(),
     }
 }
 
-fn change_counts(counts: &mut Vec<u64>, packed: &Packed, change: fn(u64, u64) -> u64) {
+fn change_counts(counts: &mut Vec<u64>, pile: &Pile, change: fn(u64, u64) -> u64) {
     if counts.is_empty() {
         counts.resize(LEN as usize, 0);
     }
-    for (index, count) in packed.iter() {
+    for (index, count) in pile.iter() {
         let cell = &mut counts[index as usize];
         *cell = change(*cell, count);
     }

@@ -15,13 +15,17 @@ pub(crate) struct Series<K: Ord, F: Ord, V> {
     limit: usize,
 }
 
-/// A sum that takes more of its own kind.
-pub(crate) trait Sum: Clone {
-    /// Adds `more`.
-    fn add(&mut self, more: &Self);
+/// A sum of many `M`.
+pub(crate) trait Sum<M> {
+    /// The sum of one.
+    fn of(first: &M) -> Self;
+    /// Adds one more.
+    fn add(&mut self, more: &M);
+    /// Adds another sum.
+    fn join(&mut self, other: &Self);
 }
 
-impl<K: Ord + Copy, F: Ord, V: Sum> Series<K, F, V> {
+impl<K: Ord + Copy, F: Ord, V> Series<K, F, V> {
     pub(crate) fn new(limit: usize) -> Self {
         Self {
             kept: BTreeMap::new(),
@@ -31,28 +35,30 @@ impl<K: Ord + Copy, F: Ord, V: Sum> Series<K, F, V> {
     }
 
     /// Adds to the sum of `key`.
-    pub(crate) fn add(&mut self, key: K, more: &V, fold: impl Fn(&K) -> F) {
+    pub(crate) fn add<M>(&mut self, key: K, more: &M, fold: impl Fn(&K) -> F)
+    where
+        V: Sum<M>,
+    {
         if let Some(sum) = self.kept.get_mut(&key) {
             return sum.add(more);
         }
         if self.kept.len() < self.limit {
-            self.kept.insert(key, more.clone());
+            self.kept.insert(key, V::of(more));
             return;
         }
         match self.kept.last_entry() {
             Some(largest) if *largest.key() > key => {
                 let (evicted, sum) = largest.remove_entry();
-                self.fold(fold(&evicted), sum);
-                self.kept.insert(key, more.clone());
+                match self.other.get_mut(&fold(&evicted)) {
+                    Some(other) => other.join(&sum),
+                    None => drop(self.other.insert(fold(&evicted), sum)),
+                }
+                self.kept.insert(key, V::of(more));
             }
-            _ => self.fold(fold(&key), more.clone()),
-        }
-    }
-
-    fn fold(&mut self, key: F, more: V) {
-        match self.other.get_mut(&key) {
-            Some(sum) => sum.add(&more),
-            None => drop(self.other.insert(key, more)),
+            _ => match self.other.get_mut(&fold(&key)) {
+                Some(other) => other.add(more),
+                None => drop(self.other.insert(fold(&key), V::of(more))),
+            },
         }
     }
 
@@ -73,9 +79,17 @@ mod tests {
 
     use super::*;
 
-    impl Sum for u64 {
-        fn add(&mut self, more: &Self) {
+    impl Sum<u64> for u64 {
+        fn of(first: &u64) -> Self {
+            *first
+        }
+
+        fn add(&mut self, more: &u64) {
             *self += more;
+        }
+
+        fn join(&mut self, other: &Self) {
+            *self += other;
         }
     }
 

@@ -464,7 +464,7 @@ fn an_unfinished_run_is_aborted_with_an_exact_hole() {
 fn batches_of_the_store_are_those_of_the_ledger() {
     let mut batch = Batch::new();
     for seq in 1..=3 {
-        batch.add(WorkerId(0), Incarnation(u64::MAX), delta(0, seq));
+        batch.add(WorkerId(0), Incarnation(u64::MAX), &delta(0, seq));
     }
     let restored = Ledger::restore(config(), &batch.into_records()).unwrap();
     assert_eq!(restored, merged(&[(0, 1), (0, 2), (0, 3)]));

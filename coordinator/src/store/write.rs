@@ -29,7 +29,7 @@ pub(super) fn write(connection: &mut Connection, ops: &[Op]) -> rusqlite::Result
             Op::Assigned(run, assigned) => assign(&transaction, *run, assigned).map(|()| 0),
             Op::Record(run, _, Record::Delta(worker, incarnation, delta)) => {
                 let batch = batches.entry(*run).or_default();
-                batch.add(*worker, *incarnation, delta.as_ref().clone());
+                batch.add(*worker, *incarnation, delta);
                 Ok(0)
             }
             Op::Record(run, _, record) => keep(&transaction, *run, record).map(|()| 0),

@@ -13,9 +13,10 @@ use super::{parts, people};
 use crate::conservation::totals;
 use crate::ledger::Ledger;
 use crate::ledger::slot::Slot;
+use crate::pile::Pile;
 use crate::query::{Filter, Segments, Window};
 use crate::samples::{sparse_distribution, sparse_quantile};
-use crate::series::Sum;
+use crate::series::Sum as _;
 use crate::summary::{Curves, IntervalCurve, PhaseSummary, SegmentSummary, StageSummary, TimelinePoint, WorkerState};
 
 /// Every stretch from the run's begin on, also those that nobody has reported. One that begins when the run has ended is
@@ -40,15 +41,13 @@ pub(crate) fn timeline(ledger: &Ledger) -> Vec<TimelinePoint> {
 
 fn point(ledger: &Ledger, start: u32, length: u32, slot: &Slot) -> TimelinePoint {
     let (iterations, steps) = (&slot.totals.iterations, &slot.totals.steps);
-    let censored = &slot.totals.censored;
-    let response = with_censored(slot);
-    let of_response = |q| sparse_quantile(&response, censored, q);
-    let of_service = |q| sparse_quantile(&slot.totals.service, &Packed::default(), q);
+    let censored = slot.totals.censored.packed();
+    let (response, service) = (with_censored(slot).packed(), slot.totals.service.packed());
+    let of_response = |q| sparse_quantile(&response, &censored, q);
+    let of_service = |q| sparse_quantile(&service, &Packed::default(), q);
     let failed = steps.failed_total();
     let judged = steps.judged();
     let (expected, hole) = expected(ledger, start, length);
-    let mut reported: Vec<_> = slot.members.keys().map(|(worker, _)| *worker).collect();
-    reported.dedup();
     TimelinePoint {
         t_s: start,
         length_s: length,
@@ -68,15 +67,15 @@ fn point(ledger: &Ledger, start: u32, length: u32, slot: &Slot) -> TimelinePoint
         service_p99: of_service(990_000_000),
         error_rate: (judged > 0).then(|| failed.saturating_add(steps.timeout) as f64 / judged as f64),
         stage: stage_at(ledger, start),
-        reported: reported.len() as u32,
+        reported: ledger.timeline.reported(slot),
         expected,
         hole,
     }
 }
 
-fn with_censored(slot: &Slot) -> Packed {
+fn with_censored(slot: &Slot) -> Pile {
     let mut response = slot.totals.response.clone();
-    Sum::add(&mut response, &slot.totals.censored);
+    response.join(&slot.totals.censored);
     response
 }
 

@@ -12,7 +12,7 @@ use crate::generator::Tally;
 use crate::summary::WorkerState;
 
 /// Intervals whose self-health is kept for live views.
-pub const HEALTH_KEPT: usize = 3_600;
+pub const HEALTH_KEPT: usize = 60;
 /// Imbalances kept of one worker; they repeat in every interval.
 const INCONSISTENCIES_MAX: usize = 5;
 

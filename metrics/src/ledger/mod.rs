@@ -3,6 +3,7 @@
 mod errors;
 mod member;
 mod record;
+mod seen;
 pub(crate) mod slot;
 mod sums;
 #[cfg(test)]
@@ -17,16 +18,17 @@ use barrage_model::ledger::{IterationCounts, StepCounts};
 use barrage_model::outcome::OutcomeGroup;
 use barrage_model::phase::Marks;
 use barrage_model::plan::{LoadModel, Plan};
-use barrage_model::sketch::{COUNT_MAX, Packed};
+use barrage_model::sketch::COUNT_MAX;
 use barrage_model::time::{Moment, whole_micros};
 
 pub use errors::ERRORS_MAX;
 pub use member::{HEALTH_KEPT, Inconsistency, Member, WorkerInfo};
 pub use record::{Batch, IntervalRecord, WorkerPart};
-pub use slot::{DETAIL_ENTRIES_MAX, FINE_INTERVALS, MIDDLE_INTERVALS};
+pub use slot::{DETAIL_BYTES_MAX, FINE_INTERVALS, MIDDLE_INTERVALS};
 pub(crate) use sums::{take_iterations, take_steps};
 
 use crate::catalog::Catalog;
+use crate::pile::Pile;
 use crate::series::{SERIES_MAX, Series};
 use crate::summary::{RunEvent, WorkerState};
 use errors::Errors;
@@ -162,7 +164,7 @@ pub struct Ledger {
     pub(crate) members: BTreeMap<MemberKey, Member>,
     pub(crate) iterations: Series<IterationKey, (LoadId, SegmentId), IterationCounts>,
     pub(crate) steps: Series<StepKey, FoldedStep, StepCounts>,
-    pub(crate) sketches: Series<SketchKey, FoldedSketch, Packed>,
+    pub(crate) sketches: Series<SketchKey, FoldedSketch, Pile>,
     pub(crate) timeline: Timeline,
     pub(crate) errors: Errors,
     losses: BTreeMap<(MemberKey, LoadId), Loss>,

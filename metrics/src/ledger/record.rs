@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use barrage_model::delta::{Delta, SketchKey, SketchRow};
 use barrage_model::ids::{Incarnation, WorkerId};
 
-use crate::series::Sum;
+use crate::pile::Pile;
+use crate::series::Sum as _;
 
 /// One interval of one commit: everything that was committed for it together. An interval may have several records;
 /// together, in the order of their commits, they say what the deltas said.
@@ -38,7 +39,7 @@ pub struct Batch {
 
 #[derive(Clone, Debug, Default)]
 struct Gathered {
-    sketches: BTreeMap<SketchKey, barrage_model::sketch::Packed>,
+    sketches: BTreeMap<SketchKey, Pile>,
     parts: BTreeMap<(WorkerId, Incarnation, u64), Delta>,
 }
 
@@ -54,19 +55,16 @@ impl Batch {
     }
 
     /// Adds a delta that a ledger has taken ([`super::Applied::Merged`]); one that is already here is left out.
-    pub fn add(&mut self, worker: WorkerId, incarnation: Incarnation, mut delta: Delta) {
+    pub fn add(&mut self, worker: WorkerId, incarnation: Incarnation, delta: &Delta) {
         let into = self.intervals.entry(delta.interval).or_default();
         let key = (worker, incarnation, delta.seq);
         if into.parts.contains_key(&key) {
             return;
         }
-        for SketchRow { key, sketch } in std::mem::take(&mut delta.sketches) {
-            match into.sketches.get_mut(&key) {
-                Some(sum) => Sum::add(sum, &sketch),
-                None => drop(into.sketches.insert(key, sketch)),
-            }
+        for SketchRow { key, sketch } in &delta.sketches {
+            into.sketches.entry(*key).or_default().add(sketch);
         }
-        into.parts.insert(key, delta);
+        into.parts.insert(key, without_sketches(delta));
     }
 
     /// The records in order of time.
@@ -78,7 +76,10 @@ impl Batch {
                 sketches: gathered
                     .sketches
                     .into_iter()
-                    .map(|(key, sketch)| SketchRow { key, sketch })
+                    .map(|(key, sum)| SketchRow {
+                        key,
+                        sketch: sum.packed(),
+                    })
                     .collect(),
                 parts: gathered
                     .parts
@@ -91,5 +92,22 @@ impl Batch {
                     .collect(),
             })
             .collect()
+    }
+}
+
+/// Everything else of a delta. Sketches are most of it, so they are not copied first.
+fn without_sketches(delta: &Delta) -> Delta {
+    Delta {
+        seq: delta.seq,
+        interval: delta.interval,
+        last: delta.last,
+        iterations: delta.iterations.clone(),
+        steps: delta.steps.clone(),
+        sketches: Vec::new(),
+        open: delta.open,
+        progress: delta.progress.clone(),
+        errors: delta.errors.clone(),
+        health: delta.health,
+        ended: delta.ended,
     }
 }

@@ -1,42 +1,48 @@
 //! The run over time: sums by interval, coarser the older they are.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 use barrage_model::delta::{Delta, Measure, SketchKey, SketchRow, Subject};
 use barrage_model::ids::{Incarnation, LoadId, ScenarioId, SegmentId, StepId, TagId, WorkerId};
-use barrage_model::ledger::{IterationCounts, Open, StepCounts};
+use barrage_model::ledger::{IterationCounts, StepCounts};
 use barrage_model::outcome::OutcomeGroup;
-use barrage_model::sketch::Packed;
 
+use super::seen::Seen;
 use crate::catalog::Catalog;
-use crate::series::Sum;
+use crate::pile::Pile;
+use crate::series::Sum as _;
 
 /// Intervals of the latest hour stay apart, with every series.
 pub const FINE_INTERVALS: u32 = 3_600;
 /// Older ones are merged by ten and keep their totals alone; those older than ten hours are merged by sixty.
 pub const MIDDLE_INTERVALS: u32 = 36_000;
-/// Most entries (buckets, and 16 for a row of counts) of series by interval, about 100 MB. Beyond it, older intervals
-/// lose their series before the hour is over.
-pub const DETAIL_ENTRIES_MAX: usize = 8_000_000;
+/// Most memory of series by interval, about. Beyond it, older intervals lose their series before the hour is over.
+pub const DETAIL_BYTES_MAX: usize = 64 << 20;
 /// Intervals that keep their series whatever they weigh.
 const DETAIL_INTERVALS_MIN: u32 = 120;
-/// Entries that a row of counts weighs.
-const ROW_WEIGHT: usize = 16;
+/// Memory of one row, about, without the buckets of a sketch.
+const ROW_BYTES: usize = 200;
 /// Both limits of coarseness are multiples of this.
 const COARSEST: u32 = 60;
+/// Intervals up to the newest one that are quick to add to.
+const OPEN_INTERVALS: u32 = 4;
+/// Most slots that are, late deltas of older ones included.
+const OPEN_MAX: usize = 16;
 
 /// A worker process in one run.
 pub(crate) type MemberKey = (WorkerId, Incarnation);
 
 /// One stretch of run time.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Slot {
     pub(crate) totals: Totals,
     /// `None` once the stretch is old.
     pub(crate) detail: Option<Detail>,
-    /// Each worker's sequence number of its latest delta in here, and what was open then.
-    pub(crate) members: BTreeMap<MemberKey, (u64, Open)>,
+    /// The processes that have reported in here, and what was in progress then.
+    seen: Seen,
+    /// Memory of the detail; 0 while it is open.
+    weight: usize,
 }
 
 /// Sums over everything but setup and teardown.
@@ -45,10 +51,10 @@ pub(crate) struct Totals {
     pub(crate) iterations: IterationCounts,
     pub(crate) steps: StepCounts,
     /// Response times, all outcomes but censored.
-    pub(crate) response: Packed,
+    pub(crate) response: Pile,
     /// Ages of dropped arrivals.
-    pub(crate) censored: Packed,
-    pub(crate) service: Packed,
+    pub(crate) censored: Pile,
+    pub(crate) service: Pile,
 }
 
 /// Sums by series.
@@ -56,13 +62,14 @@ pub(crate) struct Totals {
 pub(crate) struct Detail {
     pub(crate) iterations: BTreeMap<(LoadId, ScenarioId, SegmentId), IterationCounts>,
     pub(crate) steps: BTreeMap<(StepId, TagId, SegmentId), StepCounts>,
-    pub(crate) sketches: BTreeMap<SketchKey, Packed>,
+    pub(crate) sketches: BTreeMap<SketchKey, Pile>,
 }
 
 impl Detail {
-    fn weight(&self) -> usize {
+    /// Makes it small; gives its memory.
+    fn close(&mut self) -> usize {
         let rows = self.iterations.len() + self.steps.len() + self.sketches.len();
-        rows * ROW_WEIGHT + self.sketches.values().map(Packed::buckets).sum::<usize>()
+        rows * ROW_BYTES + self.sketches.values_mut().map(Pile::close).sum::<usize>()
     }
 }
 
@@ -70,65 +77,83 @@ impl Totals {
     fn merge(&mut self, other: &Self) {
         self.iterations.add(&other.iterations);
         self.steps.add(&other.steps);
-        Sum::add(&mut self.response, &other.response);
-        Sum::add(&mut self.censored, &other.censored);
-        Sum::add(&mut self.service, &other.service);
+        self.response.join(&other.response);
+        self.censored.join(&other.censored);
+        self.service.join(&other.service);
+    }
+
+    fn close(&mut self) {
+        for pile in [&mut self.response, &mut self.censored, &mut self.service] {
+            pile.close();
+        }
     }
 }
 
 impl Slot {
-    fn merge(&mut self, other: Self) {
-        self.totals.merge(&other.totals);
-        for (member, seen) in other.members {
-            self.saw(member, seen);
-        }
+    /// A later one becomes part of this one.
+    fn merge(&mut self, later: &Self) {
+        self.totals.merge(&later.totals);
+        self.seen.join(&later.seen);
     }
 
-    fn saw(&mut self, member: MemberKey, seen: (u64, Open)) {
-        let latest = self.members.entry(member).or_insert(seen);
-        if seen.0 > latest.0 {
-            *latest = seen;
-        }
+    fn close(&mut self) {
+        self.totals.close();
+        self.seen.close();
+        self.weight = self.detail.as_mut().map_or(0, Detail::close);
     }
 
     /// Iterations in progress at the end.
     pub(crate) fn active(&self) -> u64 {
-        self.members
-            .values()
-            .fold(0, |sum, (_, open)| sum.saturating_add(open.in_progress))
+        self.seen
+            .iter()
+            .fold(0, |sum, (_, in_progress)| sum.saturating_add(in_progress))
     }
 }
 
 /// The stretches of a run in order of time.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Timeline {
     slots: BTreeMap<u32, Slot>,
+    /// The slots that are quick to add to, by their begin.
+    open: BTreeSet<u32>,
     /// First interval that nobody has reported yet.
     next: u32,
     /// First interval with a slot of its own; a multiple of [`COARSEST`].
     fine_from: u32,
     /// First interval with a slot of ten; a multiple of [`COARSEST`].
     middle_from: u32,
+    /// Memory of the details of closed slots.
     weight: usize,
+    /// Processes by number, in the order of their first report, and back.
+    processes: Vec<MemberKey>,
+    numbers: BTreeMap<MemberKey, u32>,
+}
+
+impl PartialEq for Timeline {
+    /// Equal sums, in whatever form, and whatever the order in which processes came.
+    fn eq(&self, other: &Self) -> bool {
+        let slots = |timeline: &Self| -> Vec<u32> { timeline.slots.keys().copied().collect() };
+        (self.next, self.fine_from, self.middle_from) == (other.next, other.fine_from, other.middle_from)
+            && slots(self) == slots(other)
+            && self.slots.values().zip(other.slots.values()).all(|(ours, theirs)| {
+                ours.totals == theirs.totals
+                    && ours.detail == theirs.detail
+                    && self.members(ours) == other.members(theirs)
+            })
+    }
 }
 
 impl Timeline {
     /// Counts and gauges of one worker for one interval.
     pub(crate) fn add_counts(&mut self, catalog: &Catalog, member: MemberKey, delta: &Delta) {
-        let mut added = 0;
+        let process = self.number(member);
         let slot = self.slot(delta.interval);
-        slot.saw(member, (delta.seq, delta.open));
+        slot.seen.saw(process, delta.open.in_progress);
         for row in &delta.iterations {
             slot.totals.iterations.add(&row.counts);
             if let Some(detail) = &mut slot.detail {
-                let sum = detail
-                    .iterations
-                    .entry((row.load, row.scenario, row.segment))
-                    .or_insert_with(|| {
-                        added += ROW_WEIGHT;
-                        IterationCounts::default()
-                    });
-                sum.add(&row.counts);
+                let key = (row.load, row.scenario, row.segment);
+                detail.iterations.entry(key).or_default().add(&row.counts);
             }
         }
         for row in &delta.steps {
@@ -136,53 +161,69 @@ impl Timeline {
                 slot.totals.steps.add(&row.counts);
             }
             if let Some(detail) = &mut slot.detail {
-                let sum = detail.steps.entry((row.step, row.tag, row.segment)).or_insert_with(|| {
-                    added += ROW_WEIGHT;
-                    StepCounts::default()
-                });
-                sum.add(&row.counts);
+                let key = (row.step, row.tag, row.segment);
+                detail.steps.entry(key).or_default().add(&row.counts);
             }
         }
-        self.weight += added;
-        self.shrink();
     }
 
     /// Sketches of one interval, of one worker or merged.
     pub(crate) fn add_sketches(&mut self, catalog: &Catalog, interval: u32, rows: &[SketchRow]) {
-        let (mut added, mut taken) = (0, 0);
         let slot = self.slot(interval);
         for SketchRow { key, sketch } in rows {
             if let Some(total) = total_of(catalog, key, &mut slot.totals) {
-                Sum::add(total, sketch);
+                total.add(sketch);
             }
             if let Some(detail) = &mut slot.detail {
-                if let Some(sum) = detail.sketches.get_mut(key) {
-                    taken += sum.buckets();
-                    Sum::add(sum, sketch);
-                    added += sum.buckets();
-                } else {
-                    added += ROW_WEIGHT + sketch.buckets();
-                    detail.sketches.insert(*key, sketch.clone());
-                }
+                detail.sketches.entry(*key).or_default().add(sketch);
             }
         }
-        self.weight = (self.weight + added).saturating_sub(taken);
-        self.shrink();
     }
 
+    fn number(&mut self, member: MemberKey) -> u32 {
+        *self.numbers.entry(member).or_insert_with(|| {
+            self.processes.push(member);
+            self.processes.len() as u32 - 1
+        })
+    }
+
+    /// Opens the slot of an interval; others are closed as time goes on.
     fn slot(&mut self, interval: u32) -> &mut Slot {
-        self.next = self.next.max(interval.saturating_add(1));
-        let floor = |from: u32| from / COARSEST * COARSEST;
-        self.coarsen(
-            floor(self.next.saturating_sub(FINE_INTERVALS)),
-            floor(self.next.saturating_sub(MIDDLE_INTERVALS)),
-        );
+        if interval >= self.next {
+            self.next = interval.saturating_add(1);
+            let floor = |from: u32| from / COARSEST * COARSEST;
+            self.coarsen(
+                floor(self.next.saturating_sub(FINE_INTERVALS)),
+                floor(self.next.saturating_sub(MIDDLE_INTERVALS)),
+            );
+            self.close_before(self.next.saturating_sub(OPEN_INTERVALS));
+        }
         let start = self.start_of(interval);
+        if !self.open.contains(&start) && self.open.len() >= OPEN_MAX {
+            let oldest = self.open.first().map_or(0, |start| start + 1);
+            self.close_before(oldest);
+        }
         let fine = start >= self.fine_from;
-        self.slots.entry(start).or_insert_with(|| Slot {
+        let slot = self.slots.entry(start).or_insert_with(|| Slot {
             detail: fine.then(Detail::default),
             ..Slot::default()
-        })
+        });
+        if self.open.insert(start) {
+            self.weight = self.weight.saturating_sub(std::mem::take(&mut slot.weight));
+        }
+        slot
+    }
+
+    /// Closes the slots that begin before an interval.
+    fn close_before(&mut self, interval: u32) {
+        let still = self.open.split_off(&interval);
+        for start in std::mem::replace(&mut self.open, still) {
+            if let Some(slot) = self.slots.get_mut(&start) {
+                slot.close();
+                self.weight += slot.weight;
+            }
+        }
+        self.shrink();
     }
 
     /// The begin of the slot that holds an interval.
@@ -214,21 +255,40 @@ impl Timeline {
         self.fine_from = self.fine_from.max(fine_from);
         self.middle_from = self.middle_from.max(middle_from);
         let young = self.slots.split_off(&self.fine_from);
-        let old = std::mem::replace(&mut self.slots, young);
-        for (start, mut slot) in old {
-            if let Some(detail) = slot.detail.take() {
-                self.weight = self.weight.saturating_sub(detail.weight());
-            }
+        self.open = self.open.split_off(&self.fine_from);
+        for (start, mut slot) in std::mem::replace(&mut self.slots, young) {
+            self.weight = self.weight.saturating_sub(slot.weight);
+            (slot.detail, slot.weight) = (None, 0);
             let start = self.start_of(start);
-            self.slots.entry(start).or_default().merge(slot);
+            match self.slots.get_mut(&start) {
+                Some(coarse) => coarse.merge(&slot),
+                None => drop(self.slots.insert(start, slot)),
+            }
+        }
+        for (_, slot) in self.slots.range_mut(..self.fine_from) {
+            slot.close();
         }
     }
 
     fn shrink(&mut self) {
         let latest = self.next.saturating_sub(DETAIL_INTERVALS_MIN) / COARSEST * COARSEST;
-        while self.weight > DETAIL_ENTRIES_MAX && self.fine_from < latest {
+        while self.weight > DETAIL_BYTES_MAX && self.fine_from < latest {
             self.coarsen(self.fine_from + COARSEST, self.middle_from);
         }
+    }
+
+    /// Distinct workers that have reported in a slot.
+    pub(crate) fn reported(&self, slot: &Slot) -> u32 {
+        let workers: BTreeSet<WorkerId> = self.members(slot).into_keys().map(|(worker, _)| worker).collect();
+        workers.len() as u32
+    }
+
+    /// The processes that have reported in a slot, and what each had in progress.
+    fn members(&self, slot: &Slot) -> BTreeMap<MemberKey, u64> {
+        let known = |process: u32| self.processes.get(process as usize).copied();
+        let seen = slot.seen.iter();
+        seen.filter_map(|(process, in_progress)| Some((known(process)?, in_progress)))
+            .collect()
     }
 
     /// The slots with their begin, in order of time.
@@ -265,7 +325,7 @@ impl Timeline {
 }
 
 /// The total that a series belongs to, if any.
-fn total_of<'a>(catalog: &Catalog, key: &SketchKey, totals: &'a mut Totals) -> Option<&'a mut Packed> {
+fn total_of<'a>(catalog: &Catalog, key: &SketchKey, totals: &'a mut Totals) -> Option<&'a mut Pile> {
     let Subject::Step(id) = key.subject else { return None };
     if catalog.steps.get(&id).is_none_or(|step| step.once() || step.group()) {
         return None;

@@ -1,26 +1,34 @@
-//! Sums of counts and sketches.
+//! Sums of counts.
 
 use barrage_model::ledger::{IterationCounts, StepCounts};
-use barrage_model::sketch::Packed;
 
 use crate::series::Sum;
 
-impl Sum for IterationCounts {
+impl Sum<Self> for IterationCounts {
+    fn of(first: &Self) -> Self {
+        *first
+    }
+
     fn add(&mut self, more: &Self) {
         IterationCounts::add(self, more);
     }
-}
 
-impl Sum for StepCounts {
-    fn add(&mut self, more: &Self) {
-        StepCounts::add(self, more);
+    fn join(&mut self, other: &Self) {
+        IterationCounts::add(self, other);
     }
 }
 
-impl Sum for Packed {
+impl Sum<Self> for StepCounts {
+    fn of(first: &Self) -> Self {
+        *first
+    }
+
     fn add(&mut self, more: &Self) {
-        self.merge(more)
-            .expect("a ledger takes no more samples than a sketch can count");
+        StepCounts::add(self, more);
+    }
+
+    fn join(&mut self, other: &Self) {
+        StepCounts::add(self, other);
     }
 }
 

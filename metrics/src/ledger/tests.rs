@@ -106,7 +106,7 @@ proptest! {
             let (now, later) = rest.split_at((*sizes.next().unwrap_or(&1)).min(rest.len()));
             let mut batch = Batch::new();
             for (worker, delta) in now {
-                batch.add(*worker, FIRST, delta.clone());
+                batch.add(*worker, FIRST, delta);
             }
             records.extend(batch.into_records());
             rest = later;

@@ -246,12 +246,12 @@ impl Track {
         for before in first + 1..=ledger.next_interval() {
             if let Some((_, measure, outcomes)) = latency {
                 let what = (measure, outcomes);
-                ledger.slide(filters.first(), before - 1, what, |packed, censored| {
-                    samples.add(packed, censored);
+                ledger.slide(filters.first(), before - 1, what, |pile, censored| {
+                    samples.add_pile(pile, censored);
                 });
                 if let Some(gone) = before.checked_sub(length + 1).filter(|gone| *gone >= first) {
-                    ledger.slide(filters.first(), gone, what, |packed, censored| {
-                        samples.remove(packed, censored);
+                    ledger.slide(filters.first(), gone, what, |pile, censored| {
+                        samples.remove_pile(pile, censored);
                     });
                 }
             }

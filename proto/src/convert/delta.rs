@@ -220,25 +220,30 @@ fn position<T: Copy>(field: &'static str, all: &[T], at: u32) -> Result<T> {
         .ok_or_else(|| bad(field, format!("{at} is not known")))
 }
 
+/// The key of a sketch; `numbers` are those of measure, group, tag and segment.
+pub(super) fn sketch_key(subject: Option<v1::sketch_row::Subject>, numbers: [u32; 4]) -> Result<SketchKey> {
+    use v1::sketch_row::Subject as Wire;
+    let [measure, group, tag, segment] = numbers;
+    Ok(SketchKey {
+        subject: match subject.ok_or_else(|| missing("sketches.subject"))? {
+            Wire::Step(step) => Subject::Step(StepId(step)),
+            Wire::Scenario(scenario) => Subject::Scenario(ScenarioId(narrow("sketches.scenario", scenario)?)),
+        },
+        measure: position("sketches.measure", &Measure::ALL, measure)?,
+        group: position("sketches.group", &OutcomeGroup::ALL, group)?,
+        tag: TagId(narrow("sketches.tag", tag)?),
+        segment: SegmentId(segment),
+    })
+}
+
 impl TryFrom<v1::SketchRow> for SketchRow {
     type Error = BadMessage;
 
     fn try_from(wire: v1::SketchRow) -> Result<Self> {
-        use v1::sketch_row::Subject as Wire;
-        let subject = match wire.subject.ok_or_else(|| missing("sketches.subject"))? {
-            Wire::Step(step) => Subject::Step(StepId(step)),
-            Wire::Scenario(scenario) => Subject::Scenario(ScenarioId(narrow("sketches.scenario", scenario)?)),
-        };
         let sketch = Packed::from_wire(wire.gaps, wire.counts, wire.clipped)
             .map_err(|error| bad("sketches.gaps", error.to_string()))?;
         Ok(Self {
-            key: SketchKey {
-                subject,
-                measure: position("sketches.measure", &Measure::ALL, wire.measure)?,
-                group: position("sketches.group", &OutcomeGroup::ALL, wire.group)?,
-                tag: TagId(narrow("sketches.tag", wire.tag)?),
-                segment: SegmentId(wire.segment),
-            },
+            key: sketch_key(wire.subject, [wire.measure, wire.group, wire.tag, wire.segment])?,
             sketch,
         })
     }

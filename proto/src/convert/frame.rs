@@ -1,14 +1,18 @@
 //! Deltas travel as encoded bytes within their frame, so that their size in memory is known before anything is built:
 //! two bytes on the wire can be a row of two hundred bytes in memory.
 
-use barrage_model::delta::Delta;
+use barrage_model::delta::{Delta, SketchRow};
 use prost::Message as _;
 use prost::bytes::Buf;
 use prost::encoding::{DecodeContext, WireType, decode_key, skip_field};
 
 use super::delta::ROWS_MAX;
+use super::sketch::{delimited, sketch_in};
 use super::{BadMessage, Result, bad};
 use crate::v1;
+
+/// The field of a delta that holds its sketches.
+const SKETCHES: u32 = 6;
 
 /// Encodes a delta for its frame.
 pub fn delta_out(delta: &Delta) -> Vec<u8> {
@@ -23,8 +27,26 @@ pub fn delta_in(bytes: &[u8]) -> Result<Delta> {
     if parts(bytes)? > ROWS_MAX {
         return Err(bad("delta", "has too many rows"));
     }
-    let wire = v1::Delta::decode(bytes).map_err(undecodable)?;
-    Delta::try_from(wire)
+    let (rest, sketches) = split(bytes)?;
+    let wire = v1::Delta::decode(rest.as_slice()).map_err(undecodable)?;
+    let delta = Delta::try_from(wire)?;
+    Ok(Delta { sketches, ..delta })
+}
+
+/// A delta's fields without its sketches, and its sketches.
+fn split(mut bytes: &[u8]) -> Result<(Vec<u8>, Vec<SketchRow>)> {
+    let (mut rest, mut sketches) = (Vec::new(), Vec::new());
+    while bytes.has_remaining() {
+        let field = bytes;
+        let (number, kind) = decode_key(&mut bytes).map_err(undecodable)?;
+        if number == SKETCHES && kind == WireType::LengthDelimited {
+            sketches.push(sketch_in(delimited(&mut bytes)?)?);
+        } else {
+            skip_field(kind, number, &mut bytes, DecodeContext::default()).map_err(undecodable)?;
+            rest.extend_from_slice(&field[..field.len() - bytes.len()]);
+        }
+    }
+    Ok((rest, sketches))
 }
 
 /// Counts the fields of a message that can become something of their own, without building any.
@@ -38,7 +60,7 @@ fn parts(mut bytes: &[u8]) -> Result<usize> {
     Ok(parts)
 }
 
-fn undecodable(_: prost::DecodeError) -> BadMessage {
+pub(super) fn undecodable(_: prost::DecodeError) -> BadMessage {
     bad("delta", "cannot be decoded")
 }
 

@@ -7,6 +7,7 @@ mod network;
 mod plan;
 mod request;
 mod schedule;
+mod sketch;
 pub use frame::{delta_in, delta_out};
 pub use schedule::{epoch_in, epoch_out, marks_in, marks_out};
 mod step;

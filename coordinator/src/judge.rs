@@ -172,6 +172,10 @@ impl Book for Judge {
         found.reasons.first().map(GeneratorReason::sentence)
     }
 
+    fn is_due(&self) -> bool {
+        self.watermark.is_complete()
+    }
+
     fn lost(&mut self, worker: WorkerId, _: Moment) {
         self.watermark.lost(worker);
         let incarnation = self.incarnations.get(&worker).copied().unwrap_or_default();

@@ -38,18 +38,29 @@ enum Place {
     Lost,
 }
 
+impl Place {
+    /// Whether an interval waits for this worker.
+    fn is_before(self, interval: u32) -> bool {
+        matches!(self, Self::Before(at) if at <= interval)
+    }
+}
+
 /// A machine: told what workers have committed and what time it is, it says which intervals are closed, in order.
 #[derive(Clone, Debug)]
 pub struct Watermark {
     workers: BTreeMap<WorkerId, Place>,
     next: u32,
+    /// Workers that the next interval waits for.
+    behind: usize,
 }
 
 impl Watermark {
     /// Nothing is closed. `next` is the first interval to close: 0, or where a restarted coordinator goes on.
     pub fn new(workers: impl IntoIterator<Item = WorkerId>, next: u32) -> Self {
+        let workers: BTreeMap<_, _> = workers.into_iter().map(|worker| (worker, Place::Before(0))).collect();
         Self {
-            workers: workers.into_iter().map(|worker| (worker, Place::Before(0))).collect(),
+            behind: workers.len(),
+            workers,
             next,
         }
     }
@@ -57,6 +68,7 @@ impl Watermark {
     /// A worker joins, having committed nothing.
     pub fn join(&mut self, worker: WorkerId) {
         self.workers.entry(worker).or_insert(Place::Before(0));
+        self.behind = self.count_behind();
     }
 
     /// A worker has committed an interval, and so every one before; with `last`, there are no more.
@@ -65,6 +77,7 @@ impl Watermark {
         let Some(place) = self.workers.get_mut(&worker) else {
             return;
         };
+        let waited_for = place.is_before(self.next);
         *place = match *place {
             Place::Finished(at) => Place::Finished(at.max(after)),
             Place::Before(at) if last => Place::Finished(at.max(after)),
@@ -72,13 +85,25 @@ impl Watermark {
             Place::Before(at) => Place::Before(at.max(after)),
             Place::Lost => Place::Before(after),
         };
+        self.behind = self.behind + usize::from(place.is_before(self.next)) - usize::from(waited_for);
     }
 
     /// A worker is not waited for any more, until it commits again.
     pub fn lost(&mut self, worker: WorkerId) {
         if let Some(place @ Place::Before(_)) = self.workers.get_mut(&worker) {
+            self.behind -= usize::from(place.is_before(self.next));
             *place = Place::Lost;
         }
+    }
+
+    /// Whether [`Watermark::poll`] has an interval for which nobody is waited for any more.
+    pub fn is_complete(&self) -> bool {
+        self.behind == 0 && !self.is_over()
+    }
+
+    fn count_behind(&self) -> usize {
+        let places = self.workers.values();
+        places.filter(|place| place.is_before(self.next)).count()
     }
 
     /// The next closed interval, if one is due at `now`; to be asked until there is none.
@@ -107,6 +132,7 @@ impl Watermark {
             expected,
         };
         self.next = self.next.saturating_add(1);
+        self.behind = self.count_behind();
         Some(closed)
     }
 
@@ -162,6 +188,29 @@ mod tests {
         assert_eq!(mark.poll(at(2_000)), Some(closed(0, 2, 2)));
         assert_eq!(mark.poll(at(2_000)), None);
         assert_eq!(mark.deadline(), Some(at(5_000)));
+    }
+
+    #[test]
+    fn it_knows_without_looking_when_nobody_is_waited_for() {
+        let mut mark = Watermark::new([A, B], 0);
+        let mut rng = barrage_model::rng::Rng::from_seed(5);
+        let mut next = [0u32; 2];
+        for step in 0..2_000u64 {
+            let worker = rng.below(2) as usize;
+            match rng.below(20) {
+                0 => mark.lost(WorkerId(worker as u32)),
+                1 => {
+                    let _closed = mark.poll(at(step * 40));
+                }
+                choice => {
+                    mark.committed(WorkerId(worker as u32), next[worker], choice == 2 && step > 1_900);
+                    next[worker] += 1;
+                }
+            }
+            let complete = mark.is_complete();
+            let closed = mark.clone().poll(Moment::ZERO);
+            assert_eq!(complete, closed.is_some(), "step {step}: {mark:?}");
+        }
     }
 
     #[test]

@@ -165,11 +165,13 @@ impl<B: Book> Run<B> {
         self.store(now, record, Effect::Grant(self.renewals, until));
     }
 
+    /// Each second, and as soon as there is something new to judge.
     fn evaluate(&mut self, now: Moment) {
-        let Some(due) = self.next_evaluation.filter(|due| *due <= now) else {
-            return;
-        };
-        self.next_evaluation = Some((due + RENEWAL).max(now + RENEWAL / 2));
+        match self.next_evaluation.filter(|due| *due <= now) {
+            Some(due) => self.next_evaluation = Some((due + RENEWAL).max(now + RENEWAL / 2)),
+            None if self.book.is_due() => {}
+            None => return,
+        }
         let run_now = self.run_now(now);
         if let Some(reason) = self.book.evaluate(run_now).filter(|_| self.stopped.is_none()) {
             self.stop(now, How::Graceful, StopCause::SlaBreached, reason);

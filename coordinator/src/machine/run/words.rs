@@ -28,6 +28,11 @@ pub trait Book {
         None
     }
 
+    /// Whether [`Book::evaluate`] has something to judge already, whatever the time.
+    fn is_due(&self) -> bool {
+        false
+    }
+
     /// A worker counts as lost from `at` on.
     fn lost(&mut self, worker: WorkerId, at: Moment);
 

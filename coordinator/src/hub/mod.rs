@@ -36,6 +36,8 @@ pub(crate) use view::{Live, reasons};
 
 /// Events that wait for the loop; a sender waits when there are more.
 pub(crate) const EVENTS: usize = 1_024;
+/// Events after which the loop looks at the time again.
+const AT_ONCE: usize = 64;
 /// Frames that wait to be written on one stream; when there are more its connection counts as broken.
 pub(crate) const FRAMES: usize = 256;
 /// Between two looks at what followers should see.
@@ -121,7 +123,12 @@ impl Hub {
             let pause = self.pause();
             tokio::select! {
                 event = events.recv() => match event {
-                    Some(event) => self.handle(event),
+                    Some(event) => {
+                        self.handle(event);
+                        // Those that wait as well: what follows is done once for all of them.
+                        let waiting = std::iter::from_fn(|| events.try_recv().ok());
+                        waiting.take(AT_ONCE).for_each(|event| self.handle(event));
+                    }
                     None => break,
                 },
                 Some(done) = self.computing.join_next(), if !self.computing.is_empty() => match done {

@@ -119,11 +119,11 @@ impl Hub {
         delta: Result<Box<barrage_model::delta::Delta>, String>,
         answers: mpsc::Sender<v1::UploadReply>,
     ) {
-        let seat = match self.runs.get(&run).map(|active| &active.stage) {
-            Some(Stage::Going(machine)) => machine.worker(incarnation),
-            _ => None,
+        let known = match self.runs.get(&run).map(|active| &active.stage) {
+            Some(Stage::Going(machine)) => machine.is_seat(worker, incarnation),
+            _ => false,
         };
-        if seat != Some(worker) {
+        if !known {
             let refusal = wire::answer(run, Answer::Refused("this worker has no part in the run".to_owned()));
             // A full queue is a broken connection; the worker asks again on the next one.
             return drop(answers.try_send(refusal));

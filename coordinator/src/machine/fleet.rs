@@ -211,6 +211,10 @@ impl Worker {
 pub struct Fleet {
     protocol: u32,
     workers: BTreeMap<Incarnation, Worker>,
+    /// Whose each stream is.
+    connections: BTreeMap<ConnectionId, Incarnation>,
+    /// Before this nothing is due. Signs of life move what is due further away, which is noticed then.
+    due: Moment,
     outputs: VecDeque<Output>,
 }
 
@@ -242,6 +246,8 @@ impl Fleet {
             Input::Gone(connection) => {
                 if let Some(worker) = self.by_connection(connection) {
                     worker.link = Link::Down { since: now };
+                    self.connections.remove(&connection);
+                    self.due = self.next_due();
                 }
             }
             Input::Quarantine(incarnation, reason) => self.lose(incarnation, reason),
@@ -256,14 +262,16 @@ impl Fleet {
 
     /// When the next [`Input::Tick`] is due at the latest.
     pub fn deadline(&self) -> Option<Moment> {
-        self.workers
-            .values()
-            .filter_map(|worker| match worker.link {
-                Link::Up { heard, next_probe, .. } => Some(next_probe.min(heard + HEARTBEAT * BEATS_MISSED_MAX)),
-                Link::Down { since } => Some(since + GRACE),
-                Link::Lost => None,
-            })
-            .min()
+        Some(self.due).filter(|due| *due < Moment::MAX && !self.workers.is_empty())
+    }
+
+    fn next_due(&self) -> Moment {
+        let due = self.workers.values().filter_map(|worker| match worker.link {
+            Link::Up { heard, next_probe, .. } => Some(next_probe.min(heard + HEARTBEAT * BEATS_MISSED_MAX)),
+            Link::Down { since } => Some(since + GRACE),
+            Link::Lost => None,
+        });
+        due.min().unwrap_or(Moment::MAX)
     }
 
     /// Checks what must always hold.
@@ -277,6 +285,12 @@ impl Fleet {
         connections.dedup();
         if connections.len() != all {
             return Err("two workers share a connection".to_owned());
+        }
+        if !connections.iter().eq(self.connections.keys()) {
+            return Err("a stream is known whose worker has another one".to_owned());
+        }
+        if self.due > self.next_due() {
+            return Err("something is due before it is looked for".to_owned());
         }
         if let Some(worker) = self
             .workers
@@ -300,10 +314,7 @@ impl Fleet {
 
     /// The worker on a stream.
     pub fn at(&self, connection: ConnectionId) -> Option<Incarnation> {
-        self.workers
-            .iter()
-            .find(|(_, worker)| worker.connection() == Some(connection))
-            .map(|(incarnation, _)| *incarnation)
+        self.connections.get(&connection).copied()
     }
 
     /// Gives a run every free worker that matches, up to its maximum, in order of name; one run at a time on a worker.
@@ -376,6 +387,7 @@ impl Fleet {
         let (incarnation, held) = (hello.incarnation, hello.held);
         if let Some(worker) = self.workers.get_mut(&incarnation) {
             if let Some(old) = worker.connection() {
+                self.connections.remove(&old);
                 self.outputs.push_back(Output::Close(old));
             }
             worker.link = link;
@@ -393,6 +405,8 @@ impl Fleet {
             };
             self.workers.insert(incarnation, worker);
         }
+        self.connections.insert(connection, incarnation);
+        self.due = now;
         self.outputs.push_back(Output::Welcome(connection));
         if let Some(run) = held.filter(|run| self.workers[&incarnation].run != Some(*run)) {
             self.outputs.push_back(Output::Stray(connection, run));
@@ -419,9 +433,8 @@ impl Fleet {
     }
 
     fn by_connection(&mut self, connection: ConnectionId) -> Option<&mut Worker> {
-        self.workers
-            .values_mut()
-            .find(|worker| worker.connection() == Some(connection))
+        let incarnation = self.connections.get(&connection)?;
+        self.workers.get_mut(incarnation)
     }
 
     fn lose(&mut self, incarnation: Incarnation, reason: String) {
@@ -429,6 +442,7 @@ impl Fleet {
             return;
         };
         if let Some(connection) = worker.connection() {
+            self.connections.remove(&connection);
             self.outputs.push_back(Output::Close(connection));
         }
         worker.link = Link::Lost;
@@ -439,6 +453,9 @@ impl Fleet {
     }
 
     fn tick(&mut self, now: Moment) {
+        if now < self.due {
+            return;
+        }
         let mut lost = Vec::new();
         for (incarnation, worker) in &mut self.workers {
             match &mut worker.link {
@@ -464,6 +481,7 @@ impl Fleet {
         for (incarnation, reason) in lost {
             self.lose(incarnation, reason);
         }
+        self.due = self.next_due();
     }
 }
 

@@ -25,11 +25,16 @@ pub(super) enum Effect {
 pub(super) struct Effects {
     next: u64,
     waiting: VecDeque<(u64, Moment, Effect)>,
+    /// Since when renewals wait, the oldest first.
+    grants: VecDeque<Moment>,
 }
 
 impl Effects {
     fn ticket(&mut self, now: Moment, effect: Effect) -> u64 {
         self.next += 1;
+        if matches!(effect, Effect::Grant(..)) {
+            self.grants.push_back(now);
+        }
         self.waiting.push_back((self.next, now, effect));
         self.next
     }
@@ -39,12 +44,20 @@ impl Effects {
         if *ticket > stored {
             return None;
         }
-        self.waiting.pop_front().map(|(_, _, effect)| effect)
+        let (_, _, effect) = self.waiting.pop_front()?;
+        if matches!(effect, Effect::Grant(..)) {
+            self.grants.pop_front();
+        }
+        Some(effect)
     }
 
     /// Renewals that have waited too long, replaced by nothing in the queue.
     fn overdue(&mut self, now: Moment) -> Vec<Effect> {
         let late = |since: Moment| now.since(since) >= STORE_PATIENCE;
+        if !self.grants.front().is_some_and(|since| late(*since)) {
+            return Vec::new();
+        }
+        self.grants.retain(|since| !late(*since));
         let waiting = self.waiting.iter_mut();
         waiting
             .filter(|(_, since, effect)| late(*since) && matches!(effect, Effect::Grant(..)))
@@ -53,11 +66,7 @@ impl Effects {
     }
 
     pub(super) fn deadline(&self) -> Option<Moment> {
-        let grants = self
-            .waiting
-            .iter()
-            .filter(|(_, _, effect)| matches!(effect, Effect::Grant(..)));
-        grants.map(|(_, since, _)| *since + STORE_PATIENCE).min()
+        self.grants.front().map(|since| *since + STORE_PATIENCE)
     }
 
     #[cfg(test)]
@@ -127,7 +136,8 @@ impl<B: Book> Run<B> {
 
     /// Takes a delta: the next one is merged and stored, an earlier one acknowledged again, a later one asked for again.
     pub(super) fn delta(&mut self, now: Moment, worker: WorkerId, delta: Delta) {
-        let ahead_max = ahead_max(self.run_now(now));
+        let run_now = self.run_now(now);
+        let ahead_max = ahead_max(run_now);
         let Some(seat) = self.seats.get_mut(worker.0 as usize) else {
             return;
         };
@@ -154,6 +164,7 @@ impl<B: Book> Run<B> {
             return self.refuse(worker, &reason);
         }
         seat.follow(&delta);
+        seat.note_done(run_now);
         let seq = delta.seq;
         let record = Record::Delta(worker, incarnation, Arc::new(delta));
         self.store(now, record, Effect::Acknowledge(worker, seq));

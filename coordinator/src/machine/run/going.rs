@@ -17,10 +17,6 @@ use crate::compile::load_end;
 impl<B: Book> Run<B> {
     pub(super) fn tick(&mut self, now: Moment) {
         self.ticked = now;
-        let run_now = self.run_now(now);
-        for seat in self.seats.iter_mut().filter(|seat| seat.is_done()) {
-            seat.done_at.get_or_insert(run_now);
-        }
         self.store_patience(now);
         loop {
             let before = self.state.clone();
@@ -183,11 +179,13 @@ impl<B: Book> Run<B> {
 
     pub(super) fn halted(&mut self, now: Moment, worker: WorkerId, last_seq: u64, reason: &str) {
         let untold = matches!(self.state, State::Running | State::Draining { .. }) && self.stopped.is_none();
+        let run_now = self.run_now(now);
         let Some(seat) = self.seats.get_mut(worker.0 as usize) else {
             return;
         };
         let first = seat.last_seq.is_none();
         seat.last_seq = seat.last_seq.max(Some(last_seq));
+        seat.note_done(run_now);
         if seat.applied < last_seq {
             let from = seat.applied + 1;
             self.outputs
@@ -227,6 +225,7 @@ impl<B: Book> Run<B> {
         let released = grant_end.max(now) + seat.slack(GRANT);
         let text = format!("worker {} is lost: {reason}", seat.name);
         seat.life = Life::Lost { at, released, reason };
+        self.any_lost = true;
         if start.is_some() {
             self.book.lost(worker, at);
         }

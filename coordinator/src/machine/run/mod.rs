@@ -101,6 +101,8 @@ pub struct Run<B> {
     stopped: Option<Stopped>,
     failed: Option<Outcome>,
     ticked: Moment,
+    /// Whether a worker has ever counted as lost.
+    any_lost: bool,
 }
 
 impl<B: Book> Run<B> {
@@ -131,6 +133,7 @@ impl<B: Book> Run<B> {
             stopped: None,
             failed: None,
             ticked: now,
+            any_lost: false,
         };
         run.tell_all(|_| Command::Prepare);
         run
@@ -186,12 +189,8 @@ impl<B: Book> Run<B> {
                 .map(|start| start + self.spec.compiled.end.since(Moment::ZERO)),
             State::Finished => return None,
         };
-        let lost = self
-            .seats
-            .iter()
-            .filter_map(Seat::released_at)
-            .filter(|at| *at > self.ticked)
-            .min();
+        let lost = self.seats.iter().filter(|_| self.any_lost);
+        let lost = lost.filter_map(Seat::released_at).filter(|at| *at > self.ticked).min();
         let all = [
             limit,
             self.next_renewal,
@@ -253,6 +252,12 @@ impl<B: Book> Run<B> {
     pub fn worker(&self, incarnation: Incarnation) -> Option<WorkerId> {
         let place = self.seats.iter().position(|seat| seat.incarnation == incarnation)?;
         Some(WorkerId(place as u32))
+    }
+
+    /// Whether this is the process of a worker's number.
+    pub fn is_seat(&self, worker: WorkerId, incarnation: Incarnation) -> bool {
+        let seat = self.seats.get(worker.0 as usize);
+        seat.is_some_and(|seat| seat.incarnation == incarnation)
     }
 
     /// Coordinator clock at run time zero.

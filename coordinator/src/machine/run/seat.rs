@@ -99,6 +99,13 @@ impl Seat {
         self.last_seq.is_some_and(|last| self.applied >= last)
     }
 
+    /// Keeps the run time at which it was done, if it is.
+    pub(super) fn note_done(&mut self, run_now: Moment) {
+        if self.is_done() {
+            self.done_at.get_or_insert(run_now);
+        }
+    }
+
     /// Coordinator clock from which on a lost worker's grants hold no more.
     pub(super) fn released_at(&self) -> Option<Moment> {
         match self.life {

@@ -1,10 +1,10 @@
-//! The one thread that writes: gathers what comes within a tenth of a second, writes it in one transaction, then says so.
+//! The one thread that writes: gathers what comes within a fifth of a second, writes it in one transaction, then says so.
 
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, TrySendError, sync_channel};
 use std::time::Duration;
 
 use barrage_model::ids::RunId;
@@ -13,16 +13,20 @@ use rusqlite::Connection;
 use super::op::Op;
 use super::write::{used_files, write};
 use super::{Files, StoreError};
-use crate::machine::run::Record;
+use crate::clock;
 
 /// Most operations that wait to be written; further ones are refused.
 pub const QUEUE_MAX: usize = 16_384;
-/// Most deltas of one transaction.
-const BATCH_DELTAS: usize = 64;
 /// Most operations of one transaction.
-const BATCH_MAX: usize = 1_024;
-/// How long a transaction waits for company, at most.
-const GATHER: Duration = Duration::from_millis(100);
+const BATCH_MAX: usize = 4_096;
+/// How long the first operation of a transaction waits for company, at most.
+const GATHER: Duration = Duration::from_millis(200);
+/// A transaction begins when nothing has come for this long, less with each operation that has.
+const QUIET: Duration = Duration::from_millis(100);
+/// And for at least this long: a large fleet's deltas come in a stream, and each transaction has its price.
+const QUIET_MIN: Duration = Duration::from_millis(10);
+/// Between two looks at what has come while a transaction waits for company.
+const LOOK: Duration = Duration::from_millis(2);
 /// Pause before a failed transaction is tried again.
 const RETRY: Duration = Duration::from_millis(500);
 
@@ -186,28 +190,34 @@ impl Work {
 }
 
 /// Takes what comes within [`GATHER`]; gives `false` when the store is to be closed.
+///
+/// It looks now and then: a large fleet's deltas come in a stream, and to be woken by each costs more than to keep it.
 fn gather(inbox: &Receiver<Message>, batch: &mut Vec<Op>) -> bool {
-    let is_delta = |op: &Op| matches!(op, Op::Record(_, _, Record::Delta(..)));
     // Someone waits for the answer of these.
     let is_urgent = |op: &Op| matches!(op, Op::Ended(..) | Op::Remove(..) | Op::Prune(..) | Op::Flush(..));
-    let mut deltas = batch.iter().filter(|op| is_delta(op)).count();
-    let mut patience = GATHER;
-    while deltas < BATCH_DELTAS && batch.len() < BATCH_MAX {
-        if batch.last().is_some_and(is_urgent) {
-            patience = Duration::ZERO;
-        }
-        match inbox.recv_timeout(patience) {
+    let begin = clock::now();
+    let (mut latest, mut quiet) = (begin, QUIET);
+    let mut urgent = batch.iter().any(is_urgent);
+    loop {
+        match inbox.try_recv() {
             Ok(Message::Op(op)) => {
-                deltas += usize::from(is_delta(&op));
+                urgent |= is_urgent(&op);
                 batch.push(*op);
-                // Each arrival shortens the wait, so that a steady trickle cannot hold a transaction open.
-                patience = patience.mul_f64(0.6);
+                (latest, quiet) = (clock::now(), quiet.mul_f64(0.6).max(QUIET_MIN));
+                if batch.len() >= BATCH_MAX {
+                    return true;
+                }
             }
-            Ok(Message::End) | Err(RecvTimeoutError::Disconnected) => return false,
-            Err(RecvTimeoutError::Timeout) => return true,
+            Ok(Message::End) | Err(TryRecvError::Disconnected) => return false,
+            Err(TryRecvError::Empty) => {
+                let now = clock::now();
+                if urgent || now >= begin + GATHER || now >= latest + quiet {
+                    return true;
+                }
+                std::thread::park_timeout(LOOK);
+            }
         }
     }
-    true
 }
 
 fn refuse(batch: Vec<Op>) {

@@ -8,8 +8,8 @@ use super::observe::Observed;
 use super::process::Sample;
 use super::tally::Tally;
 
-/// The beginning of a run that the slope of memory leaves out: buffers and windows fill up then.
-const WARM_UP_S: usize = 120;
+/// The beginning of a run that the slope of memory leaves out: buffers fill up then, and what is kept of each second.
+const WARM_UP_S: usize = 180;
 /// Memory is flat when it grows by less than this share of itself in a minute.
 const SLOPE_MAX: f64 = 0.02;
 /// The watermark stays closer to run time than this, µs.
@@ -32,6 +32,8 @@ pub struct Figures {
     pub whole: Minute,
     /// The busiest second of the coordinator, cores.
     pub cpu_max: f64,
+    /// Resident memory once the fleet has joined, before the run, bytes.
+    pub joined_rss_bytes: u64,
     /// Growth of resident memory after the warm-up, bytes in a minute; `None` for a run that ends before.
     pub slope_bytes: Option<f64>,
     /// Size of the store once it is closed, bytes.
@@ -116,7 +118,8 @@ impl Figures {
                 .windows(2)
                 .map(|pair| cores(&pair[0], &pair[1], |s| s.cpu_us))
                 .fold(0.0, f64::max),
-            slope_bytes: samples.get(WARM_UP_S..).filter(|rest| rest.len() >= 30).map(slope),
+            joined_rss_bytes: observed.joined.rss_bytes,
+            slope_bytes: samples.get(WARM_UP_S..).filter(|rest| rest.len() >= 60).map(slope),
             store_bytes,
             own_late_p99_us: times(&tally.own())[1],
             own_cpu: own.unwrap_or(0.0),

@@ -159,7 +159,7 @@ fn plan(options: &Options) -> String {
          \x20 - error_rate < 1%\n\
          \x20 - p99(service, \"step 3\") < 1s\n\
          \x20 - {{ that: p99 < 2s, over: {}s, for: 3, stop: true }}\n",
-        workers * 1_000,
+        workers * 100,
         steps.join("\n"),
         10.min(seconds / 2),
     )

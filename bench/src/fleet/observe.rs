@@ -12,6 +12,8 @@ use super::process::{Coordinator, Sample};
 /// Everything seen of one run.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Observed {
+    /// Once the fleet has joined, before the run.
+    pub(super) joined: Sample,
     /// One for each second of the run, the first one at its start.
     pub(super) samples: Vec<Sample>,
     /// Run time and how far the watermark was behind it, µs; four a second.
@@ -21,7 +23,10 @@ pub(super) struct Observed {
 /// Follows the run to its end.
 pub(super) async fn observe(runs: &mut RunsClient<Channel>, run: u64, coordinator: &Coordinator) -> Result<Observed> {
     let mut snapshots = runs.watch(WatchRequest { run }).await?.into_inner();
-    let mut observed = Observed::default();
+    let mut observed = Observed {
+        joined: coordinator.sample()?,
+        ..Observed::default()
+    };
     let mut running = false;
     let mut tick = tokio::time::interval(Duration::from_secs(1));
     let last = loop {

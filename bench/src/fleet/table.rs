@@ -66,13 +66,14 @@ fn write_section(text: &mut String, figures: &Figures) -> std::fmt::Result {
     row(text, "whole run", &figures.whole)?;
     let growth = figures.whole.store_bytes as f64 / MIB / f64::from(figures.seconds) * 60.0;
     let slope = figures.slope_bytes.map_or(String::new(), |slope| {
-        format!(" Memory after two minutes: {:+.2} MiB a minute.", slope / MIB)
+        format!(" Memory after three minutes: {:+.2} MiB a minute.", slope / MIB)
     });
     writeln!(
         text,
-        "\nStore: {growth:.0} MiB a minute, {:.0} MiB once closed.{slope} Busiest second of the coordinator: {:.2} cores.\n\
-         The bench itself: {:.2} cores, deltas handed over {:.0} ms late at p99.",
+        "\nStore: {growth:.0} MiB a minute, {:.0} MiB once closed. Memory once the fleet has joined: {:.0} MiB.{slope}\n\
+         Busiest second of the coordinator: {:.2} cores. The bench itself: {:.2} cores, deltas handed over {:.0} ms late at p99.",
         figures.store_bytes as f64 / MIB,
+        figures.joined_rss_bytes as f64 / MIB,
         figures.cpu_max,
         figures.own_cpu,
         figures.own_late_p99_us as f64 / 1e3

@@ -115,7 +115,7 @@ mod tests {
 
     #[test]
     fn an_interval_is_complete_when_every_shard_has_closed_it() {
-        let recorder = || Recorder::new(Shape::testing(1, 1, &[true]), Stamp::default(), None);
+        let recorder = || Recorder::new(Shape::new(1, 1, &[true]), Stamp::default(), None);
         let (mut a, mut b) = (recorder(), recorder());
         let mut collect = Collect::new(2);
         let next = |collect: &mut Collect| collect.next(Health::default).map(|delta| (delta.interval, delta.last));
@@ -141,7 +141,7 @@ mod tests {
     #[test]
     fn the_end_is_said_even_when_every_shard_has_died() {
         let mut collect = Collect::new(1);
-        let mut shard = Recorder::new(Shape::testing(1, 1, &[true]), Stamp::default(), None);
+        let mut shard = Recorder::new(Shape::new(1, 1, &[true]), Stamp::default(), None);
         collect.part(shard.close(Vec::new()));
         let next = |collect: &mut Collect| collect.next(Health::default).map(|delta| (delta.interval, delta.last));
         assert_eq!(next(&mut collect), Some((0, false)));

@@ -99,8 +99,9 @@ impl Shape {
         }
     }
 
-    #[cfg(test)]
-    pub(crate) fn testing(steps: usize, scenarios: usize, scheduled: &[bool]) -> Self {
+    /// Given dimensions: step and scenario numbers lie below the first two, load numbers below the length of the third,
+    /// which says of each load whether its starts answer to a schedule.
+    pub fn new(steps: usize, scenarios: usize, scheduled: &[bool]) -> Self {
         Self {
             steps,
             scenarios,

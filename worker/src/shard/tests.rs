@@ -55,7 +55,7 @@ fn setup() -> (ShardSetup, mpsc::Sender<Command>, mpsc::Receiver<Event>) {
     let setup = ShardSetup {
         place: 0,
         machine: Machine::new(&plan, ShardId(0), 1, &epochs, testing::marks(&[0])).unwrap(),
-        recorder: Recorder::new(Shape::testing(1, 1, &[true]), start, None),
+        recorder: Recorder::new(Shape::new(1, 1, &[true]), start, None),
         ceilings: Ceilings::default(),
         pacing: Pacing::Timer,
         clock,

@@ -12,6 +12,7 @@
 mod chunked;
 mod flight;
 mod parser;
+mod whole;
 
 #[cfg(test)]
 mod tests;
@@ -26,6 +27,7 @@ use barrage_model::plan::{Method, Reuse};
 use self::flight::{Flight, Idle};
 pub(crate) use self::parser::{Expected, Parser};
 pub use self::parser::{Limits, ProtocolError};
+pub use self::whole::WholeAnswers;
 use super::answer::{Answer, Cause, Failure, WireBytes};
 use super::request::Outgoing;
 use super::timer::DeadlineTimer;

@@ -12,7 +12,7 @@ use tempfile::TempDir;
 use crate::support::barrage::{Ended, Process, binary, home, run};
 use crate::support::quiet::Pressure;
 use crate::support::report::{assert_exit, assert_steps_balance, at, whole};
-use crate::support::strain::{Competitor, Group, barrage, cores, modest, on_core, worker_args, wrapped};
+use crate::support::strain::{Competitor, Group, barrage, cores, on_core, worker_args, wrapped, yield_to_others};
 use crate::support::target::{Answer, Target};
 use crate::support::{plan, quiet, skip, wait};
 
@@ -134,11 +134,11 @@ fn begin_of(report: &Value, kind: &str) -> Option<u64> {
 }
 
 /// Strains a worker in the middle of a run, and looks when that is seen. Ends with the report of the whole run.
-fn strain(test: &str, started: Watched, begin: impl FnOnce() -> Option<Competitor>, allowed: &[&str]) -> Ended {
+fn strain(test: &str, started: Watched, begin: impl FnOnce(&Process) -> Option<Competitor>, allowed: &[&str]) -> Ended {
     let before = started.going_for(CALM);
     let calm = before["generator"].clone();
     let (since, second) = (now(), whole(&before, "run.duration_us") / 1_000_000);
-    let competitor = begin();
+    let competitor = begin(&started.worker);
     let (took, seen) = started.strained_after(since);
     let found = kinds(&seen);
     // A busy machine may have strained it already.
@@ -200,7 +200,7 @@ fn a_throttled_worker_says_so_within_two_intervals() {
     let started = Watched::start(&home, &steady(&target, 2_000, 14), &[], |command| {
         Process::spawn(group.enclose(command))
     });
-    let begin = || {
+    let begin = |_: &Process| {
         group.squeeze(5);
         None
     };
@@ -229,14 +229,17 @@ fn a_worker_whose_core_is_taken_says_so_within_two_intervals() {
     let _quiet = quiet::quiet();
     let (home, target) = (home(), Target::start(at_once, None));
     let started = Watched::start(&home, &steady(&target, 2_000, 12), &[], |command| {
-        on_core(core, || Process::spawn(modest(command)))
+        on_core(core, || Process::spawn(again(command)))
     });
-    let begin = || Some(Competitor::on(core));
+    let begin = |worker: &Process| {
+        yield_to_others(worker);
+        Some(Competitor::on(core))
+    };
     let ended = strain(test, started, begin, &["run_queue", "dispatch_lag", "poll_delay"]);
     let report = ended.json();
     assert_ne!(report["generator"]["verdict"], "valid", "{}", report["generator"]);
     let waited = report["workers"][0]["health"]["shard_wait_max_ratio"].as_f64();
-    assert!(waited.is_some_and(|share| share > 0.1), "{}", report["workers"]);
+    assert!(waited.is_some_and(|share| share > 0.2), "{}", report["workers"]);
     let invalid = report["generator"]["verdict"] == "invalid";
     assert_exit(&ended, if invalid { 95 } else { 0 });
 }
@@ -252,7 +255,7 @@ fn a_healthy_run_of_a_minute_raises_no_alarm() {
     let meter = Pressure::now();
     let (home, target) = (home(), on_core(other, || Target::start(at_once, None)));
     let started = Watched::start(&home, &steady(&target, 1_000, 60), &[], |command| {
-        on_core(core, || Process::spawn(barrage_as(command)))
+        on_core(core, || Process::spawn(again(command)))
     });
     let ended = started.watch.wait(LIMIT);
     let report = ended.json();
@@ -293,7 +296,7 @@ fn a_healthy_run_of_a_minute_raises_no_alarm() {
 }
 
 /// The same command again: processes are started from what commands are made of.
-fn barrage_as(command: &Command) -> Command {
+fn again(command: &Command) -> Command {
     wrapped("true", command)
 }
 

@@ -132,7 +132,7 @@ pub const RULES: [Rule; 15] = [
     Rule {
         kind: "run_queue",
         what: QUEUE,
-        limit: 10,
+        limit: 20,
         degraded: Some(share(1, 1)),
         stretch: Some(2),
         invalid: None,

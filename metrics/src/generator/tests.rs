@@ -109,8 +109,8 @@ fn thresholds_of_processor_time() {
         shard_wait_max_us: us,
         ..CALM
     };
-    check(5, 5, waited(109_999), Valid);
-    check(5, 5, waited(110_000), Degraded);
+    check(5, 5, waited(209_999), Valid);
+    check(5, 5, waited(210_000), Degraded);
     check(5, 2, waited(510_000), Degraded);
     check(5, 3, waited(510_000), Invalid);
     let throttled = |us| Health {
@@ -189,7 +189,7 @@ fn a_reading_is_a_share_of_the_time_that_it_covers() {
     let over = |covered_us| Health {
         covered_us,
         shard_cpu_max_us: 1_200_000,
-        shard_wait_max_us: 150_000,
+        shard_wait_max_us: 250_000,
         ..CALM
     };
     // A sample that was taken late, the one right after it, and one whose time is not known.

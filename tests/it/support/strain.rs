@@ -5,8 +5,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use rustix::process::{Pid, setpriority_process};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use tempfile::TempDir;
+
+use super::barrage::Process;
 
 /// Period of a quota, µs: the kernel's own default.
 const PERIOD_US: u64 = 100_000;
@@ -159,9 +162,15 @@ impl Drop for Competitor {
     }
 }
 
-/// Makes a command one that runs with less weight than others.
-pub fn modest(command: &Command) -> Command {
-    wrapped("renice -n 10 -p $$ > /dev/null", command)
+/// Gives every thread of a process less weight than others have.
+pub fn yield_to_others(process: &Process) {
+    let tasks = fs::read_dir(format!("/proc/{}/task", process.id())).expect("the process runs");
+    for entry in tasks.flatten() {
+        let id = entry.file_name().to_str().and_then(|name| name.parse().ok());
+        let thread = id.and_then(Pid::from_raw).expect("threads have numbers");
+        // A thread that has just ended needs no less.
+        let _ended = setpriority_process(Some(thread), 10);
+    }
 }
 
 /// A fresh worker's arguments.

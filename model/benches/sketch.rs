@@ -47,7 +47,7 @@ fn merge(criterion: &mut Criterion) {
         );
     });
     criterion.bench_function("sketch: pack 200,000 samples", |bench| {
-        bench.iter(|| black_box(&sketch).pack())
+        bench.iter(|| black_box(&sketch).pack());
     });
     criterion.bench_function("sketch: check 200 samples from the wire", |bench| {
         bench.iter_batched(

@@ -1,5 +1,6 @@
 //! What a plan costs to compile: from text to the plan that is checked and shipped.
 
+use std::fmt::Write as _;
 use std::hint::black_box;
 
 use barrage_plan::{Overrides, Source, read};
@@ -12,7 +13,9 @@ fn large(scenarios: usize) -> String {
                     sla: [ \"p95 < 250ms\", \"error_rate < 1%\" ]\nscenarios:\n"
         .to_owned();
     for number in 0..scenarios {
-        text.push_str(&format!(
+        // Writing into a string cannot fail.
+        let _ = write!(
+            text,
             "  - name: scenario {number}\n    weight: {}\n    steps:\n      \
              - get: {{ name: list {number}, url: \"/items?page={number}\" }}\n        \
              expect: {{ status: 200, body_contains: item }}\n        \
@@ -20,7 +23,7 @@ fn large(scenarios: usize) -> String {
              - think: 100ms..300ms\n      \
              - post: {{ name: buy {number}, url: \"/items/${{id}}\", json: {{ count: {number} }} }}\n",
             number % 7 + 1
-        ));
+        );
     }
     text
 }

@@ -54,7 +54,6 @@ fn iteration(recorder: &mut Recorder, rng: &mut Rng) {
         at: due,
         own_lag: Duration::ZERO,
     });
-    recorder.step_attempted(StepId(step), SEGMENT);
     recorder.step_sent(StepId(step), SEGMENT);
     let sample = sample(step, 100 + rng.below(50_000));
     recorder.step_ended(&sample);

@@ -212,8 +212,8 @@ impl<'a> Flight<'a> {
             self.arrived(answer)?;
             match data {
                 Ok(data) => self.store(&data, answer)?,
-                // The answer was complete without the rest of our body.
-                Err(error) if error.reason() == Some(Reason::NO_ERROR) && self.is_whole(answer) => {
+                // The answer was complete without the rest of our body; without a body of ours a server has no such reason.
+                Err(error) if error.reason() == Some(Reason::NO_ERROR) && self.is_whole_early(answer) => {
                     return Poll::Ready(Ok(()));
                 }
                 Err(error) => return Poll::Ready(Err(self.failed(&error))),
@@ -259,9 +259,9 @@ impl<'a> Flight<'a> {
         Ok(())
     }
 
-    /// Whether the body has the length that its head has announced.
-    fn is_whole(&self, answer: &Answer) -> bool {
-        self.length.is_none_or(|length| length == answer.body_bytes_in)
+    /// Whether this is an answer given before our body was read, with the length that its head has announced.
+    fn is_whole_early(&self, answer: &Answer) -> bool {
+        !self.out.body.is_empty() && self.length.is_none_or(|length| length == answer.body_bytes_in)
     }
 
     fn failed(&self, error: &h2::Error) -> Failure {

@@ -60,6 +60,8 @@ struct State {
     waiting: RefCell<Vec<Waker>>,
     /// The connection has come to its end; the library knows how.
     ended: Cell<bool>,
+    /// The task that drives it.
+    driver: RefCell<Option<Waker>>,
 }
 
 impl State {
@@ -108,8 +110,12 @@ impl Drop for Ticket {
             state.active.set(state.active.get() - 1);
             state.wake_waiting();
         } else {
-            // Its farewell goes out in the driver's next turn, and counts against the server's limit until then.
+            // Its farewell goes out in the driver's next turn, and counts against the server's limit until then. A stream
+            // that the server has ended has no farewell, so the library alone would not wake the driver.
             state.given_up.set(state.given_up.get() + 1);
+            if let Some(driver) = &*state.driver.borrow() {
+                driver.wake_by_ref();
+            }
         }
     }
 }
@@ -128,6 +134,7 @@ impl Link {
             limit: Cell::new(1),
             waiting: RefCell::default(),
             ended: Cell::new(false),
+            driver: RefCell::default(),
         });
         let link = Rc::new(Self {
             origin: origin.index,
@@ -373,6 +380,11 @@ impl Driver<'_> {
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let state = self.state;
+        let mut driver = state.driver.borrow_mut();
+        if !driver.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+            *driver = Some(cx.waker().clone());
+        }
+        drop(driver);
         state.gauge.begin_turn();
         let polled = std::pin::Pin::new(&mut self.connection).poll(cx);
         if polled.is_ready() {

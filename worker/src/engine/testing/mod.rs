@@ -29,6 +29,8 @@ pub(crate) enum Do {
     Read,
     /// Reads one request head and leaves the body.
     ReadHead,
+    /// Reads frames of HTTP/2 up to the head of a request, the preface before them included.
+    ReadHttp2,
     /// Sends these bytes.
     Send(Vec<u8>),
     /// Sends these bytes in pieces of this length, each a packet of its own.
@@ -133,6 +135,10 @@ async fn serve(stream: TcpStream, tls: Option<TlsAcceptor>, script: Vec<Do>, log
                 Some(request) => log.lock().unwrap().push(request),
                 None => return,
             },
+            Do::ReadHttp2 => match read_http2(&mut *stream).await {
+                Some(frames) => log.lock().unwrap().push(frames),
+                None => return,
+            },
             Do::Send(bytes) => {
                 if stream.write_all(&bytes).await.is_err() || stream.flush().await.is_err() {
                     return;
@@ -157,6 +163,29 @@ async fn serve(stream: TcpStream, tls: Option<TlsAcceptor>, script: Vec<Do>, log
     }
     if !cut {
         let _ = stream.shutdown().await;
+    }
+}
+
+async fn read_http2(stream: &mut dyn Stream) -> Option<Vec<u8>> {
+    const PREFACE: usize = 24;
+    const HEADERS: u8 = 1;
+    let mut bytes = Vec::new();
+    let mut at = 0;
+    loop {
+        let mut more = [0; 4_096];
+        let count = stream.read(&mut more).await.ok().filter(|count| *count > 0)?;
+        bytes.extend_from_slice(&more[..count]);
+        if at == 0 && bytes.starts_with(b"PRI") {
+            at = PREFACE;
+        }
+        while let Some(head) = bytes.get(at..at + 9) {
+            let length = u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize;
+            let kind = head[3];
+            at += 9 + length;
+            if kind == HEADERS {
+                return Some(bytes);
+            }
+        }
     }
 }
 

@@ -175,7 +175,7 @@ fn each_failure_has_its_class() {
     };
     on_a_shard(async {
         for (what, mut script, word) in table {
-            script.insert(0, Do::Read);
+            script.insert(0, Do::ReadHttp2);
             let server = Server::start(vec![script]).await;
             let mut slot = Slot::new(EngineOptions {
                 limits,

@@ -247,6 +247,15 @@ impl Link {
         Ok((answer, upload, ticket))
     }
 
+    /// The library's sender holds on to a stream that has taken the last place until it is asked whether there is another;
+    /// held, it would not be reset when its slot gives it up.
+    fn let_go(&self) {
+        if let Phase::Open(sender) = &mut *self.phase.borrow_mut() {
+            // Whether there is a place is known from the counts.
+            let _ready = sender.poll_ready(&mut Context::from_waker(Waker::noop()));
+        }
+    }
+
     /// A slot begins to wait for the connection to be made.
     pub(super) fn enter_dialling(&self) {
         self.dialling.set(self.dialling.get() + 1);
@@ -391,6 +400,9 @@ impl Driver<'_> {
             return Poll::Ready(());
         }
         state.limit.set(self.connection.max_concurrent_send_streams());
+        if let Some(link) = self.link.upgrade() {
+            link.let_go();
+        }
         if !state.gauge.is_blocked() {
             // Everything has been written, so those given up are written off.
             let given_up = state.given_up.take();

@@ -55,7 +55,7 @@ fn possible() -> u64 {
         .min(ports.saturating_sub(OTHER_DESCRIPTORS))
 }
 
-/// The report of a run in which each of `users` keeps its connection and uses it every few seconds.
+/// The report of a run in which each of `users` keeps its connection and uses it from time to time.
 fn held(home: &TempDir, fleet: &Fleet, users: u64) -> Value {
     let target = Target::start(answer, None);
     let text = format!(
@@ -64,9 +64,9 @@ name: many
 target: {}
 users:
   stages:
-    - ramp: {{ from: 0, to: {users}, over: 8s }}
-    - hold: {{ users: {users}, for: 6s }}
-  pace: 5s
+    - ramp: {{ from: 0, to: {users}, over: 14s }}
+    - hold: {{ users: {users}, for: 4s }}
+  pace: 15s
 steps: [ get: /here ]
 ",
         target.url

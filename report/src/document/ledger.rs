@@ -77,7 +77,7 @@ pub struct StepTotals {
     /// Bytes of request bodies.
     pub body_bytes_out: u64,
     /// Bytes read from connections, after TLS; `null` where a part of them went through an engine that cannot see them
-    /// (HTTP/2, `reqwest`).
+    /// (`reqwest`).
     pub wire_bytes_in: Option<u64>,
     /// Bytes written to connections, before TLS; `null` as above.
     pub wire_bytes_out: Option<u64>,

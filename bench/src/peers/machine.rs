@@ -5,7 +5,8 @@ pub(crate) fn description() -> String {
     let cpu = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let memory = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
     let name = rustix::system::uname();
-    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    // Not what this process may use: it has pinned itself.
+    let cores = cpu.lines().filter(|line| line.starts_with("processor")).count();
     format!(
         "{}, {cores} cores, {} GiB, {} {}",
         field(&cpu, "model name").unwrap_or("unknown processor"),

@@ -16,17 +16,11 @@ const PAGES: usize = LEN as usize / PAGE;
 /// At most 94 KiB. Recording is a few shifts and one addition; counts never wrap, a full counter moves to a wide one.
 #[derive(Clone, Debug)]
 pub struct Sketch {
-    pages: [Option<Box<Page>>; PAGES],
+    pages: [Option<Box<[u32; PAGE]>>; PAGES],
     count: u64,
     clipped: u64,
     /// What full counters have held before they began again at 0.
     wide: BTreeMap<u32, u64>,
-}
-
-#[derive(Clone, Debug)]
-struct Page {
-    counts: [u32; PAGE],
-    used: bool,
 }
 
 impl Default for Sketch {
@@ -51,16 +45,17 @@ impl Sketch {
     pub fn record(&mut self, value_us: u64) {
         let index = index_of(value_us);
         self.count += 1;
-        self.clipped += u64::from(value_us > HIGHEST_US);
+        if value_us > HIGHEST_US {
+            self.clipped += 1;
+        }
         let Some(page) = &mut self.pages[index as usize / PAGE] else {
             return self.count_slowly(index, 1);
         };
-        let counter = &mut page.counts[index as usize % PAGE];
+        let counter = &mut page[index as usize % PAGE];
         if *counter == u32::MAX {
             return self.count_slowly(index, 1);
         }
         *counter += 1;
-        page.used = true;
     }
 
     /// Counts `count` samples of one value, in microseconds. Of more than [`COUNT_MAX`] samples in all the rest is ignored:
@@ -93,7 +88,7 @@ impl Sketch {
     /// (bucket, count) pairs in rising order of the bucket; no count is 0.
     pub fn iter(&self) -> impl Iterator<Item = (u32, u64)> + '_ {
         let pages = self.pages.iter().enumerate();
-        let used = pages.filter_map(|(place, page)| Some((place, page.as_ref().filter(|page| page.used)?)));
+        let used = pages.filter_map(|(place, page)| Some((place, page.as_ref()?)));
         used.flat_map(|(place, page)| page_buckets(place, page, &self.wide))
     }
 
@@ -120,25 +115,6 @@ impl Sketch {
         packed
     }
 
-    /// Takes the counts out; the pages stay for the next interval.
-    pub fn drain(&mut self) -> Packed {
-        let mut packed = Packed::default();
-        if self.count == 0 {
-            return packed;
-        }
-        for (place, page) in self.pages.iter_mut().enumerate() {
-            if let Some(page) = page.as_mut().filter(|page| page.used) {
-                page_buckets(place, page, &self.wide).for_each(|(index, count)| packed.push(index, count));
-                page.counts = [0; PAGE];
-                page.used = false;
-            }
-        }
-        packed.set_clipped(self.clipped);
-        self.wide.clear();
-        (self.count, self.clipped) = (0, 0);
-        packed
-    }
-
     /// Pages in use: 1 KiB each.
     pub fn pages(&self) -> usize {
         self.pages.iter().flatten().count()
@@ -148,10 +124,9 @@ impl Sketch {
     #[inline]
     fn count_bucket(&mut self, index: u32, count: u64) {
         if let (Some(page), Ok(narrow)) = (&mut self.pages[index as usize / PAGE], u32::try_from(count)) {
-            let counter = &mut page.counts[index as usize % PAGE];
+            let counter = &mut page[index as usize % PAGE];
             if let Some(sum) = counter.checked_add(narrow) {
                 *counter = sum;
-                page.used = true;
                 return;
             }
         }
@@ -161,14 +136,8 @@ impl Sketch {
     /// The first sample of a page, a full counter, or many samples at once.
     #[cold]
     fn count_slowly(&mut self, index: u32, count: u64) {
-        let page = self.pages[index as usize / PAGE].get_or_insert_with(|| {
-            Box::new(Page {
-                counts: [0; PAGE],
-                used: true,
-            })
-        });
-        page.used = true;
-        let counter = &mut page.counts[index as usize % PAGE];
+        let page = self.pages[index as usize / PAGE].get_or_insert_with(|| Box::new([0; PAGE]));
+        let counter = &mut page[index as usize % PAGE];
         let sum = u64::from(*counter) + count;
         if let Ok(sum) = u32::try_from(sum) {
             *counter = sum;
@@ -181,10 +150,10 @@ impl Sketch {
 
 fn page_buckets<'a>(
     place: usize,
-    page: &'a Page,
+    page: &'a [u32; PAGE],
     wide: &'a BTreeMap<u32, u64>,
 ) -> impl Iterator<Item = (u32, u64)> + use<'a> {
-    let counts = page.counts.iter().enumerate().map(move |(offset, narrow)| {
+    let counts = page.iter().enumerate().map(move |(offset, narrow)| {
         let index = (place * PAGE + offset) as u32;
         let mut count = u64::from(*narrow);
         if !wide.is_empty() {

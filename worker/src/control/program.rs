@@ -6,7 +6,6 @@ use std::sync::Arc;
 
 use barrage_model::ids::{LoadId, SegmentId};
 use barrage_model::ledger::Open;
-use barrage_model::outcome::IterationEnd;
 use barrage_model::plan::Plan;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
@@ -15,8 +14,8 @@ use super::prepare::chain;
 use crate::clock::{Clock, Stamp};
 use crate::recorder::{Part, Recorder, Shape, TraceSink};
 use crate::scenario::{
-    Cancelled, CompiledPlan, Connections, Files, IterationStart, Once, PrepareError, RunContext, ShardContext, User,
-    run_iteration, run_once,
+    Cancelled, CompiledPlan, Connections, Files, IterationEnded, IterationStart, Once, PrepareError, RunContext,
+    ShardContext, User, run_iteration, run_once,
 };
 use crate::shard::{Runner, ShardHandles};
 
@@ -167,7 +166,7 @@ impl Runner for PlanRunner {
         iteration: &IterationStart,
         shard: &ShardHandles,
         cancel: &mut Cancelled,
-    ) -> IterationEnd {
+    ) -> IterationEnded {
         run_iteration(&self.plan, user, iteration, &shard.recorder, cancel).await
     }
 

@@ -27,12 +27,13 @@ struct Armed {
 }
 
 impl DeadlineTimer {
-    /// Ready once `deadline` has passed, never before; the waker is registered otherwise.
-    pub(crate) fn poll(&mut self, cx: &mut Context<'_>, clock: Clock, deadline: Stamp) -> Poll<()> {
+    /// Ready once `deadline` has passed, never before; the waker is registered otherwise. `now` is what the clock has just
+    /// said, if it was asked.
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>, clock: Clock, now: Option<Stamp>, deadline: Stamp) -> Poll<()> {
         loop {
             if let Some(armed) = &mut self.armed
                 && armed.fires_at <= deadline
-                && armed.poll(cx).is_pending()
+                && (armed.is_ahead(cx, now) || armed.poll(cx).is_pending())
             {
                 return Poll::Pending;
             }
@@ -60,9 +61,17 @@ impl DeadlineTimer {
 }
 
 impl Armed {
+    /// Whether the timer cannot have fired yet and wakes this task when it does.
+    fn is_ahead(&self, cx: &Context<'_>, now: Option<Stamp>) -> bool {
+        now.is_some_and(|now| now < self.fires_at) && self.tells(cx)
+    }
+
+    fn tells(&self, cx: &Context<'_>) -> bool {
+        self.wakes.as_ref().is_some_and(|waker| waker.will_wake(cx.waker()))
+    }
+
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let told = self.wakes.as_ref().is_some_and(|waker| waker.will_wake(cx.waker()));
-        if told && !self.timer.is_elapsed() {
+        if self.tells(cx) && !self.timer.is_elapsed() {
             return Poll::Pending;
         }
         // A timer that is polled beyond the task's budget is pending without having noted whom to wake.
@@ -88,17 +97,17 @@ mod tests {
         for (first_ms, then_ms) in [(5_000, 20), (10, 40), (30, 30)] {
             let long = clock.now() + Duration::from_millis(first_ms);
             poll_fn(|cx| {
-                let _ = timer.poll(cx, clock, long);
+                let _ = timer.poll(cx, clock, None, long);
                 Poll::Ready(())
             })
             .await;
             let deadline = clock.now() + Duration::from_millis(then_ms);
-            poll_fn(|cx| timer.poll(cx, clock, deadline)).await;
+            poll_fn(|cx| timer.poll(cx, clock, Some(clock.now()), deadline)).await;
             let late = clock.now().since(deadline);
             assert!(clock.now() >= deadline);
             assert!(late < Duration::from_secs(2), "{late:?}");
         }
         let past = clock.now() - Duration::from_millis(1);
-        poll_fn(|cx| timer.poll(cx, clock, past)).await;
+        poll_fn(|cx| timer.poll(cx, clock, None, past)).await;
     }
 }

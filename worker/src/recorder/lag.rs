@@ -1,7 +1,5 @@
 //! Dispatch lag that the generator itself caused, coarse: for self-health, not for reports of latency.
 
-use std::time::Duration;
-
 /// Log-linear buckets: 8 per power of two of microseconds, so a percentile is at most 12.5 % too high.
 const PER_OCTAVE: u64 = 8;
 const BUCKETS: usize = 41 * PER_OCTAVE as usize;
@@ -21,8 +19,8 @@ impl Lags {
         }
     }
 
-    pub(super) fn record(&mut self, lag: Duration) {
-        let bucket = bucket_of(super::whole_us(lag)).min(BUCKETS - 1);
+    pub(super) fn record(&mut self, us: u64) {
+        let bucket = bucket_of(us).min(BUCKETS - 1);
         self.counts[bucket] = self.counts[bucket].saturating_add(1);
         self.total += 1;
     }
@@ -83,7 +81,7 @@ mod tests {
         let mut lags = Lags::new();
         assert_eq!(lags.p99_us(), 0);
         for us in 1..=100 {
-            lags.record(Duration::from_micros(us * 10));
+            lags.record(us * 10);
         }
         let p99 = lags.p99_us();
         assert!((990..=1_114).contains(&p99), "{p99}");

@@ -19,7 +19,7 @@ use barrage_model::ids::{LoadId, ScenarioId, SegmentId, StepId, TagId};
 use barrage_model::ledger::Open;
 use barrage_model::outcome::{DropReason, IterationEnd, Outcome, OutcomeGroup};
 use barrage_model::plan::{LoadModel, Plan};
-use barrage_model::time::Moment;
+use barrage_model::time::{Moment, whole_micros};
 
 use crate::clock::Stamp;
 use crate::engine::Timings;
@@ -144,6 +144,8 @@ pub struct Recorder {
     intervals: VecDeque<Interval>,
     /// Position of the newest interval that an instant has been seen of.
     latest: usize,
+    /// When that interval begins: most instants lie in it, and are placed without a division.
+    latest_from: Stamp,
     totals: Totals,
     trace: Option<Trace>,
 }
@@ -158,6 +160,7 @@ impl Recorder {
             first: 0,
             intervals,
             latest: 0,
+            latest_from: start,
             totals: Totals::default(),
             trace: trace.map(Trace::new),
         }
@@ -196,39 +199,43 @@ impl Recorder {
         cells.counts.body_bytes_out += sample.body_bytes_out;
         cells.counts.wire_bytes_in += sample.wire_bytes_in;
         cells.counts.wire_bytes_out += sample.wire_bytes_out;
-        let service = sample.sent_at.map(|sent| sample.done_at.since(sent));
+        let Timings {
+            dns,
+            connect,
+            tls,
+            first_byte,
+        } = sample.timings;
         let latencies = [
-            (Measure::Response, Some(sample.done_at.since(sample.due))),
-            (Measure::Service, service),
-            (Measure::Dns, sample.timings.dns),
-            (Measure::Connect, sample.timings.connect),
-            (Measure::Tls, sample.timings.tls),
-            (Measure::FirstByte, sample.timings.first_byte),
+            (Measure::Response, Some(sample.done_at.us_since(sample.due))),
+            (
+                Measure::Service,
+                sample.sent_at.map(|sent| sample.done_at.us_since(sent)),
+            ),
+            (Measure::Dns, dns.map(whole_micros)),
+            (Measure::Connect, connect.map(whole_micros)),
+            (Measure::Tls, tls.map(whole_micros)),
+            (Measure::FirstByte, first_byte.map(whole_micros)),
         ];
-        for (measure, latency) in latencies {
-            if let Some(latency) = latency {
-                cells.sketches.record(measure, group, latency);
+        for (measure, us) in latencies {
+            if let Some(us) = us {
+                cells.sketches.record(measure, group, us);
                 if let Some(trace) = &mut self.trace {
-                    trace.sample(measure, key, latency);
+                    trace.sample(measure, key, us);
                 }
             }
         }
         if matches!(sample.outcome, Outcome::Failed(_) | Outcome::Timeout) {
-            self.keep_error(at, sample, service.unwrap_or_default());
+            self.keep_error(at, sample);
         }
     }
 
     /// Records the latency of a group of steps, from the instant its first step was due to the end of its last one.
     pub fn group_ended(&mut self, step: StepId, segment: SegmentId, group: OutcomeGroup, due: Stamp, done_at: Stamp) {
         let at = self.position(done_at);
-        let latency = done_at.since(due);
+        let us = done_at.us_since(due);
         if let Some(cells) = self.intervals[at].step(step, TagId(0), segment) {
-            cells.sketches.record(Measure::Response, group, latency);
-            self.trace_one(
-                Measure::Response,
-                (Subject::Step(step), group, TagId(0), segment),
-                latency,
-            );
+            cells.sketches.record(Measure::Response, group, us);
+            self.trace_one(Measure::Response, (Subject::Step(step), group, TagId(0), segment), us);
         }
     }
 
@@ -249,8 +256,8 @@ impl Recorder {
             return;
         };
         counts.started += 1;
-        interval.own_lag.record(start.own_lag);
-        let (group, lag) = (OutcomeGroup::Ok, start.at.since(start.due));
+        interval.own_lag.record(whole_micros(start.own_lag));
+        let (group, lag) = (OutcomeGroup::Ok, start.at.us_since(start.due));
         if let Some(sketches) = interval.scenario(start.scenario, start.segment) {
             sketches.record(Measure::DispatchLag, group, lag);
             let key = (Subject::Scenario(start.scenario), group, TagId(0), start.segment);
@@ -280,13 +287,13 @@ impl Recorder {
             IterationEnd::BrokenOff => OutcomeGroup::Failed,
             IterationEnd::Cancelled => OutcomeGroup::Cancelled,
         };
-        let latency = done_at.since(due);
+        let us = done_at.us_since(due);
         if let Some(sketches) = interval.scenario(scenario, segment) {
-            sketches.record(Measure::Iteration, group, latency);
+            sketches.record(Measure::Iteration, group, us);
             self.trace_one(
                 Measure::Iteration,
                 (Subject::Scenario(scenario), group, TagId(0), segment),
-                latency,
+                us,
             );
         }
     }
@@ -300,7 +307,7 @@ impl Recorder {
             return;
         };
         counts.drop(drop.reason, 1);
-        let (group, tag, age) = (OutcomeGroup::Censored, TagId(0), drop.at.since(drop.due));
+        let (group, tag, age) = (OutcomeGroup::Censored, TagId(0), drop.at.us_since(drop.due));
         if let Some(sketches) = interval.scenario(drop.scenario, drop.segment) {
             sketches.record(Measure::Iteration, group, age);
         }
@@ -320,7 +327,7 @@ impl Recorder {
 
     /// The run time of an instant.
     pub fn moment(&self, at: Stamp) -> Moment {
-        Moment::ZERO + at.since(self.start)
+        Moment::from_micros(at.us_since(self.start))
     }
 
     /// What would be open if the oldest interval closed now, all later ones included.
@@ -341,7 +348,7 @@ impl Recorder {
         closed.add_to(&mut self.totals, &self.shape);
         let number = self.first;
         self.first += 1;
-        self.latest = self.latest.saturating_sub(1);
+        self.set_latest(self.latest.saturating_sub(1));
         if let Some(trace) = &mut self.trace {
             trace.flush();
         }
@@ -358,16 +365,31 @@ impl Recorder {
         self.first
     }
 
+    #[inline]
     fn position(&mut self, at: Stamp) -> usize {
-        let number = whole_us(at.since(self.start)) / INTERVAL_US;
+        if at >= self.latest_from && at.us_since(self.latest_from) < INTERVAL_US {
+            return self.latest;
+        }
+        self.find_position(at)
+    }
+
+    #[cold]
+    fn find_position(&mut self, at: Stamp) -> usize {
+        let number = at.us_since(self.start) / INTERVAL_US;
         let position = number
             .saturating_sub(u64::from(self.first))
             .min(OPEN_INTERVALS_MAX as u64 - 1) as usize;
         while self.intervals.len() <= position {
             self.intervals.push_back(Interval::new(&self.shape));
         }
-        self.latest = self.latest.max(position);
+        self.set_latest(self.latest.max(position));
         position
+    }
+
+    fn set_latest(&mut self, position: usize) {
+        self.latest = position;
+        let number = u64::from(self.first) + position as u64;
+        self.latest_from = self.start.plus_us(number.saturating_mul(INTERVAL_US));
     }
 
     /// Counts an attempt that failed at `at` because this host had run out of something. Its step is counted as well.
@@ -376,12 +398,13 @@ impl Recorder {
         of.count(&mut self.intervals[at].shortages);
     }
 
-    fn keep_error(&mut self, at: usize, sample: &StepSample<'_>, service: Duration) {
+    fn keep_error(&mut self, at: usize, sample: &StepSample<'_>) {
         let class = match sample.outcome {
             Outcome::Failed(class) => Some(class),
             _ => None,
         };
         let moment = self.moment(sample.done_at);
+        let service = sample.sent_at.map(|sent| sample.done_at.since(sent));
         let errors = &mut self.intervals[at].errors;
         if errors.len() < ERROR_SAMPLES_MAX && error::is_rare(errors, sample.step, class) {
             errors.push(ErrorSample {
@@ -389,15 +412,15 @@ impl Recorder {
                 step: sample.step,
                 class,
                 status: sample.status,
-                service,
+                service: service.unwrap_or_default(),
                 message: error::cut(sample.message),
             });
         }
     }
 
-    fn trace_one(&mut self, measure: Measure, key: trace::Key, latency: Duration) {
+    fn trace_one(&mut self, measure: Measure, key: trace::Key, us: u64) {
         if let Some(trace) = &mut self.trace {
-            trace.sample(measure, key, latency);
+            trace.sample(measure, key, us);
         }
     }
 }
@@ -447,10 +470,6 @@ pub struct Dropped {
     pub due: Stamp,
     /// When it was given up.
     pub at: Stamp,
-}
-
-fn whole_us(span: Duration) -> u64 {
-    barrage_model::time::whole_micros(span)
 }
 
 #[cfg(test)]

@@ -1,7 +1,5 @@
 //! The tables of one interval: dense, with cells that appear when they are needed.
 
-use std::time::Duration;
-
 use barrage_model::delta::{ErrorSample, Measure, Shortages};
 use barrage_model::ids::{LoadId, ScenarioId, SegmentId, StepId, TagId};
 use barrage_model::ledger::{IterationCounts, StepCounts};
@@ -13,22 +11,22 @@ use barrage_model::time::Moment;
 use super::lag::Lags;
 use super::{Shape, Totals};
 
-/// One sketch for each measure and outcome group.
+/// One sketch for each outcome group and measure: those of one sample lie side by side.
 #[derive(Debug, Default)]
-pub(super) struct Sketches([[Option<Box<Sketch>>; OutcomeGroup::ALL.len()]; Measure::ALL.len()]);
+pub(super) struct Sketches([[Option<Box<Sketch>>; Measure::ALL.len()]; OutcomeGroup::ALL.len()]);
 
 impl Sketches {
-    pub(super) fn record(&mut self, measure: Measure, group: OutcomeGroup, latency: Duration) {
-        self.0[measure.index()][group.index()]
+    pub(super) fn record(&mut self, measure: Measure, group: OutcomeGroup, us: u64) {
+        self.0[group.index()][measure.index()]
             .get_or_insert_default()
-            .record(super::whole_us(latency));
+            .record(us);
     }
 
     pub(super) fn into_iter(self) -> impl Iterator<Item = (Measure, OutcomeGroup, Sketch)> {
-        let rows = Measure::ALL.into_iter().zip(self.0);
-        rows.flat_map(|(measure, groups)| {
-            let cells = OutcomeGroup::ALL.into_iter().zip(groups);
-            cells.filter_map(move |(group, sketch)| sketch.map(|sketch| (measure, group, *sketch)))
+        let rows = OutcomeGroup::ALL.into_iter().zip(self.0);
+        rows.flat_map(|(group, measures)| {
+            let cells = Measure::ALL.into_iter().zip(measures);
+            cells.filter_map(move |(measure, sketch)| sketch.map(|sketch| (measure, group, *sketch)))
         })
     }
 }

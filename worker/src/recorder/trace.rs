@@ -8,7 +8,6 @@ use std::fs::File;
 use std::io::Write as _;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use barrage_model::delta::{Measure, Subject};
 use barrage_model::ids::{SegmentId, TagId};
@@ -53,12 +52,12 @@ impl Trace {
         }
     }
 
-    pub(super) fn sample(&mut self, measure: Measure, (subject, group, tag, segment): Key, latency: Duration) {
+    pub(super) fn sample(&mut self, measure: Measure, (subject, group, tag, segment): Key, us: u64) {
         let (kind, id) = match subject {
             Subject::Step(step) => ("step", u64::from(step.0)),
             Subject::Scenario(scenario) => ("scenario", u64::from(scenario.0)),
         };
-        let (measure, group, us) = (measure.word(), group_word(group), super::whole_us(latency));
+        let (measure, group) = (measure.word(), group_word(group));
         // Writing to a vector cannot fail.
         let _ = writeln!(self.buffer, "{measure} {kind}:{id} {group} {tag} {segment} {us}");
         if self.buffer.len() >= BUFFER_BYTES {

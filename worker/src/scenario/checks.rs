@@ -105,6 +105,19 @@ impl Checks {
         self.rest.iter().any(|check| matches!(check, Check::Header { .. }))
     }
 
+    /// Whether this status is all that the step asks for.
+    pub(super) fn ask_only_for(&self, status: u16) -> bool {
+        self.rest.is_empty() && self.accepts(status)
+    }
+
+    fn accepts(&self, status: u16) -> bool {
+        if self.status.is_empty() {
+            (EXPECTED.0..=EXPECTED.1).contains(&status)
+        } else {
+            self.status.iter().all(|set| set.holds(status))
+        }
+    }
+
     /// The first thing that does not hold: the status before everything else.
     pub(super) fn judge(
         &self,
@@ -133,19 +146,13 @@ impl Checks {
     }
 
     fn status(&self, found: u16) -> Said {
-        if self.status.is_empty() {
-            if (EXPECTED.0..=EXPECTED.1).contains(&found) {
-                return Ok(());
-            }
-            return Err(format!(
-                "status: expected {}..{}, found {found}",
-                EXPECTED.0, EXPECTED.1
-            ));
+        if self.accepts(found) {
+            return Ok(());
         }
-        match self.status.iter().find(|set| !set.holds(found)) {
-            None => Ok(()),
-            Some(set) => Err(format!("status: expected {}, found {found}", ranges(set))),
-        }
+        Err(match self.status.iter().find(|set| !set.holds(found)) {
+            None => format!("status: expected {}..{}, found {found}", EXPECTED.0, EXPECTED.1),
+            Some(set) => format!("status: expected {}, found {found}", ranges(set)),
+        })
     }
 }
 

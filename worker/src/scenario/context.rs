@@ -3,6 +3,7 @@
 use std::fmt;
 
 use barrage_model::ids::{LoadId, RunId, ScenarioId, SegmentId, WorkerId};
+use barrage_model::outcome::IterationEnd;
 
 use crate::clock::Stamp;
 
@@ -52,4 +53,20 @@ pub struct IterationStart {
     pub segment: SegmentId,
     /// Whether the load is closed: the user's variables and cookies then live on in its next iteration.
     pub closed: bool,
+}
+
+/// How an iteration ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct IterationEnded {
+    /// Counted as.
+    pub end: IterationEnd,
+    /// The end of its last answer, when nothing that takes time has come after it; `None` = now.
+    pub at: Option<Stamp>,
+}
+
+impl From<IterationEnd> for IterationEnded {
+    /// Ended now.
+    fn from(end: IterationEnd) -> Self {
+        Self { end, at: None }
+    }
 }

@@ -223,6 +223,13 @@ impl Judged {
         }
     }
 
+    fn ok() -> Self {
+        Self {
+            outcome: Outcome::Ok,
+            message: Cow::Borrowed(""),
+        }
+    }
+
     pub(super) fn cancelled() -> Self {
         Self {
             outcome: Outcome::Cancelled,
@@ -250,6 +257,9 @@ pub(super) fn judge(
     if let Err(failure) = result {
         return Judged::failed(failure);
     }
+    if request.extracts.is_empty() && request.checks.ask_only_for(answer.status) {
+        return Judged::ok();
+    }
     let reading = Reading::new(answer, &program.redactor);
     let scope = values.scope(program, Some(answer));
     if let Err((class, message)) = request.checks.judge(&reading, &scope, service(answer)) {
@@ -258,10 +268,7 @@ pub(super) fn judge(
             message: message.into(),
         };
     }
-    let mut judged = Judged {
-        outcome: Outcome::Ok,
-        message: Cow::Borrowed(""),
-    };
+    let mut judged = Judged::ok();
     let found: Vec<(u32, Result<Arc<str>, String>)> = request
         .extracts
         .iter()

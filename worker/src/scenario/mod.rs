@@ -47,7 +47,7 @@ mod tests;
 pub use cancel::{Cancel, Cancelled};
 pub use compile::{CompiledPlan, Engine, engine_of};
 pub use connections::{Connections, ShardContext};
-pub use context::{IterationStart, RunContext};
+pub use context::{IterationEnded, IterationStart, RunContext};
 pub use error::{OnceError, PrepareError, StepProblem};
 pub use files::Files;
 pub use once::{Once, run_once};

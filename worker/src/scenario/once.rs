@@ -79,7 +79,7 @@ pub(super) async fn watched(
         scenario,
         on_start: None,
     };
-    let end = go(plan, &mut user, course, &start, around, observer).await;
+    let end = go(plan, &mut user, course, &start, around, observer).await.end;
     match end {
         IterationEnd::Completed => {}
         IterationEnd::Cancelled if !observer.is_without_row() => return Err(OnceError::Cancelled),

@@ -157,7 +157,9 @@ async fn go_through(
             scenario,
             on_start: Some(number),
         };
-        let end = go(&plan, &mut user, course, &start, (&recorder, cancel), &mut observer).await;
+        let end = go(&plan, &mut user, course, &start, (&recorder, cancel), &mut observer)
+            .await
+            .end;
         observer.ended(&scenario.name, end, &mut ends);
     }
     if !plan.program.plan.teardown.is_empty() {
@@ -238,6 +240,11 @@ impl Observer<'_> {
             listens: true,
             ..Self::none()
         }
+    }
+
+    /// Whether nobody looks.
+    pub(super) fn is_nobody(&self) -> bool {
+        self.sink.is_none() && !self.listens
     }
 
     /// Whether bodies and headers are wanted of every answer.

@@ -9,7 +9,7 @@ use barrage_model::plan::{Delay, OnFailure};
 
 use super::cancel::Cancelled;
 use super::compile::{CompiledPlan, Op, Program, Request, Scenario, Script};
-use super::context::IterationStart;
+use super::context::{IterationEnded, IterationStart};
 use super::data::NoRow;
 use super::exchange::{Judged, judge, tag};
 use super::tried::Observer;
@@ -34,10 +34,10 @@ pub async fn run_iteration(
     start: &IterationStart,
     recorder: &RefCell<Recorder>,
     cancel: &mut Cancelled,
-) -> IterationEnd {
+) -> IterationEnded {
     let number = usize::from(start.scenario.0);
     let Some(scenario) = plan.program.scenarios.get(number) else {
-        return IterationEnd::BrokenOff;
+        return IterationEnd::BrokenOff.into();
     };
     let course = Course {
         scenario,
@@ -60,14 +60,19 @@ pub(super) async fn go(
     start: &IterationStart,
     (recorder, cancel): (&RefCell<Recorder>, &mut Cancelled),
     observer: &mut Observer<'_>,
-) -> IterationEnd {
+) -> IterationEnded {
     user.number = start.user;
     match user.begin(plan, course.scenario, (start.load, start.index, start.closed)) {
         Ok(()) => {}
-        Err(NoRow::Error) => return observer.no_row(IterationEnd::BrokenOff),
-        Err(NoRow::Stop) => {
-            plan.program.end_rows();
-            return observer.no_row(IterationEnd::Cancelled);
+        Err(no_row) => {
+            let end = match no_row {
+                NoRow::Error => IterationEnd::BrokenOff,
+                NoRow::Stop => {
+                    plan.program.end_rows();
+                    IterationEnd::Cancelled
+                }
+            };
+            return observer.no_row(end).into();
         }
     }
     let mut walk = Walk {
@@ -79,6 +84,7 @@ pub(super) async fn go(
         cancel,
         groups: Vec::new(),
         turns: 0,
+        ended_at: None,
         observer,
     };
     let result = walk.course(&course, start.closed).await;
@@ -87,7 +93,7 @@ pub(super) async fn go(
         Err(end) => end,
     };
     walk.leave_groups(end);
-    end
+    IterationEnded { end, at: walk.ended_at }
 }
 
 /// A group that has begun.
@@ -109,6 +115,8 @@ struct Walk<'a, 'o> {
     cancel: &'a mut Cancelled,
     groups: Vec<Group>,
     turns: u32,
+    /// The end of the last answer, as long as nothing that takes time has come after it.
+    ended_at: Option<Stamp>,
     observer: &'a mut Observer<'o>,
 }
 
@@ -130,6 +138,7 @@ impl Walk<'_, '_> {
         let mut at = 0;
         while let Some(op) = script.ops.get(at) {
             at += 1;
+            self.ended_at = None;
             match op {
                 Op::Request(number) => self.request(&self.program.requests[*number as usize]).await?,
                 Op::Think(delay) => {
@@ -255,6 +264,10 @@ impl Walk<'_, '_> {
         self.record(request, &judged, body_bytes);
         self.user.answered = true;
         self.due = self.user.answer.done_at;
+        // What was read of an answer took us time, which the next iteration must not find missing from its lag.
+        if judged.outcome == Outcome::Ok && !request.wants.body && !request.wants.headers && !self.observer.is_some() {
+            self.ended_at = Some(self.due);
+        }
         for group in &mut self.groups {
             group.requests += 1;
             if group.outcome == OutcomeGroup::Ok {
@@ -312,7 +325,9 @@ impl Walk<'_, '_> {
             answer.done_at = shard.clock.now();
             Judged::cancelled()
         };
-        self.observer.answered(program, request, answer, values, &judged);
+        if !self.observer.is_nobody() {
+            self.observer.answered(program, request, answer, values, &judged);
+        }
         (judged, length)
     }
 

@@ -15,11 +15,10 @@ use std::rc::Rc;
 use std::thread::JoinHandle;
 
 use barrage_model::ids::LoadId;
-use barrage_model::outcome::IterationEnd;
 
 use crate::clock::{Clock, Stamp};
 use crate::recorder::{Part, Recorder};
-use crate::scenario::{Cancelled, IterationStart};
+use crate::scenario::{Cancelled, IterationEnded, IterationStart};
 
 pub use blocks::Blocks;
 pub use ceiling::Ceilings;
@@ -80,7 +79,7 @@ pub trait Runner: 'static {
         iteration: &IterationStart,
         shard: &ShardHandles,
         cancel: &mut Cancelled,
-    ) -> impl Future<Output = IterationEnd>;
+    ) -> impl Future<Output = IterationEnded>;
 
     /// Open connections to targets.
     fn connections(&self) -> u32;

@@ -12,7 +12,6 @@ use std::time::Duration;
 
 use barrage_model::delta::INTERVAL;
 use barrage_model::ids::{ScenarioId, StepId};
-use barrage_model::outcome::IterationEnd;
 use barrage_model::plan::Pacing;
 use barrage_model::time::{Moment, whole_micros};
 use tokio::sync::{Notify, mpsc};
@@ -26,7 +25,7 @@ use super::pacer::{Pacer, quantum};
 use super::{Command, Event, Report, Runner, ShardHandles};
 use crate::clock::{Clock, Stamp};
 use crate::recorder::{Dropped, IterationStarted, Part, Recorder};
-use crate::scenario::{Cancel, IterationStart};
+use crate::scenario::{Cancel, IterationEnded, IterationStart};
 
 /// What a load thread begins with.
 #[derive(Debug)]
@@ -156,8 +155,9 @@ async fn keep_time<R: Runner>(shard: Rc<Shard<R>>, pacer: &Pacer, mut commands: 
         shard.input(now, Input::Tick);
         let deadline = shard.machine.borrow().deadline();
         shard.armed.set(deadline);
-        let wake_at =
-            (shard.start + deadline.since(Moment::ZERO)).max(last_wake + quantum(rate.of(&shard.starts, now)));
+        let wake_at = shard
+            .stamp(deadline)
+            .max(last_wake + quantum(rate.of(&shard.starts, now)));
         tokio::select! {
             biased;
             command = commands.recv() => match command {
@@ -215,7 +215,7 @@ struct StartRate {
 
 impl StartRate {
     fn of(&mut self, starts: &Cell<u64>, now: Stamp) -> u64 {
-        let us = whole_micros(now.since(self.since));
+        let us = now.us_since(self.since);
         if us >= 100_000 {
             self.per_s = (starts.get() - self.seen).saturating_mul(1_000_000) / us;
             (self.since, self.seen) = (now, starts.get());
@@ -244,30 +244,30 @@ async fn go_through<R: Runner>(shard: Rc<Shard<R>>, mailbox: Rc<Mailbox>, first:
             segment: start.segment,
             closed: shard.closed[usize::from(start.load.0)],
         };
-        let end = shard
+        let ended = shard
             .runner
             .iterate(&mut user, &iteration, &shard.context, &mut cancel)
             .await;
-        shard.ended(&start, end);
+        shard.ended(&start, ended);
         next = mailbox.take();
     }
 }
 
 impl<R: Runner> Shard<R> {
     fn stamp(&self, at: Moment) -> Stamp {
-        self.start + at.since(Moment::ZERO)
+        self.start.plus_us(at.as_micros())
     }
 
     fn moment(&self, at: Stamp) -> Moment {
-        Moment::ZERO + at.since(self.start)
+        Moment::from_micros(at.us_since(self.start))
     }
 
     /// Counts the end of an iteration and lets the machine use the slot again.
-    fn ended(self: &Rc<Self>, start: &Start, end: IterationEnd) {
-        let now = self.context.clock.now();
+    fn ended(self: &Rc<Self>, start: &Start, ended: IterationEnded) {
+        let now = ended.at.unwrap_or_else(|| self.context.clock.now());
         let span = (self.stamp(start.due), now);
         let mut recorder = self.context.recorder.borrow_mut();
-        recorder.iteration_ended(start.load, start.scenario, start.segment, span, end);
+        recorder.iteration_ended(start.load, start.scenario, start.segment, span, ended.end);
         drop(recorder);
         self.input(now, Input::Done(start.slot));
         if self.machine.borrow().deadline() < self.armed.get() {
@@ -396,7 +396,7 @@ impl<R: Runner> Shard<R> {
 
     /// Closes what is left, up to the present interval, and hands everything over.
     async fn seal(&self) {
-        let interval = whole_micros(self.context.clock.now().since(self.start)) / whole_micros(INTERVAL);
+        let interval = self.context.clock.now().us_since(self.start) / whole_micros(INTERVAL);
         let last = loop {
             let mut recorder = self.context.recorder.borrow_mut();
             let is_last = u64::from(recorder.interval()) >= interval;

@@ -6,6 +6,7 @@ use super::*;
 use crate::recorder::{Merged, Shape};
 use barrage_model::delta::{Health, Measure};
 use barrage_model::ids::{ShardId, StepId};
+use barrage_model::outcome::IterationEnd;
 use barrage_model::outcome::OutcomeGroup;
 use barrage_model::plan::Pacing;
 use barrage_model::time::Moment;
@@ -27,14 +28,14 @@ impl Runner for Sleeper {
         it: &IterationStart,
         shard: &ShardHandles,
         cancel: &mut Cancelled,
-    ) -> IterationEnd {
+    ) -> IterationEnded {
         assert_eq!(*user, it.user);
         let now = shard.clock.now();
         assert!(now >= it.due && Some(now) < shard.send_by.get());
         let length = Duration::from_millis(if it.index == 7 { 60_000 } else { 2 });
         match cancel.unless(tokio::time::sleep(length)).await {
-            Some(()) => IterationEnd::Completed,
-            None => IterationEnd::Cancelled,
+            Some(()) => IterationEnd::Completed.into(),
+            None => IterationEnd::Cancelled.into(),
         }
     }
 
@@ -129,9 +130,9 @@ impl Runner for Clumsy {
         iteration: &IterationStart,
         _: &ShardHandles,
         _: &mut Cancelled,
-    ) -> IterationEnd {
+    ) -> IterationEnded {
         assert!(iteration.index < 5, "a bug");
-        IterationEnd::Completed
+        IterationEnd::Completed.into()
     }
 
     fn connections(&self) -> u32 {

@@ -7,6 +7,7 @@ use std::task::{Context, Poll};
 use barrage_model::outcome::FailureClass;
 
 use super::{Parser, Shared};
+use crate::clock::Stamp;
 use crate::engine::answer::{Answer, Cause, Failure};
 use crate::engine::request::Outgoing;
 use crate::engine::timer::DeadlineTimer;
@@ -46,14 +47,17 @@ pub(super) struct Flight<'a> {
     out: &'a Outgoing<'a>,
     reused: bool,
     sending: Sending,
+    /// What the clock has just said, when nothing has been waited for since.
+    now: Option<Stamp>,
 }
 
 impl<'a> Flight<'a> {
-    pub(super) fn new(out: &'a Outgoing<'a>, reused: bool) -> Self {
+    pub(super) fn new(out: &'a Outgoing<'a>, reused: bool, now: Option<Stamp>) -> Self {
         Self {
             out,
             reused,
             sending: Sending::Not,
+            now,
         }
     }
 
@@ -68,8 +72,9 @@ impl<'a> Flight<'a> {
         answer: &mut Answer,
     ) -> Poll<Result<bool, Failure>> {
         let clock = shared.clock;
+        let mut seen = self.now.take();
         if let Sending::Not = self.sending {
-            let now = clock.now();
+            let now = *seen.get_or_insert_with(|| clock.now());
             answer.done_at = now;
             if let Some(failure) = self.out.terms.too_late(now) {
                 return Poll::Ready(Err(failure));
@@ -82,6 +87,7 @@ impl<'a> Flight<'a> {
         let mut scratch = shared.scratch.borrow_mut();
         while let Poll::Ready(read) = wire.poll_read(cx, &mut scratch) {
             let now = clock.now();
+            seen = Some(now);
             answer.done_at = now;
             let count = match read {
                 Ok(count) => count,
@@ -110,7 +116,7 @@ impl<'a> Flight<'a> {
                 }
             }
         }
-        if timer.poll(cx, clock, self.out.terms.deadline).is_ready() {
+        if timer.poll(cx, clock, seen, self.out.terms.deadline).is_ready() {
             answer.done_at = clock.now();
             return Poll::Ready(Err(self.timed_out(parser)));
         }

@@ -25,6 +25,7 @@ use barrage_model::outcome::FailureClass;
 use barrage_model::plan::{Method, Reuse};
 
 use self::flight::{Flight, Idle};
+use self::parser::KnownHeads;
 pub(crate) use self::parser::{Expected, Parser};
 pub use self::parser::{Limits, ProtocolError};
 pub use self::whole::WholeAnswers;
@@ -59,6 +60,7 @@ pub(crate) struct Shared {
     pub(crate) reuse: Reuse,
     pub(crate) on_idle_close: OnIdleClose,
     scratch: RefCell<Box<[u8]>>,
+    known: Rc<RefCell<KnownHeads>>,
     open: Cell<usize>,
 }
 
@@ -78,6 +80,7 @@ impl Shared {
             reuse,
             on_idle_close,
             scratch,
+            known: Rc::default(),
             open: Cell::new(0),
         }
     }
@@ -108,14 +111,15 @@ impl Drop for Connection {
 #[derive(Debug)]
 pub(crate) struct Http1 {
     shared: Rc<Shared>,
-    kept: Vec<Connection>,
+    /// In boxes: each request takes one out and puts it back.
+    kept: Vec<Box<Connection>>,
     parser: Parser,
     timer: DeadlineTimer,
 }
 
 impl Http1 {
     pub(crate) fn new(shared: Rc<Shared>) -> Self {
-        let parser = Parser::new(shared.limits);
+        let parser = Parser::sharing(shared.limits, Rc::clone(&shared.known));
         Self {
             shared,
             kept: Vec::new(),
@@ -150,6 +154,7 @@ impl Http1 {
     /// # Cancel safety
     /// Dropping the future closes the connection it was using; the slot can go on.
     pub(crate) async fn exchange(&mut self, out: &Outgoing<'_>, answer: &mut Answer) -> Result<(), Failure> {
+        let mut now = Some(answer.began_at);
         let mut connection = match self.take_kept(out.origin, answer.began_at) {
             Kept::Ready(connection) => connection,
             Kept::ClosedWhileIdle if self.shared.on_idle_close == OnIdleClose::Report => {
@@ -165,6 +170,7 @@ impl Http1 {
                 // In a box, so that the future of every exchange need not have room for a lookup and a handshake.
                 let connected = Box::pin(self.connect(out.origin, out.terms.deadline, answer)).await;
                 answer.done_at = self.shared.clock.now();
+                now = None;
                 connected?
             }
         };
@@ -176,7 +182,7 @@ impl Http1 {
             keep_body: out.terms.keep_body,
             want_headers: out.terms.want_headers,
         });
-        let mut flight = Flight::new(out, answer.reused);
+        let mut flight = Flight::new(out, answer.reused, now);
         let result = poll_fn(|cx| {
             let Self {
                 shared, parser, timer, ..
@@ -200,7 +206,7 @@ impl Http1 {
         Ok(())
     }
 
-    async fn connect(&self, origin: &Origin, deadline: Stamp, answer: &mut Answer) -> Result<Connection, Failure> {
+    async fn connect(&self, origin: &Origin, deadline: Stamp, answer: &mut Answer) -> Result<Box<Connection>, Failure> {
         let left = deadline.since(self.shared.clock.now());
         let timings = &mut answer.timings;
         let result = tokio::time::timeout(left, self.shared.connector.open(origin, timings)).await;
@@ -209,13 +215,13 @@ impl Http1 {
                 self.shared.open.set(self.shared.open.get() + 1);
                 let opened_at = self.shared.clock.now();
                 let shared = Rc::clone(&self.shared);
-                Ok(Connection {
+                Ok(Box::new(Connection {
                     wire,
                     origin: origin.index,
                     requests: 0,
                     opened_at,
                     shared,
-                })
+                }))
             }
             Ok(Err(error)) => Err(Failure::from_error(Cause::Failed(error.class()), &error)),
             Err(_) => Err(Failure::fixed(Cause::Timeout, timings.timed_out_in())),
@@ -251,7 +257,7 @@ impl Http1 {
         }
     }
 
-    fn keep(&mut self, connection: Connection) {
+    fn keep(&mut self, connection: Box<Connection>) {
         if self.kept.len() >= KEPT_MAX {
             self.kept.remove(0);
         }
@@ -260,7 +266,7 @@ impl Http1 {
 }
 
 enum Kept {
-    Ready(Connection),
+    Ready(Box<Connection>),
     ClosedWhileIdle,
     None,
 }

@@ -2,7 +2,9 @@
 //!
 //! What it says depends on the bytes alone, never on how they were split; `engine::fuzz` holds it to that.
 
+use std::cell::RefCell;
 use std::mem::MaybeUninit;
+use std::rc::Rc;
 
 use super::chunked::ChunkDecoder;
 use crate::engine::answer::{Answer, HeaderBlock};
@@ -13,6 +15,8 @@ const HEADERS_MAX: usize = 256;
 const INTERIM_MAX: u8 = 32;
 /// A longer head is not remembered.
 const KNOWN_MAX: usize = 1_024;
+/// Heads that are remembered.
+const KNOWN_HEADS: usize = 4;
 /// What every answer begins with.
 const START: &[u8] = b"HTTP/1.";
 
@@ -122,15 +126,42 @@ pub(crate) struct Parser {
     expected: Expected,
     touched: bool,
     keep_alive: bool,
-    known: Option<Known>,
+    known: Rc<RefCell<KnownHeads>>,
 }
 
-/// The last head that came in one piece, with what it said: a server's heads differ in the second of their date and in
-/// little else, and comparing is ten times as fast as parsing.
+/// The last few heads that came in one piece, with what they said: a server's heads differ in the second of their date and
+/// in little else, and comparing is ten times as fast as parsing. Slots share them, so they stay in the cache.
+#[derive(Debug, Default)]
+pub(crate) struct KnownHeads {
+    heads: Vec<Known>,
+    /// The one to be forgotten next.
+    oldest: usize,
+}
+
 #[derive(Debug)]
 struct Known {
     bytes: Vec<u8>,
     framing: Framing,
+}
+
+impl KnownHeads {
+    /// The length of a known head at the beginning of `input`, and what it says.
+    fn find(&self, input: &[u8]) -> Option<(usize, Framing)> {
+        let known = self.heads.iter().find(|known| input.starts_with(&known.bytes))?;
+        Some((known.bytes.len(), known.framing))
+    }
+
+    fn remember(&mut self, head: &[u8], framing: Framing) {
+        if self.heads.len() < KNOWN_HEADS {
+            let bytes = head.to_vec();
+            return self.heads.push(Known { bytes, framing });
+        }
+        let known = &mut self.heads[self.oldest];
+        known.bytes.clear();
+        known.bytes.extend_from_slice(head);
+        known.framing = framing;
+        self.oldest = (self.oldest + 1) % KNOWN_HEADS;
+    }
 }
 
 /// How the body is coded for the transfer.
@@ -161,6 +192,11 @@ type Verdict = Result<Framing, ProtocolError>;
 
 impl Parser {
     pub(crate) fn new(limits: Limits) -> Self {
+        Self::sharing(limits, Rc::default())
+    }
+
+    /// A parser that shares what it knows with others.
+    pub(crate) fn sharing(limits: Limits, known: Rc<RefCell<KnownHeads>>) -> Self {
         Self {
             limits,
             state: State::Done,
@@ -171,7 +207,7 @@ impl Parser {
             expected: Expected::default(),
             touched: false,
             keep_alive: false,
-            known: None,
+            known,
         }
     }
 
@@ -239,12 +275,9 @@ impl Parser {
 
     /// Takes bytes of a head and says how many; the state changes when it is complete.
     fn head(&mut self, input: &[u8], answer: &mut Answer) -> Result<usize, ProtocolError> {
-        if let Some(known) = &self.known
-            && self.carry.is_empty()
-            && !self.expected.want_headers
-            && input.starts_with(&known.bytes)
-        {
-            let (taken, framing) = (known.bytes.len(), known.framing);
+        let remembers = self.carry.is_empty() && !self.expected.want_headers;
+        let found = remembers.then(|| self.known.borrow().find(input)).flatten();
+        if let Some((taken, framing)) = found {
             self.apply(&framing, answer)?;
             return Ok(taken);
         }
@@ -281,14 +314,10 @@ impl Parser {
         Ok(end - before)
     }
 
-    fn remember(&mut self, head: &[u8], framing: Framing) {
-        if head.len() > KNOWN_MAX || framing.status < 200 || self.expected.want_headers {
-            return;
+    fn remember(&self, head: &[u8], framing: Framing) {
+        if head.len() <= KNOWN_MAX && framing.status >= 200 && !self.expected.want_headers {
+            self.known.borrow_mut().remember(head, framing);
         }
-        let mut bytes = self.known.take().map(|known| known.bytes).unwrap_or_default();
-        bytes.clear();
-        bytes.extend_from_slice(head);
-        self.known = Some(Known { bytes, framing });
     }
 
     /// Whatever does not speak HTTP is found out by its first line; waiting for an empty line could take for ever.

@@ -278,7 +278,7 @@ impl<'a> Flight<'a> {
 
     /// Nothing to do but to wait, for no longer than the deadline.
     fn wait(&self, cx: &mut Context<'_>, timer: &mut DeadlineTimer, answer: &mut Answer) -> Poll<Landed> {
-        ready!(timer.poll(cx, self.core.clock, self.out.terms.deadline));
+        ready!(timer.poll(cx, self.core.clock, None, self.out.terms.deadline));
         answer.done_at = self.core.clock.now();
         Poll::Ready(Landed::Ended(Err(self.timed_out())))
     }

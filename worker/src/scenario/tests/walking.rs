@@ -60,7 +60,9 @@ impl Bench {
 
     async fn iterate(&self, user: &mut User, start: IterationStart) -> IterationEnd {
         super::super::cancel::under(&self.cancel, async |cancel| {
-            run_iteration(&self.plan, user, &start, &self.recorder, cancel).await
+            run_iteration(&self.plan, user, &start, &self.recorder, cancel)
+                .await
+                .end
         })
         .await
     }

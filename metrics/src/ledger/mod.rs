@@ -30,6 +30,7 @@ pub(crate) use sums::{take_iterations, take_steps};
 use crate::catalog::Catalog;
 use crate::pile::Pile;
 use crate::series::{SERIES_MAX, Series};
+use crate::sla::window_length;
 use crate::summary::{RunEvent, WorkerState};
 use errors::Errors;
 use slot::{MemberKey, Timeline};
@@ -198,6 +199,7 @@ impl PartialEq for Ledger {
 impl Ledger {
     /// An empty ledger.
     pub fn new(config: LedgerConfig) -> Self {
+        let longest_window = config.plan.sla.iter().filter_map(window_length).max();
         Self {
             catalog: Arc::new(Catalog::of(&config.plan)),
             load_end: planned_end(&config.plan),
@@ -209,7 +211,7 @@ impl Ledger {
             iterations: Series::new(SERIES_MAX),
             steps: Series::new(SERIES_MAX),
             sketches: Series::new(SERIES_MAX),
-            timeline: Timeline::default(),
+            timeline: Timeline::new(longest_window.unwrap_or(0)),
             errors: Errors::default(),
             losses: BTreeMap::new(),
             events: Vec::new(),

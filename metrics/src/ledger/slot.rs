@@ -19,8 +19,10 @@ pub const FINE_INTERVALS: u32 = 3_600;
 pub const MIDDLE_INTERVALS: u32 = 36_000;
 /// Most memory of series by interval, about. Beyond it, older intervals lose their series before the hour is over.
 pub const DETAIL_BYTES_MAX: usize = 64 << 20;
-/// Intervals that keep their series whatever they weigh.
+/// Intervals that keep their series whatever they weigh, at least; more where a sliding window needs them.
 const DETAIL_INTERVALS_MIN: u32 = 120;
+/// The longest sliding window whose intervals are kept whatever they weigh: memory has an end.
+const WINDOW_KEPT_MAX: u32 = 600;
 /// Memory of one row, about, without the buckets of a sketch.
 const ROW_BYTES: usize = 200;
 /// Both limits of coarseness are multiples of this.
@@ -118,6 +120,8 @@ pub(crate) struct Timeline {
     open: BTreeSet<u32>,
     /// First interval that nobody has reported yet.
     next: u32,
+    /// Intervals that keep their series whatever they weigh.
+    keep: u32,
     /// First interval with a slot of its own; a multiple of [`COARSEST`].
     fine_from: u32,
     /// First interval with a slot of ten; a multiple of [`COARSEST`].
@@ -144,6 +148,15 @@ impl PartialEq for Timeline {
 }
 
 impl Timeline {
+    /// For sliding windows of at most so many intervals.
+    pub(crate) fn new(longest_window: u32) -> Self {
+        let window = longest_window.min(WINDOW_KEPT_MAX) + COARSEST;
+        Self {
+            keep: window.max(DETAIL_INTERVALS_MIN),
+            ..Self::default()
+        }
+    }
+
     /// Counts and gauges of one worker for one interval.
     pub(crate) fn add_counts(&mut self, catalog: &Catalog, member: MemberKey, delta: &Delta) {
         let process = self.number(member);
@@ -271,7 +284,7 @@ impl Timeline {
     }
 
     fn shrink(&mut self) {
-        let latest = self.next.saturating_sub(DETAIL_INTERVALS_MIN) / COARSEST * COARSEST;
+        let latest = self.next.saturating_sub(self.keep) / COARSEST * COARSEST;
         while self.weight > DETAIL_BYTES_MAX && self.fine_from < latest {
             self.coarsen(self.fine_from + COARSEST, self.middle_from);
         }

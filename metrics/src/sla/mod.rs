@@ -118,6 +118,15 @@ fn second(interval: u32) -> Moment {
     Moment::from_secs(interval.into())
 }
 
+/// Length of an SLA's sliding window in whole intervals, at least 1; `None` for the whole run.
+pub(crate) fn window_length(sla: &Sla) -> Option<u32> {
+    let SlaWindow::Sliding(over) = sla.window else {
+        return None;
+    };
+    let intervals = whole_micros(over).div_ceil(1_000_000);
+    Some(u32::try_from(intervals).unwrap_or(u32::MAX).max(1))
+}
+
 impl Track {
     fn new(sla: Sla) -> Self {
         Self {
@@ -131,16 +140,8 @@ impl Track {
         }
     }
 
-    /// Length of the sliding window in whole intervals, at least 1; `None` for the whole run.
     fn length(&self) -> Option<u32> {
-        match self.sla.window {
-            SlaWindow::Whole => None,
-            SlaWindow::Sliding(over) => Some(
-                u32::try_from(whole_micros(over).div_ceil(1_000_000))
-                    .unwrap_or(u32::MAX)
-                    .max(1),
-            ),
-        }
+        window_length(&self.sla)
     }
 
     fn evaluate(&mut self, ledger: &Ledger, before: u32, partial: bool) {
@@ -163,9 +164,14 @@ impl Track {
         }
     }
 
-    /// The window that ends here, if all of it belongs to the selected phases and, for rates, to the load's time.
+    /// The window that ends here, if all of it belongs to the selected phases and, for rates, to the load's time, and is
+    /// still kept by series.
     fn full_window(&self, ledger: &Ledger, filters: &Filters, length: u32, before: u32) -> Option<Window> {
-        let window = Window::Intervals(before.checked_sub(length)?..before);
+        let from = before.checked_sub(length)?;
+        if from < ledger.timeline.fine_from() {
+            return None;
+        }
+        let window = Window::Intervals(from..before);
         let covered = ledger.covered_by(&filters.first().segments, &window);
         let in_load = !judge::is_rate(&self.sla.that) || second(before) <= ledger.load_end();
         (in_load && covered >= u64::from(length) * 1_000_000).then_some(window)
@@ -269,6 +275,13 @@ impl Track {
         }
     }
 
+    /// Whether the run was long enough for a window, but too little of it is kept second by second.
+    fn is_forgotten(&self, ledger: &Ledger) -> bool {
+        let (from, to) = (ledger.timeline.fine_from(), ledger.next_interval());
+        self.length()
+            .is_some_and(|length| length <= to && length > to.saturating_sub(from))
+    }
+
     /// The verdict over all windows. Without a single full one, what there is can fail but not pass.
     fn windows(&mut self, ledger: &Ledger, filters: &Filters) -> SlaResult {
         if self.breach.is_some() {
@@ -280,6 +293,10 @@ impl Track {
         }
         let seen = judge(ledger, &self.sla, filters, &Window::Whole);
         let (verdict, reason) = match seen.holds {
+            _ if self.is_forgotten(ledger) => (
+                SlaVerdict::NotEnoughSamples,
+                "its window is longer than the seconds that are kept apart".to_owned(),
+            ),
             Some(false) if self.sla.in_a_row <= 1 => (
                 SlaVerdict::Failed,
                 format!("breached over {} samples, though no window was full", seen.samples),

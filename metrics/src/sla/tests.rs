@@ -486,3 +486,26 @@ fn rates_are_of_what_happened_while_the_load_was_on() {
         );
     }
 }
+
+#[test]
+fn a_window_that_is_no_longer_kept_whole_is_not_judged_by_what_is_left_of_it() {
+    let check = |text: &str, length: u32, want: SlaVerdict, reason: &str| {
+        let mut ledger = ledger(1, u64::from(length), 0);
+        let mut engine = SlaEngine::new(&[sla(text)]);
+        for interval in 0..length {
+            let word = if interval < 700 { "1f" } else { "1k" };
+            let delta = delta_of(interval, events(word));
+            ledger.apply(WorkerId(0), FIRST, &delta).expect("in order");
+        }
+        let result = engine.finish(&ledger, GeneratorVerdict::Valid).remove(0);
+        assert_eq!((result.verdict, result.reason.as_str()), (want, reason));
+    };
+    let forgotten = "its window is longer than the seconds that are kept apart";
+    check("error_rate < 1%; over: 3700", 4_400, NotEnoughSamples, forgotten);
+    check(
+        "error_rate < 1%; over: 3600",
+        4_400,
+        Passed,
+        "held in every window; the worst is shown",
+    );
+}

@@ -52,24 +52,38 @@ fn possible() -> u64 {
     };
     WANTED
         .min(descriptors.saturating_sub(OTHER_DESCRIPTORS))
-        .min(ports.saturating_sub(OTHER_DESCRIPTORS))
+        .min(ports.saturating_sub(2 * OTHER_DESCRIPTORS))
 }
 
 /// The report of a run in which each of `users` keeps its connection and uses it from time to time.
+///
+/// Half of them go to another port: from half of the local ports for one target address on, the kernel looks at all of
+/// that half before it finds a free one, and the processor time of that is more than that of everything else here.
 fn held(home: &TempDir, fleet: &Fleet, users: u64) -> Value {
-    let target = Target::start(answer, None);
+    let targets = [(); 2].map(|()| Target::start(answer, None));
+    let [one, other] = &targets;
+    let half = |name: &str, users: u64| {
+        format!(
+            "
+  - name: {name}
+    users:
+      stages:
+        - ramp: {{ from: 0, to: {users}, over: 14s }}
+        - hold: {{ users: {users}, for: 4s }}
+      pace: 15s
+    steps: [ get: {{ url: /here, target: {name} }} ]"
+        )
+    };
     let text = format!(
         "
 name: many
-target: {}
-users:
-  stages:
-    - ramp: {{ from: 0, to: {users}, over: 14s }}
-    - hold: {{ users: {users}, for: 4s }}
-  pace: 15s
-steps: [ get: /here ]
+targets: {{ one: {}, other: {} }}
+scenarios:{}{}
 ",
-        target.url
+        one.url,
+        other.url,
+        half("one", users.div_ceil(2)),
+        half("other", users / 2),
     );
     let plan = plan::write(home, &text);
     let args = [
@@ -85,7 +99,7 @@ steps: [ get: /here ]
     let ended = Process::start(home, args).wait(Duration::from_mins(3));
     let report = ended.json();
     assert_steps_balance(&report, "steps_total");
-    assert!(whole(&report, "steps_total.ok") <= target.requests());
+    assert!(whole(&report, "steps_total.ok") <= one.requests() + other.requests());
     report
 }
 

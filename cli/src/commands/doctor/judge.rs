@@ -164,8 +164,9 @@ fn ports(facts: &Facts) -> Check {
         ),
         left < 100,
         all < 20_000 || left < all / 2,
-        "each connection to a target takes one: sysctl net.ipv4.ip_local_port_range=\"1024 65535\", more source \
-         addresses in the plan (network.source_addresses), or more workers",
+        "each connection to a target takes one, and from half of them on finding one takes ever longer: sysctl \
+         net.ipv4.ip_local_port_range=\"1024 65535\", more source addresses in the plan (network.source_addresses), \
+         or more workers",
     )
 }
 

@@ -160,14 +160,14 @@ impl Runner for PlanRunner {
         User::new(&self.plan, number, &self.context)
     }
 
-    async fn iterate(
+    fn iterate(
         &self,
         user: &mut User,
         iteration: &IterationStart,
         shard: &ShardHandles,
         cancel: &mut Cancelled,
-    ) -> IterationEnded {
-        run_iteration(&self.plan, user, iteration, &shard.recorder, cancel).await
+    ) -> impl Future<Output = IterationEnded> {
+        run_iteration(&self.plan, user, iteration, &shard.recorder, cancel)
     }
 
     fn connections(&self) -> u32 {

@@ -4,8 +4,8 @@
 //! not for each request, and nothing is locked.
 
 use std::cell::{Cell, RefCell};
-use std::future::{pending, poll_fn};
-use std::pin::pin;
+use std::future::pending;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
@@ -45,6 +45,7 @@ impl Cancel {
         Cancelled {
             cancel: self.clone(),
             place,
+            told: None,
         }
     }
 }
@@ -54,6 +55,27 @@ impl Cancel {
 pub struct Cancelled {
     cancel: Cancel,
     place: usize,
+    /// Whom the signal wakes.
+    told: Option<Waker>,
+}
+
+/// Work that may be given up.
+#[derive(Debug)]
+struct Unless<'a, 'w, F> {
+    cancel: &'a mut Cancelled,
+    work: Pin<&'w mut F>,
+}
+
+impl<F: Future> Future for Unless<'_, '_, F> {
+    type Output = Option<F::Output>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.get_mut();
+        match this.work.as_mut().poll(cx) {
+            Poll::Ready(done) => Poll::Ready(Some(done)),
+            Poll::Pending => this.cancel.poll(cx).map(|()| None),
+        }
+    }
 }
 
 impl Cancelled {
@@ -67,22 +89,16 @@ impl Cancelled {
         if self.is_fired() {
             return Poll::Ready(());
         }
-        let mut wakers = self.cancel.0.wakers.borrow_mut();
-        let waker = &mut wakers[self.place];
-        if !waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
-            *waker = Some(cx.waker().clone());
+        if !self.told.as_ref().is_some_and(|told| told.will_wake(cx.waker())) {
+            self.cancel.0.wakers.borrow_mut()[self.place] = Some(cx.waker().clone());
+            self.told = Some(cx.waker().clone());
         }
         Poll::Pending
     }
 
     /// The work's result, unless the signal comes first. Work that is done already counts as done.
-    pub async fn unless<T>(&mut self, work: impl Future<Output = T>) -> Option<T> {
-        let mut work = pin!(work);
-        poll_fn(|cx| match work.as_mut().poll(cx) {
-            Poll::Ready(done) => Poll::Ready(Some(done)),
-            Poll::Pending => self.poll(cx).map(|()| None),
-        })
-        .await
+    pub fn unless<F: Future>(&mut self, work: Pin<&mut F>) -> impl Future<Output = Option<F::Output>> {
+        Unless { cancel: self, work }
     }
 }
 
@@ -111,6 +127,8 @@ pub(super) async fn under<T>(token: &CancellationToken, work: impl AsyncFnOnce(&
 
 #[cfg(test)]
 mod tests {
+    use std::pin::pin;
+
     use super::*;
 
     #[tokio::test]
@@ -120,9 +138,8 @@ mod tests {
         let (mut first, mut second) = (cancel.listen(), cancel.listen());
         assert_eq!((first.place, second.place), (0, 1), "places are used again");
         let waiting = async {
-            let one = first.unless(pending::<()>());
-            let other = second.unless(pending::<()>());
-            tokio::join!(one, other)
+            let works = (pin!(pending::<()>()), pin!(pending::<()>()));
+            tokio::join!(first.unless(works.0), second.unless(works.1))
         };
         let fire = async {
             tokio::task::yield_now().await;
@@ -130,17 +147,17 @@ mod tests {
         };
         assert_eq!(tokio::join!(waiting, fire).0, (None, None));
         assert_eq!(
-            cancel.listen().unless(async { 7 }).await,
+            cancel.listen().unless(pin!(async { 7 })).await,
             Some(7),
             "what is done is done"
         );
-        assert_eq!(cancel.listen().unless(pending::<()>()).await, None);
+        assert_eq!(cancel.listen().unless(pin!(pending::<()>())).await, None);
     }
 
     #[tokio::test]
     async fn a_token_of_another_thread_is_passed_on() {
         let token = CancellationToken::new();
-        let work = under(&token, async |cancel| cancel.unless(pending::<()>()).await);
+        let work = under(&token, async |cancel| cancel.unless(pin!(pending::<()>())).await);
         let fire = async {
             tokio::task::yield_now().await;
             token.cancel();

@@ -79,7 +79,9 @@ pub(super) async fn watched(
         scenario,
         on_start: None,
     };
-    let end = go(plan, &mut user, course, &start, around, observer).await.end;
+    let end = go(plan, &mut user, Some(course), &start, around, Some(&mut *observer))
+        .await
+        .end;
     match end {
         IterationEnd::Completed => {}
         IterationEnd::Cancelled if !observer.is_without_row() => return Err(OnceError::Cancelled),

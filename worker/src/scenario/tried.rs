@@ -157,9 +157,16 @@ async fn go_through(
             scenario,
             on_start: Some(number),
         };
-        let end = go(&plan, &mut user, course, &start, (&recorder, cancel), &mut observer)
-            .await
-            .end;
+        let end = go(
+            &plan,
+            &mut user,
+            Some(course),
+            &start,
+            (&recorder, cancel),
+            Some(&mut observer),
+        )
+        .await
+        .end;
         observer.ended(&scenario.name, end, &mut ends);
     }
     if !plan.program.plan.teardown.is_empty() {
@@ -242,13 +249,8 @@ impl Observer<'_> {
         }
     }
 
-    /// Whether nobody looks.
-    pub(super) fn is_nobody(&self) -> bool {
-        self.sink.is_none() && !self.listens
-    }
-
     /// Whether bodies and headers are wanted of every answer.
-    pub(super) fn is_some(&self) -> bool {
+    pub(super) fn looks(&self) -> bool {
         self.sink.is_some()
     }
 
@@ -261,10 +263,9 @@ impl Observer<'_> {
         self.without_row
     }
 
-    pub(super) fn no_row(&mut self, end: IterationEnd) -> IterationEnd {
+    pub(super) fn no_row(&mut self) {
         self.without_row = true;
         self.emit(|| TryEvent::NoRow);
-        end
     }
 
     fn emit(&mut self, event: impl FnOnce() -> TryEvent) {
@@ -325,7 +326,7 @@ impl Observer<'_> {
             service: service(answer),
         });
         let judgeable = !matches!(judged.outcome, Outcome::Cancelled | Outcome::Timeout) && answer.status != 0;
-        if self.is_some() && judgeable {
+        if self.looks() && judgeable {
             let reading = Reading::new(answer, &program.redactor);
             let scope = values.scope(program, Some(answer));
             for (name, said) in request.checks.each(&reading, &scope, service(answer)) {

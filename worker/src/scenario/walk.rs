@@ -1,6 +1,7 @@
 //! One iteration, step by step.
 
 use std::cell::RefCell;
+use std::pin::pin;
 use std::time::Duration;
 
 use barrage_model::ids::{SegmentId, StepId};
@@ -28,22 +29,20 @@ const TURN: u32 = 256;
 ///
 /// # Cancel safety
 /// Not cancel safe: dropping the future leaves a step that was counted as sent without an end. Use `cancel`.
-pub async fn run_iteration(
+pub fn run_iteration(
     plan: &CompiledPlan,
     user: &mut User,
     start: &IterationStart,
     recorder: &RefCell<Recorder>,
     cancel: &mut Cancelled,
-) -> IterationEnded {
+) -> impl Future<Output = IterationEnded> {
     let number = usize::from(start.scenario.0);
-    let Some(scenario) = plan.program.scenarios.get(number) else {
-        return IterationEnd::BrokenOff.into();
-    };
-    let course = Course {
+    let scenario = plan.program.scenarios.get(number);
+    let course = scenario.map(|scenario| Course {
         scenario,
         on_start: Some(number),
-    };
-    go(plan, user, course, start, (recorder, cancel), &mut Observer::none()).await
+    });
+    go(plan, user, course, start, (recorder, cancel), None)
 }
 
 /// What is gone through.
@@ -53,14 +52,18 @@ pub(super) struct Course<'a> {
     pub(super) on_start: Option<usize>,
 }
 
+/// Without a course the iteration is broken off.
 pub(super) async fn go(
     plan: &CompiledPlan,
     user: &mut User,
-    course: Course<'_>,
+    course: Option<Course<'_>>,
     start: &IterationStart,
     (recorder, cancel): (&RefCell<Recorder>, &mut Cancelled),
-    observer: &mut Observer<'_>,
+    observer: Option<&mut Observer<'_>>,
 ) -> IterationEnded {
+    let Some(course) = course else {
+        return IterationEnd::BrokenOff.into();
+    };
     user.number = start.user;
     match user.begin(plan, course.scenario, (start.load, start.index, start.closed)) {
         Ok(()) => {}
@@ -72,7 +75,10 @@ pub(super) async fn go(
                     IterationEnd::Cancelled
                 }
             };
-            return observer.no_row(end).into();
+            if let Some(observer) = observer {
+                observer.no_row();
+            }
+            return end.into();
         }
     }
     let mut walk = Walk {
@@ -87,7 +93,17 @@ pub(super) async fn go(
         ended_at: None,
         observer,
     };
-    let result = walk.course(&course, start.closed).await;
+    let mut result = Ok(());
+    if let Some(number) = walk.wants_start(&course, start.closed) {
+        // In a box: most iterations have none, and none has room for it then.
+        result = Box::pin(walk.script(&course.scenario.on_start)).await;
+        if result.is_ok() {
+            walk.user.has_started(number);
+        }
+    }
+    if result.is_ok() {
+        result = walk.script(&course.scenario.steps).await;
+    }
     let end = match result {
         Ok(()) => IterationEnd::Completed,
         Err(end) => end,
@@ -117,19 +133,15 @@ struct Walk<'a, 'o> {
     turns: u32,
     /// The end of the last answer, as long as nothing that takes time has come after it.
     ended_at: Option<Stamp>,
-    observer: &'a mut Observer<'o>,
+    /// Nobody in a run.
+    observer: Option<&'a mut Observer<'o>>,
 }
 
 impl Walk<'_, '_> {
-    async fn course(&mut self, course: &Course<'_>, closed: bool) -> Result<(), IterationEnd> {
-        let scenario = course.scenario;
-        if let Some(number) = course.on_start.filter(|_| !scenario.on_start.ops.is_empty())
-            && self.user.wants_start(number, closed)
-        {
-            self.script(&scenario.on_start).await?;
-            self.user.has_started(number);
-        }
-        self.script(&scenario.steps).await
+    /// The scenario's number when its `on_start` still has to be gone through.
+    fn wants_start(&mut self, course: &Course<'_>, closed: bool) -> Option<usize> {
+        let number = course.on_start.filter(|_| !course.scenario.on_start.ops.is_empty())?;
+        self.user.wants_start(number, closed).then_some(number)
     }
 
     async fn script(&mut self, script: &Script) -> Result<(), IterationEnd> {
@@ -143,7 +155,9 @@ impl Walk<'_, '_> {
                 Op::Request(number) => self.request(&self.program.requests[*number as usize]).await?,
                 Op::Think(delay) => {
                     let pause = self.draw(*delay);
-                    self.observer.think(pause);
+                    if let Some(observer) = &mut self.observer {
+                        observer.think(pause);
+                    }
                     self.pause(pause).await?;
                 }
                 other => {
@@ -164,7 +178,9 @@ impl Walk<'_, '_> {
             Op::Set(values) => {
                 for (slot, text) in values {
                     let value = text.value(&self.user.values.scope(self.program, None));
-                    self.observer.set(self.program, *slot, value.as_deref());
+                    if let Some(observer) = &mut self.observer {
+                        observer.set(self.program, *slot, value.as_deref());
+                    }
                     self.user.values.set(*slot, value);
                 }
             }
@@ -251,7 +267,7 @@ impl Walk<'_, '_> {
         if self.cancel.is_fired() {
             return Err(IterationEnd::Cancelled);
         }
-        let over = self.cancel.unless(self.user.shard.pauses.until(self.due)).await;
+        let over = self.cancel.unless(pin!(self.user.shard.pauses.until(self.due))).await;
         over.ok_or(IterationEnd::Cancelled)
     }
 
@@ -265,7 +281,7 @@ impl Walk<'_, '_> {
         self.user.answered = true;
         self.due = self.user.answer.done_at;
         // What was read of an answer took us time, which the next iteration must not find missing from its lag.
-        if judged.outcome == Outcome::Ok && !request.wants.body && !request.wants.headers && !self.observer.is_some() {
+        if judged.outcome == Outcome::Ok && !request.wants.body && !request.wants.headers && self.observer.is_none() {
             self.ended_at = Some(self.due);
         }
         for group in &mut self.groups {
@@ -301,20 +317,27 @@ impl Walk<'_, '_> {
             Ok(rendered) => rendered,
             Err(error) => {
                 let judged = Judged::not_rendered(&error);
-                self.observer.not_sent(program, request, &judged);
+                if let Some(observer) = &mut self.observer {
+                    observer.not_sent(program, request, &judged);
+                }
                 return (judged, 0);
             }
         };
-        let watched = self.observer.is_some();
+        let watched = self.observer.as_ref().is_some_and(|observer| observer.looks());
         let terms = Terms {
             keep_body: request.wants.body || watched,
             want_headers: request.wants.headers || watched,
             deadline: now + request.timeout,
             send_by: Some(&*shard.send_by),
         };
-        self.observer.sending(program, request, &rendered);
+        if let Some(observer) = &mut self.observer {
+            observer.sending(program, request, &rendered);
+        }
         let asked = rendered.for_engine(program, request, terms);
-        let result = self.cancel.unless(engines.exchange(&asked, answer)).await;
+        let result = {
+            let exchange = pin!(engines.exchange(&asked, answer));
+            self.cancel.unless(exchange).await
+        };
         let length = rendered.body.len();
         let judged = if let Some(result) = result {
             if let Some(scarce) = result.as_ref().err().and_then(|failure| failure.scarce) {
@@ -325,8 +348,8 @@ impl Walk<'_, '_> {
             answer.done_at = shard.clock.now();
             Judged::cancelled()
         };
-        if !self.observer.is_nobody() {
-            self.observer.answered(program, request, answer, values, &judged);
+        if let Some(observer) = &mut self.observer {
+            observer.answered(program, request, answer, values, &judged);
         }
         (judged, length)
     }

@@ -33,7 +33,7 @@ impl Runner for Sleeper {
         let now = shard.clock.now();
         assert!(now >= it.due && Some(now) < shard.send_by.get());
         let length = Duration::from_millis(if it.index == 7 { 60_000 } else { 2 });
-        match cancel.unless(tokio::time::sleep(length)).await {
+        match cancel.unless(std::pin::pin!(tokio::time::sleep(length))).await {
             Some(()) => IterationEnd::Completed.into(),
             None => IterationEnd::Cancelled.into(),
         }

@@ -44,6 +44,11 @@ impl Moment {
         Duration::from_micros(self.0.saturating_sub(earlier.0))
     }
 
+    /// The instant on a clock that begins at `origin`; zero before it.
+    pub const fn relative_to(self, origin: Self) -> Self {
+        Self(self.0.saturating_sub(origin.0))
+    }
+
     /// Time from `earlier` to `self`, or `None` when `earlier` is the later one.
     pub fn checked_since(self, earlier: Self) -> Option<Duration> {
         self.0.checked_sub(earlier.0).map(Duration::from_micros)
@@ -52,7 +57,9 @@ impl Moment {
 
 /// A duration in whole microseconds: a finer part is cut off, more than 584,542 years saturate.
 pub fn whole_micros(duration: Duration) -> u64 {
-    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+    let secs = duration.as_secs().checked_mul(1_000_000);
+    secs.and_then(|micros| micros.checked_add(duration.subsec_micros().into()))
+        .unwrap_or(u64::MAX)
 }
 
 impl Add<Duration> for Moment {
@@ -99,6 +106,8 @@ mod tests {
         assert_eq!(second, Moment::from_millis(1_000));
         assert_eq!(second.since(Moment::from_secs(3)), Duration::ZERO);
         assert_eq!(second.checked_since(Moment::from_secs(3)), None);
+        assert_eq!(second.relative_to(Moment::from_millis(400)), Moment::from_millis(600));
+        assert_eq!(second.relative_to(Moment::MAX), Moment::ZERO);
         assert_eq!(second.checked_since(Moment::ZERO), Some(Duration::from_secs(1)));
         assert_eq!(second - Duration::from_secs(5), Moment::ZERO);
         assert_eq!(Moment::MAX + Duration::from_micros(1), Moment::MAX);

@@ -6,6 +6,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use barrage_model::plan::Reuse;
+use futures_util::future::Either;
 use rustls::ClientConfig;
 use url::Url;
 
@@ -146,16 +147,20 @@ impl EngineSet {
     /// # Cancel safety
     /// Dropping the future closes the connection it was using (HTTP/2: resets the stream). What had been sent is not known
     /// then.
-    pub async fn exchange(&mut self, request: &Request<'_>, answer: &mut Answer) -> Result<(), Failure> {
+    pub fn exchange(
+        &mut self,
+        request: &Request<'_>,
+        answer: &mut Answer,
+    ) -> impl Future<Output = Result<(), Failure>> {
         match request {
-            Request::Http1(out) => self.http1.exchange(out, answer).await,
-            Request::Http2(out) => self.http2.exchange(out, answer).await,
+            Request::Http1(out) => Either::Left(self.http1.exchange(out, answer)),
+            Request::Http2(out) => Either::Right(Either::Left(self.http2.exchange(out, answer))),
             Request::Full(out) => {
                 let browser = self
                     .browser
                     .get_or_insert_with(|| Box::new(Browser::new(Rc::clone(&self.shared))));
                 // In a box, so that the large future of the full client is not part of every slot's.
-                Box::pin(browser.exchange(out, answer)).await
+                Either::Right(Either::Right(Box::pin(browser.exchange(out, answer))))
             }
         }
     }

@@ -28,6 +28,8 @@ pub(super) struct Users {
     choice: Choice,
     curve: UserCurve,
     start_at: Moment,
+    /// The curve's end.
+    end: Moment,
     think: Option<Delay>,
     pace: Option<std::time::Duration>,
     /// Users that exist anywhere in the fleet: the stride of iteration numbers.
@@ -66,6 +68,7 @@ impl Users {
             .collect();
         let mut closed = Self {
             choice,
+            end: start_at + curve.duration(),
             curve,
             start_at,
             think: model.think,
@@ -144,7 +147,7 @@ impl Users {
     }
 
     fn end(&self) -> Moment {
-        self.start_at + self.curve.duration()
+        self.end
     }
 
     /// Starts the first user that is ready; `false` when there is none, or something holds it back.
@@ -152,7 +155,7 @@ impl Users {
         let Some(Reverse((due, place))) = self.ready.peek().copied().filter(|Reverse((due, _))| *due <= now) else {
             return false;
         };
-        let local = Moment::ZERO + now.since(self.start_at);
+        let local = now.relative_to(self.start_at);
         let number = self.all[place as usize].number;
         if !self.curve.alive(number, local) {
             self.ready.pop();
@@ -202,7 +205,7 @@ impl Users {
     /// Has the user begin at `next`, or at its next birth if it does not live then.
     fn queue(&mut self, place: u32, next: Moment) {
         let number = self.all[place as usize].number;
-        let local = Moment::ZERO + next.since(self.start_at);
+        let local = next.relative_to(self.start_at);
         let begins = if self.curve.alive(number, local) {
             Some(next.max(self.start_at))
         } else {

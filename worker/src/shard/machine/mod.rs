@@ -194,7 +194,7 @@ impl Machine {
 
     /// Takes one input. `now` should not run backwards; if it does, nothing is sent before the next renewal.
     pub fn handle(&mut self, now: Moment, input: Input, gate: &mut dyn Gate) {
-        if now < self.last || now.since(self.last) > GAP_MAX {
+        if now < self.last || now > self.last + GAP_MAX {
             self.shared.needs_renewal = true;
         }
         self.last = now;

@@ -167,6 +167,7 @@ pub struct Failure {
 
 impl Failure {
     /// A failure with a fixed text, which costs no allocation.
+    #[cold]
     pub(crate) fn fixed(cause: Cause, message: &'static str) -> Self {
         Self {
             cause,
@@ -176,6 +177,7 @@ impl Failure {
     }
 
     /// A failure with a text made for it.
+    #[cold]
     pub(crate) fn text(cause: Cause, message: impl Into<Cow<'static, str>>) -> Self {
         let message = match message.into() {
             Cow::Owned(text) => Cow::Owned(line(text)),
@@ -189,6 +191,7 @@ impl Failure {
     }
 
     /// A failure described by an error and all its sources.
+    #[cold]
     pub(crate) fn from_error(cause: Cause, error: &(dyn Error + 'static)) -> Self {
         let scarce = Scarce::cause_of(error);
         let message = match scarce {

@@ -393,11 +393,13 @@ impl Recorder {
     }
 
     /// Counts an attempt that failed at `at` because this host had run out of something. Its step is counted as well.
+    #[cold]
     pub fn fell_short(&mut self, of: Scarce, at: Stamp) {
         let at = self.position(at);
         of.count(&mut self.intervals[at].shortages);
     }
 
+    #[cold]
     fn keep_error(&mut self, at: usize, sample: &StepSample<'_>) {
         let class = match sample.outcome {
             Outcome::Failed(class) => Some(class),

@@ -52,6 +52,7 @@ impl Trace {
         }
     }
 
+    #[cold]
     pub(super) fn sample(&mut self, measure: Measure, (subject, group, tag, segment): Key, us: u64) {
         let (kind, id) = match subject {
             Subject::Step(step) => ("step", u64::from(step.0)),

@@ -215,6 +215,7 @@ pub(super) struct Judged {
 }
 
 impl Judged {
+    #[cold]
     pub(super) fn not_rendered(error: &RenderError) -> Self {
         let outcome = Outcome::Failed(FailureClass::Protocol);
         Self {
@@ -230,6 +231,7 @@ impl Judged {
         }
     }
 
+    #[cold]
     pub(super) fn cancelled() -> Self {
         Self {
             outcome: Outcome::Cancelled,
@@ -237,6 +239,7 @@ impl Judged {
         }
     }
 
+    #[cold]
     fn failed(failure: Failure) -> Self {
         // Not sent because the grant had ended: no result of the target's, and the end of the iteration.
         Self {

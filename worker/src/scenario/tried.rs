@@ -250,6 +250,7 @@ impl Observer<'_> {
     }
 
     /// Whether bodies and headers are wanted of every answer.
+    #[cold]
     pub(super) fn looks(&self) -> bool {
         self.sink.is_some()
     }
@@ -263,6 +264,7 @@ impl Observer<'_> {
         self.without_row
     }
 
+    #[cold]
     pub(super) fn no_row(&mut self) {
         self.without_row = true;
         self.emit(|| TryEvent::NoRow);
@@ -282,14 +284,17 @@ impl Observer<'_> {
         ends.push((name.to_owned(), end));
     }
 
+    #[cold]
     pub(super) fn think(&mut self, pause: Duration) {
         self.emit(|| TryEvent::Think { pause });
     }
 
+    #[cold]
     pub(super) fn set(&mut self, program: &Program, slot: u32, value: Option<&str>) {
         self.emit(|| value_event(program, slot, value));
     }
 
+    #[cold]
     pub(super) fn sending(&mut self, program: &Program, request: &Request, rendered: &Rendered<'_>) {
         self.emit(|| TryEvent::Request {
             step: request.name.clone(),
@@ -301,10 +306,12 @@ impl Observer<'_> {
         });
     }
 
+    #[cold]
     pub(super) fn not_sent(&mut self, program: &Program, request: &Request, judged: &Judged) {
         self.step(program, request, judged);
     }
 
+    #[cold]
     pub(super) fn answered(
         &mut self,
         program: &Program,

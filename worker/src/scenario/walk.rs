@@ -171,7 +171,8 @@ impl Walk<'_, '_> {
         Ok(())
     }
 
-    /// Does what needs no waiting. A pause may have to follow.
+    /// Does what needs no waiting. A pause may have to follow. Kept apart, so that the way of a request is short.
+    #[inline(never)]
     fn step(&mut self, op: &Op, at: &mut usize) -> Option<Duration> {
         match op {
             Op::Request(_) | Op::Think(_) => {}

@@ -153,6 +153,7 @@ impl<'a> Flight<'a> {
     }
 
     /// The server closed in an orderly way.
+    #[cold]
     fn ended(&self, parser: &mut Parser) -> Result<bool, Failure> {
         if parser.finish() {
             return Ok(false);
@@ -167,6 +168,7 @@ impl<'a> Flight<'a> {
         })
     }
 
+    #[cold]
     fn broken(&self, error: &io::Error, parser: &Parser) -> Failure {
         let cause = if as_tls(error).is_some() {
             Cause::Failed(FailureClass::Tls)
@@ -181,6 +183,7 @@ impl<'a> Flight<'a> {
         }
     }
 
+    #[cold]
     fn lost(&self, parser: &Parser) -> Cause {
         let unanswered = self.reused && !parser.touched();
         Cause::Failed(if unanswered {
@@ -190,6 +193,7 @@ impl<'a> Flight<'a> {
         })
     }
 
+    #[cold]
     fn timed_out(&self, parser: &Parser) -> Failure {
         let message = match self.sending {
             _ if parser.touched() => "timed out while receiving the answer",

@@ -23,6 +23,41 @@ struct User {
     started: Moment,
 }
 
+/// When users that live and are idle begin next, and when others are born; by place in the table of users.
+#[derive(Debug, Default)]
+struct Ready {
+    /// Before all others: a user that has ended begins again at once more often than not.
+    first: Option<(Moment, u32)>,
+    rest: BinaryHeap<Reverse<(Moment, u32)>>,
+}
+
+impl Ready {
+    fn push(&mut self, new: (Moment, u32)) {
+        let last = match self.first {
+            Some(first) if new < first => self.first.replace(new),
+            None if self.rest.peek().is_none_or(|Reverse(next)| new < *next) => self.first.replace(new),
+            _ => Some(new),
+        };
+        if let Some(last) = last {
+            self.rest.push(Reverse(last));
+        }
+    }
+
+    fn peek(&self) -> Option<(Moment, u32)> {
+        self.first.or_else(|| self.rest.peek().map(|Reverse(next)| *next))
+    }
+
+    fn pop(&mut self) {
+        if self.first.take().is_none() {
+            self.rest.pop();
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.peek().is_none()
+    }
+}
+
 #[derive(Debug)]
 pub(super) struct Users {
     choice: Choice,
@@ -35,8 +70,7 @@ pub(super) struct Users {
     /// Users that exist anywhere in the fleet: the stride of iteration numbers.
     peak: u32,
     all: Vec<User>,
-    /// When users that live and are idle begin next, and when others are born; by place in `all`.
-    ready: BinaryHeap<Reverse<(Moment, u32)>>,
+    ready: Ready,
     running: u32,
     stopped: Option<Moment>,
     /// A ceiling or a missing grant holds the first one back until then.
@@ -75,7 +109,7 @@ impl Users {
             pace: model.pace,
             peak,
             all: users,
-            ready: BinaryHeap::new(),
+            ready: Ready::default(),
             running: 0,
             stopped: None,
             held_until: None,
@@ -116,11 +150,11 @@ impl Users {
                 return;
             }
         }
-        self.more = self.ready.peek().is_some_and(|Reverse((due, _))| *due <= now);
+        self.more = self.ready.peek().is_some_and(|(due, _)| due <= now);
     }
 
     pub(super) fn stop(&mut self, cancel_at: Moment) {
-        self.ready.clear();
+        self.ready = Ready::default();
         self.stopped = Some(self.stopped.map_or(cancel_at, |before| before.min(cancel_at)));
     }
 
@@ -128,11 +162,11 @@ impl Users {
         if self.more {
             return Some(last);
         }
-        let Some(Reverse((due, _))) = self.ready.peek() else {
+        let Some((due, _)) = self.ready.peek() else {
             return (self.stopped.is_none() && last < self.end()).then(|| self.end());
         };
         // Without a grant only its renewal changes anything, and that is an input.
-        shared.may_send(last).then(|| self.held_until.unwrap_or(*due).max(*due))
+        shared.may_send(last).then(|| self.held_until.unwrap_or(due).max(due))
     }
 
     pub(super) fn cancel_at(&self, shared: &Shared) -> Option<Moment> {
@@ -152,7 +186,7 @@ impl Users {
 
     /// Starts the first user that is ready; `false` when there is none, or something holds it back.
     fn start(&mut self, now: Moment, shared: &mut Shared, gate: &mut dyn Gate) -> bool {
-        let Some(Reverse((due, place))) = self.ready.peek().copied().filter(|Reverse((due, _))| *due <= now) else {
+        let Some((due, place)) = self.ready.peek().filter(|(due, _)| *due <= now) else {
             return false;
         };
         let local = now.relative_to(self.start_at);
@@ -216,7 +250,36 @@ impl Users {
                 .map(|(begin, _)| self.start_at + begin.since(Moment::ZERO))
         };
         if let Some(begins) = begins {
-            self.ready.push(Reverse((begins, place)));
+            self.ready.push((begins, place));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use barrage_model::rng::Rng;
+
+    use super::*;
+
+    #[test]
+    fn they_are_ready_in_order() {
+        let mut rng = Rng::from_seed(1);
+        let (mut ready, mut all) = (Ready::default(), Vec::new());
+        for place in 0..1_000 {
+            let new = (Moment::from_micros(rng.below(50)), place);
+            ready.push(new);
+            all.push(new);
+            if rng.below(3) == 0 {
+                all.sort_unstable();
+                assert_eq!(ready.peek(), Some(all.remove(0)));
+                ready.pop();
+            }
+        }
+        all.sort_unstable();
+        for next in all {
+            assert_eq!(ready.peek(), Some(next));
+            ready.pop();
+        }
+        assert!(ready.is_empty());
     }
 }

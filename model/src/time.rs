@@ -45,6 +45,7 @@ impl Moment {
     }
 
     /// The instant on a clock that begins at `origin`; zero before it.
+    #[must_use]
     pub const fn relative_to(self, origin: Self) -> Self {
         Self(self.0.saturating_sub(origin.0))
     }

@@ -40,6 +40,7 @@ impl Stamp {
     }
 
     /// The instant `us` microseconds later; stops at [`Stamp::FAR`].
+    #[must_use]
     pub fn plus_us(self, us: u64) -> Self {
         Self(self.0.saturating_add(us))
     }

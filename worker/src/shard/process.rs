@@ -75,6 +75,8 @@ struct Shard<R: Runner> {
     /// Reports that the control side has not taken yet.
     reports: RefCell<VecDeque<Report>>,
     events: mpsc::Sender<Event>,
+    /// The instant of the machine's latest input.
+    told: Cell<Stamp>,
     /// The instant at which the time keeper wakes next.
     armed: Cell<Moment>,
     /// Wakes the time keeper when that instant has moved forward.
@@ -127,6 +129,7 @@ pub(super) async fn run<R: Runner>(setup: ShardSetup, make: impl FnOnce(&ShardHa
         tasks: RefCell::new(JoinSet::new()),
         reports: RefCell::new(VecDeque::new()),
         events: setup.events,
+        told: Cell::new(setup.start),
         armed: Cell::new(Moment::ZERO),
         rearm: Notify::new(),
         poll_delay_max: Cell::new(Duration::ZERO),
@@ -264,7 +267,9 @@ impl<R: Runner> Shard<R> {
 
     /// Counts the end of an iteration and lets the machine use the slot again.
     fn ended(self: &Rc<Self>, start: &Start, ended: IterationEnded) {
-        let now = ended.at.unwrap_or_else(|| self.context.clock.now());
+        // The machine's time must not run backwards, whatever an engine takes for the end of an answer.
+        let at = ended.at.filter(|at| *at >= self.told.get());
+        let now = at.unwrap_or_else(|| self.context.clock.now());
         let span = (self.stamp(start.due), now);
         let mut recorder = self.context.recorder.borrow_mut();
         recorder.iteration_ended(start.load, start.scenario, start.segment, span, ended.end);
@@ -277,6 +282,7 @@ impl<R: Runner> Shard<R> {
 
     /// Gives the machine one input and performs what comes of it.
     fn input(self: &Rc<Self>, now: Stamp, input: Input) {
+        self.told.set(now);
         let at = self.moment(now);
         self.handle(at, input);
         loop {

@@ -111,7 +111,10 @@ impl Drop for Connection {
 #[derive(Debug)]
 pub(crate) struct Http1 {
     shared: Rc<Shared>,
-    /// In boxes: each request takes one out and puts it back.
+    #[expect(
+        clippy::vec_box,
+        reason = "each request takes a connection out and puts it back: a pointer, not the connection"
+    )]
     kept: Vec<Box<Connection>>,
     parser: Parser,
     timer: DeadlineTimer,

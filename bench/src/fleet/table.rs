@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use super::deltas::{SAMPLES, STEPS};
 use super::{Figures, Minute};
+use crate::peers::machine;
 
 const MIB: f64 = 1_048_576.0;
 
@@ -18,7 +19,7 @@ pub(super) fn page(all: &[Figures]) -> String {
          The figures stand only because the report said exactly what the workers had sent: counts, and p50, p99 and p99.9\n\
          of response and service time against the bench's own merge.\n\n\
          Machine: {}\n",
-        machine()
+        machine::description()
     );
     for figures in all {
         page.push('\n');
@@ -90,20 +91,5 @@ fn row(text: &mut String, name: &str, minute: &Minute) -> std::fmt::Result {
         minute.store_bytes as f64 / MIB,
         times(minute.commit_us),
         times(minute.lag_us)
-    )
-}
-
-/// Processor, cores and kernel.
-fn machine() -> String {
-    let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let model = info
-        .lines()
-        .find_map(|line| line.strip_prefix("model name")?.split_once(": "));
-    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    let system = rustix::system::uname();
-    format!(
-        "{}, {cores} cores, Linux {}.",
-        model.map_or("unknown processor", |(_, name)| name),
-        system.release().to_string_lossy()
     )
 }

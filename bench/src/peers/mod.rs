@@ -3,7 +3,7 @@
 mod bench;
 mod child;
 mod clock;
-mod machine;
+pub(crate) mod machine;
 mod metronome;
 mod noise;
 mod options;

@@ -15,6 +15,9 @@ pub const HEARTBEAT: Duration = Duration::from_secs(1);
 pub const BEATS_MISSED_MAX: u32 = 5;
 /// A worker whose stream has ended may come back within this time.
 pub const GRACE: Duration = Duration::from_secs(5);
+/// A coordinator that finds a silence out so much too late has stood still, and cannot say that nobody spoke meanwhile: it
+/// listens for one more heartbeat.
+const LATE: Duration = Duration::from_millis(200);
 /// Most workers connected at once; more are refused.
 pub const WORKERS_MAX: usize = 4_000;
 /// Clock probes of a new connection come in a burst of so many.
@@ -459,6 +462,9 @@ impl Fleet {
         let mut lost = Vec::new();
         for (incarnation, worker) in &mut self.workers {
             match &mut worker.link {
+                Link::Up { heard, .. } if now.since(*heard) > HEARTBEAT * BEATS_MISSED_MAX + LATE => {
+                    *heard = now - HEARTBEAT * (BEATS_MISSED_MAX - 1);
+                }
                 Link::Up { heard, .. } if now.since(*heard) >= HEARTBEAT * BEATS_MISSED_MAX => {
                     lost.push((*incarnation, format!("{BEATS_MISSED_MAX} heartbeats missed")));
                 }
@@ -468,6 +474,9 @@ impl Fleet {
                     let number = worker.clock.probe(now);
                     *next_probe = now + if number < BURST { BURST_EVERY } else { PROBE_EVERY };
                     self.outputs.push_back(Output::Probe(*connection, number));
+                }
+                Link::Down { since } if now.since(*since) > GRACE + LATE => {
+                    *since = now + HEARTBEAT - GRACE;
                 }
                 Link::Down { since } if now.since(*since) >= GRACE => {
                     lost.push((

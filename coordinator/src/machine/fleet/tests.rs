@@ -62,12 +62,12 @@ fn check(inputs: Vec<(u64, Input)>, want: &Expect) {
         fleet.handle(Moment::from_millis(at), input);
         fleet.check().unwrap();
         let line = outputs(&mut fleet);
+        // A probe is two words, `probe` and `1#2`.
         let kept: Vec<&str> = line
-            .split("probe ")
-            .map(|part| part.split_once('#').map_or(part, |_| ""))
+            .split(' ')
+            .filter(|word| *word != "probe" && !word.contains('#'))
             .collect();
-        let line = kept.concat();
-        writeln!(lines, "{at}: {}", line.trim_end()).unwrap();
+        writeln!(lines, "{at}: {}", kept.join(" ")).unwrap();
     }
     want.assert_eq(&lines);
 }
@@ -103,6 +103,30 @@ fn five_missed_beats_lose_a_worker() {
             5900: 
             6000: close 1 lost 7 (5 heartbeats missed)
             6100: 
+        "]],
+    );
+}
+
+#[test]
+fn a_standstill_of_ours_is_nobodys_silence() {
+    check(
+        vec![
+            (0, join(1, hello(7, "a", &[]))),
+            (0, join(2, hello(8, "b", &[]))),
+            (100, Input::Gone(ConnectionId(2))),
+            (9_000, Input::Tick),
+            (9_001, Input::Heartbeat(ConnectionId(1))),
+            (10_000, Input::Tick),
+            (14_001, Input::Tick),
+        ],
+        &expect![[r"
+            0: welcome 1 present 7
+            0: welcome 2 present 8
+            100: 
+            9000: 
+            9001: 
+            10000: lost 8 (its connection ended and did not come back within 5s)
+            14001: close 1 lost 7 (5 heartbeats missed)
         "]],
     );
 }

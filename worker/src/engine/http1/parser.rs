@@ -133,9 +133,8 @@ pub(crate) struct Parser {
 /// in little else, and comparing is ten times as fast as parsing. Slots share them, so they stay in the cache.
 #[derive(Debug, Default)]
 pub(crate) struct KnownHeads {
+    /// The latest first: with a date in them it is the one that comes next.
     heads: Vec<Known>,
-    /// The one to be forgotten next.
-    oldest: usize,
 }
 
 #[derive(Debug)]
@@ -154,13 +153,14 @@ impl KnownHeads {
     fn remember(&mut self, head: &[u8], framing: Framing) {
         if self.heads.len() < KNOWN_HEADS {
             let bytes = head.to_vec();
-            return self.heads.push(Known { bytes, framing });
+            return self.heads.insert(0, Known { bytes, framing });
         }
-        let known = &mut self.heads[self.oldest];
-        known.bytes.clear();
-        known.bytes.extend_from_slice(head);
-        known.framing = framing;
-        self.oldest = (self.oldest + 1) % KNOWN_HEADS;
+        self.heads.rotate_right(1);
+        if let Some(known) = self.heads.first_mut() {
+            known.bytes.clear();
+            known.bytes.extend_from_slice(head);
+            known.framing = framing;
+        }
     }
 }
 

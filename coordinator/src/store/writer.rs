@@ -126,9 +126,7 @@ impl Work {
             let Ok(Message::Op(first)) = inbox.recv() else { return };
             let mut batch = vec![*first];
             open = gather(inbox, &mut batch);
-            let size = batch.len();
             self.commit(batch);
-            self.shared.waiting.fetch_sub(size, Ordering::Relaxed);
         }
     }
 
@@ -138,12 +136,15 @@ impl Work {
             match write(&mut self.connection, &batch) {
                 Ok(removed) => {
                     self.shared.failed.store(false, Ordering::Relaxed);
+                    // Before anybody hears of it: who has heard finds nothing waiting any more.
+                    self.shared.waiting.fetch_sub(batch.len(), Ordering::Relaxed);
                     return self.tell(batch, &removed);
                 }
                 Err(error) => {
                     self.shared.failed.store(true, Ordering::Relaxed);
                     tracing::error!(%error, "the store could not be written to");
                     if self.shared.closing.load(Ordering::Relaxed) {
+                        self.shared.waiting.fetch_sub(batch.len(), Ordering::Relaxed);
                         return refuse(batch);
                     }
                     std::thread::park_timeout(RETRY);

@@ -52,7 +52,7 @@ pub(super) struct Course<'a> {
     pub(super) on_start: Option<usize>,
 }
 
-/// Without a course the iteration is broken off.
+/// Without a course the iteration is broken off: decided here, so that `run_iteration` adds no future of its own.
 pub(super) async fn go(
     plan: &CompiledPlan,
     user: &mut User,

@@ -107,10 +107,6 @@ impl Gate for Ceilings {
             bucket.admit().map_err(|wait| now + wait)?;
             self.paid += 1;
         }
-        if self.targets.is_empty() {
-            self.paid = 0;
-            return Ok(());
-        }
         let target = self.target_of.get(usize::from(scenario.0)).copied().flatten();
         if let Some(bucket) = target.and_then(|target| self.targets.get(target)) {
             bucket.admit().map_err(|wait| now + wait)?;

@@ -1,6 +1,6 @@
 //! The raw HTTP/1.1 engine: one slot's connections, driven from the slot's own task.
 //!
-//! The hot path (a kept connection, a small answer) is one `writev`, one `read`, two clock reads and no allocation: the
+//! The hot path (a kept connection, a small answer) is one `send`, one `recv`, two clock reads and no allocation: the
 //! request goes out straight from the code that decided to send it, and readiness is awaited only when the socket says so.
 //!
 //! # Invariants

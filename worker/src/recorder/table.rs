@@ -16,6 +16,7 @@ use super::{Shape, Totals};
 pub(super) struct Sketches([[Option<Box<Sketch>>; Measure::ALL.len()]; OutcomeGroup::ALL.len()]);
 
 impl Sketches {
+    #[inline]
     pub(super) fn record(&mut self, measure: Measure, group: OutcomeGroup, us: u64) {
         self.0[group.index()][measure.index()]
             .get_or_insert_default()
@@ -132,12 +133,18 @@ impl Interval {
         }
     }
 
+    #[inline]
     fn segment(&mut self, segment: SegmentId) -> &mut SegmentCells {
         // The newest segment is the one in use, but for the stragglers of the one before.
         let newest = self.segments.len().wrapping_sub(1);
         if self.segments.get(newest).is_some_and(|cells| cells.segment == segment) {
             return &mut self.segments[newest];
         }
+        self.find_segment(segment)
+    }
+
+    #[cold]
+    fn find_segment(&mut self, segment: SegmentId) -> &mut SegmentCells {
         if let Some(at) = self.segments.iter().rposition(|cells| cells.segment == segment) {
             return &mut self.segments[at];
         }

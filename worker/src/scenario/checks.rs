@@ -107,7 +107,12 @@ impl Checks {
 
     /// Whether this status is all that the step asks for.
     pub(super) fn ask_only_for(&self, status: u16) -> bool {
-        self.rest.is_empty() && self.accepts(status)
+        self.ask_only_for_status() && self.accepts(status)
+    }
+
+    /// Whether nothing but the status decides.
+    pub(super) fn ask_only_for_status(&self) -> bool {
+        self.rest.is_empty()
     }
 
     fn accepts(&self, status: u16) -> bool {

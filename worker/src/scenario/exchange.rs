@@ -1,11 +1,13 @@
 //! Renders one request, sends it, and judges the answer.
 
 use std::borrow::Cow;
+use std::cell::RefCell;
 use std::sync::Arc;
 use std::time::Duration;
 
-use barrage_model::ids::TagId;
-use barrage_model::outcome::{FailureClass, Outcome};
+use barrage_model::ids::{SegmentId, TagId};
+use barrage_model::outcome::{FailureClass, IterationEnd, Outcome};
+use barrage_model::plan::OnFailure;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue};
 
@@ -15,8 +17,12 @@ use super::render::{Given, RenderError};
 use super::text::Text;
 use super::user::Values;
 use super::values::Scope;
-use crate::engine::{Answer, Failure, FullRequest, Http2Request, Outgoing, Request as EngineRequest, Terms};
+use crate::clock::{Clock, Stamp};
+use crate::engine::{
+    Answer, Failure, FullRequest, Http2Request, Outgoing, Request as EngineRequest, Terms, WireBytes,
+};
 use crate::net::Origin;
+use crate::recorder::{Recorder, StepSample};
 
 /// Buffer capacity that a user keeps between requests.
 const KEPT_CAPACITY: usize = 64 * 1024;
@@ -232,7 +238,7 @@ impl Judged {
     }
 
     #[cold]
-    pub(super) fn cancelled() -> Self {
+    fn cancelled() -> Self {
         Self {
             outcome: Outcome::Cancelled,
             message: "given up at the end of the run".into(),
@@ -246,6 +252,64 @@ impl Judged {
             outcome: failure.cause.outcome().unwrap_or(Outcome::Cancelled),
             message: failure.message,
         }
+    }
+}
+
+/// What comes after an exchange: the answer is judged, and what is extracted from it kept. Without a result the exchange was
+/// given up.
+pub(super) fn settle(
+    program: &Program,
+    request: &Request,
+    result: Option<Result<(), Failure>>,
+    (answer, values): (&mut Answer, &mut Values),
+    (clock, recorder): (Clock, &RefCell<Recorder>),
+) -> Judged {
+    let Some(result) = result else {
+        answer.done_at = clock.now();
+        return Judged::cancelled();
+    };
+    if let Some(scarce) = result.as_ref().err().and_then(|failure| failure.scarce) {
+        recorder.borrow_mut().fell_short(scarce, answer.done_at);
+    }
+    judge(program, request, result, answer, values)
+}
+
+/// Records the end of a step that was due at an instant, in an iteration of a segment.
+pub(super) fn record(
+    program: &Program,
+    request: &Request,
+    answer: &Answer,
+    (due, segment): (Stamp, SegmentId),
+    (judged, body_bytes): (&Judged, usize),
+    recorder: &RefCell<Recorder>,
+) {
+    let WireBytes { received, sent } = answer.wire.unwrap_or_default();
+    let message = program.redactor.clean(&judged.message);
+    recorder.borrow_mut().step_ended(&StepSample {
+        step: request.id,
+        tag: tag(program, answer),
+        segment,
+        outcome: judged.outcome,
+        due,
+        sent_at: answer.sent_at,
+        done_at: answer.done_at,
+        timings: answer.timings,
+        wire_requests: answer.wire_requests,
+        body_bytes_in: answer.body_bytes_in,
+        body_bytes_out: if answer.sent_at.is_some() { body_bytes as u64 } else { 0 },
+        wire_bytes_in: received,
+        wire_bytes_out: sent,
+        status: (answer.status != 0).then_some(answer.status),
+        message: &message,
+    });
+}
+
+/// How a step's outcome ends its iteration; `None` when it goes on.
+pub(super) fn end_of(outcome: Outcome, request: &Request) -> Option<IterationEnd> {
+    match outcome {
+        Outcome::Cancelled => Some(IterationEnd::Cancelled),
+        Outcome::Failed(_) | Outcome::Timeout if request.on_failure == OnFailure::End => Some(IterationEnd::BrokenOff),
+        Outcome::Ok | Outcome::Failed(_) | Outcome::Timeout => None,
     }
 }
 

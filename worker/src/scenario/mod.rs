@@ -28,6 +28,7 @@ mod extracts;
 mod files;
 mod once;
 mod pause;
+mod plain;
 mod redact;
 mod render;
 mod text;

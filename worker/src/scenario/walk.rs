@@ -6,18 +6,20 @@ use std::time::Duration;
 
 use barrage_model::ids::{SegmentId, StepId};
 use barrage_model::outcome::{IterationEnd, Outcome, OutcomeGroup};
-use barrage_model::plan::{Delay, OnFailure};
+use barrage_model::plan::Delay;
+use futures_util::future::Either;
 
 use super::cancel::Cancelled;
 use super::compile::{CompiledPlan, Op, Program, Request, Scenario, Script};
 use super::context::{IterationEnded, IterationStart};
 use super::data::NoRow;
-use super::exchange::{Judged, judge, tag};
+use super::exchange::{Judged, end_of, record, settle};
+use super::plain::plain;
 use super::tried::Observer;
 use super::user::User;
 use crate::clock::Stamp;
-use crate::engine::{Terms, WireBytes};
-use crate::recorder::{Recorder, StepSample};
+use crate::engine::Terms;
+use crate::recorder::Recorder;
 
 /// After so many steps without a pause the other slots of the shard get their turn.
 const TURN: u32 = 256;
@@ -38,11 +40,15 @@ pub fn run_iteration(
 ) -> impl Future<Output = IterationEnded> {
     let number = usize::from(start.scenario.0);
     let scenario = plan.program.scenarios.get(number);
+    if let Some(request) = scenario.and_then(|scenario| scenario.plain) {
+        let request = &plan.program.requests[request as usize];
+        return Either::Left(plain(&plan.program, user, request, start, (recorder, cancel)));
+    }
     let course = scenario.map(|scenario| Course {
         scenario,
         on_start: Some(number),
     });
-    go(plan, user, course, start, (recorder, cancel), None)
+    Either::Right(go(plan, user, course, start, (recorder, cancel), None))
 }
 
 /// What is gone through.
@@ -278,7 +284,14 @@ impl Walk<'_, '_> {
         }
         self.recorder.borrow_mut().step_sent(request.id, self.segment);
         let (judged, body_bytes) = self.send(request).await;
-        self.record(request, &judged, body_bytes);
+        record(
+            self.program,
+            request,
+            &self.user.answer,
+            (self.due, self.segment),
+            (&judged, body_bytes),
+            self.recorder,
+        );
         self.user.answered = true;
         self.due = self.user.answer.done_at;
         // What was read of an answer took us time, which the next iteration must not find missing from its lag.
@@ -291,13 +304,7 @@ impl Walk<'_, '_> {
                 group.outcome = judged.outcome.group();
             }
         }
-        match judged.outcome {
-            Outcome::Cancelled => Err(IterationEnd::Cancelled),
-            Outcome::Failed(_) | Outcome::Timeout if request.on_failure == OnFailure::End => {
-                Err(IterationEnd::BrokenOff)
-            }
-            Outcome::Ok | Outcome::Failed(_) | Outcome::Timeout => Ok(()),
-        }
+        end_of(judged.outcome, request).map_or(Ok(()), Err)
     }
 
     /// Renders and sends; what came back is in the user's answer. The second is the length of the body sent.
@@ -340,42 +347,12 @@ impl Walk<'_, '_> {
             self.cancel.unless(exchange).await
         };
         let length = rendered.body.len();
-        let judged = if let Some(result) = result {
-            if let Some(scarce) = result.as_ref().err().and_then(|failure| failure.scarce) {
-                self.recorder.borrow_mut().fell_short(scarce, answer.done_at);
-            }
-            judge(program, request, result, answer, values)
-        } else {
-            answer.done_at = shard.clock.now();
-            Judged::cancelled()
-        };
+        let about = (shard.clock, self.recorder);
+        let judged = settle(program, request, result, (answer, values), about);
         if let Some(observer) = &mut self.observer {
             observer.answered(program, request, answer, values, &judged);
         }
         (judged, length)
-    }
-
-    fn record(&mut self, request: &Request, judged: &Judged, body_bytes: usize) {
-        let answer = &self.user.answer;
-        let WireBytes { received, sent } = answer.wire.unwrap_or_default();
-        let message = self.program.redactor.clean(&judged.message);
-        self.recorder.borrow_mut().step_ended(&StepSample {
-            step: request.id,
-            tag: tag(self.program, answer),
-            segment: self.segment,
-            outcome: judged.outcome,
-            due: self.due,
-            sent_at: answer.sent_at,
-            done_at: answer.done_at,
-            timings: answer.timings,
-            wire_requests: answer.wire_requests,
-            body_bytes_in: answer.body_bytes_in,
-            body_bytes_out: if answer.sent_at.is_some() { body_bytes as u64 } else { 0 },
-            wire_bytes_in: received,
-            wire_bytes_out: sent,
-            status: (answer.status != 0).then_some(answer.status),
-            message: &message,
-        });
     }
 
     /// Groups in which nothing was requested took no time of the target's and are left out.

@@ -6,6 +6,7 @@ pub mod machine;
 mod mailbox;
 pub(crate) mod pacer;
 mod process;
+mod tasks;
 #[cfg(test)]
 mod tests;
 

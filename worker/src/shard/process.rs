@@ -1,4 +1,5 @@
-//! The load thread: one thread, one current-thread runtime, one task for each slot and one that keeps the time.
+//! The load thread: one thread, one current-thread runtime, one task that polls
+//! those of the slots ([`Tasks`]) and one that keeps the time.
 //!
 //! Whatever happens goes through the machine first; its outputs are performed at once and in order. Nothing here waits
 //! for the control side: what it cannot take at once is kept and offered again. What is kept stays small without a
@@ -6,6 +7,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
+use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,13 +17,13 @@ use barrage_model::ids::{ScenarioId, StepId};
 use barrage_model::plan::Pacing;
 use barrage_model::time::{Moment, whole_micros};
 use tokio::sync::{Notify, mpsc};
-use tokio::task::JoinSet;
 
 use super::blocks::Blocks;
 use super::ceiling::Ceilings;
 use super::machine::{Input, Machine, Output, SlotId, Start};
 use super::mailbox::Mailbox;
 use super::pacer::{Pacer, quantum};
+use super::tasks::Tasks;
 use super::{Command, Event, Report, Runner, ShardHandles};
 use crate::clock::{Clock, Stamp};
 use crate::recorder::{Dropped, IterationStarted, Part, Recorder};
@@ -71,7 +73,7 @@ struct Shard<R: Runner> {
     blocks: Arc<Blocks>,
     shards: u64,
     slots: RefCell<Vec<Rc<Mailbox>>>,
-    tasks: RefCell<JoinSet<()>>,
+    tasks: Tasks,
     /// Reports that the control side has not taken yet.
     reports: RefCell<VecDeque<Report>>,
     events: mpsc::Sender<Event>,
@@ -126,7 +128,7 @@ pub(super) async fn run<R: Runner>(setup: ShardSetup, make: impl FnOnce(&ShardHa
         blocks: setup.blocks,
         shards: setup.shards as u64,
         slots: RefCell::new(Vec::new()),
-        tasks: RefCell::new(JoinSet::new()),
+        tasks: Tasks::default(),
         reports: RefCell::new(VecDeque::new()),
         events: setup.events,
         told: Cell::new(setup.start),
@@ -136,9 +138,12 @@ pub(super) async fn run<R: Runner>(setup: ShardSetup, make: impl FnOnce(&ShardHa
         starts: Cell::new(0),
         failed: Cell::new(false),
     });
+    let polled = Rc::clone(&shard);
+    let slots = tokio::task::spawn_local(poll_fn(move |cx| polled.tasks.poll(cx)));
     keep_time(Rc::clone(&shard), &pacer, setup.commands).await;
     // Whatever slot still waits is idle, or was cancelled and counted.
-    shard.tasks.borrow_mut().abort_all();
+    slots.abort();
+    shard.tasks.clear();
     if shard.failed.get() {
         return Err(std::io::Error::other("an iteration has panicked"));
     }
@@ -251,8 +256,7 @@ async fn go_through<R: Runner>(shard: Rc<Shard<R>>, mailbox: Rc<Mailbox>, first:
             .runner
             .iterate(&mut user, &iteration, &shard.context, &mut cancel)
             .await;
-        shard.ended(&start, ended);
-        next = mailbox.take();
+        next = shard.ended(&start, ended).or_else(|| mailbox.take());
     }
 }
 
@@ -265,18 +269,40 @@ impl<R: Runner> Shard<R> {
         Moment::from_micros(at.us_since(self.start))
     }
 
-    /// Counts the end of an iteration and lets the machine use the slot again.
-    fn ended(self: &Rc<Self>, start: &Start, ended: IterationEnded) {
+    /// Counts the end of an iteration and lets the machine use the slot again. Gives the slot's next iteration when it begins
+    /// at once.
+    fn ended(self: &Rc<Self>, start: &Start, ended: IterationEnded) -> Option<Start> {
         // The machine's time must not run backwards, whatever an engine takes for the end of an answer.
         let at = ended.at.filter(|at| *at >= self.told.get());
         let now = at.unwrap_or_else(|| self.context.clock.now());
         let span = (self.stamp(start.due), now);
         let mut recorder = self.context.recorder.borrow_mut();
         recorder.iteration_ended(start.load, start.scenario, start.segment, span, ended.end);
+        let mut gate = self.ceilings.borrow_mut();
+        let again = self.machine.borrow_mut().again(self.moment(now), start.slot, &mut *gate);
+        drop(gate);
+        if let Some(next) = again {
+            self.told.set(now);
+            self.starts.set(self.starts.get() + 1);
+            recorder.iteration_started(&self.started(&next));
+            return Some(next);
+        }
         drop(recorder);
         self.input(now, Input::Done(start.slot));
         if self.machine.borrow().deadline() < self.armed.get() {
             self.rearm.notify_one();
+        }
+        None
+    }
+
+    fn started(&self, start: &Start) -> IterationStarted {
+        IterationStarted {
+            load: start.load,
+            scenario: start.scenario,
+            segment: start.segment,
+            due: self.stamp(start.due),
+            at: self.stamp(start.at),
+            own_lag: start.own_lag,
         }
     }
 
@@ -329,14 +355,7 @@ impl<R: Runner> Shard<R> {
                 at: self.stamp(at),
             }),
             Output::Start(start) => {
-                recorder.iteration_started(&IterationStarted {
-                    load: start.load,
-                    scenario: start.scenario,
-                    segment: start.segment,
-                    due: self.stamp(start.due),
-                    at: self.stamp(start.at),
-                    own_lag: start.own_lag,
-                });
+                recorder.iteration_started(&self.started(&start));
                 drop(recorder);
                 self.begin(start);
             }
@@ -373,9 +392,7 @@ impl<R: Runner> Shard<R> {
         }
         let mailbox = Rc::new(Mailbox::default());
         slots.push(Rc::clone(&mailbox));
-        self.tasks
-            .borrow_mut()
-            .spawn_local(go_through(Rc::clone(self), mailbox, start));
+        self.tasks.add(go_through(Rc::clone(self), mailbox, start));
     }
 
     fn finish_part(&self, mut part: Part) -> Part {

@@ -92,6 +92,8 @@ pub(in crate::scenario) struct Scenario {
     pub(in crate::scenario) steps: Script,
     /// Data sets that it uses.
     pub(in crate::scenario) data: Vec<u16>,
+    /// Its only request, when an iteration is nothing but that: see [`Request::is_plain`].
+    pub(in crate::scenario) plain: Option<u32>,
 }
 
 impl CompiledPlan {
@@ -254,12 +256,18 @@ fn scenario(
             request.wants.body = true;
         }
     }
-    let data = assembler.linker.data.iter().copied().collect();
+    let data: Vec<u16> = assembler.linker.data.iter().copied().collect();
+    let plain = match steps.ops.as_slice() {
+        [Op::Request(number)] if on_start.ops.is_empty() && data.is_empty() => Some(*number),
+        _ => None,
+    };
+    let plain = plain.filter(|number| assembler.requests[*number as usize].is_plain());
     Ok(Scenario {
         name: name.to_owned(),
         on_start,
         steps,
         data,
+        plain,
     })
 }
 

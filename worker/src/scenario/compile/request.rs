@@ -40,6 +40,24 @@ pub(in crate::scenario) struct Request {
     pub(in crate::scenario) wants: Wants,
 }
 
+impl Request {
+    /// Whether it is the same bytes in every iteration, and nothing of its answer but the status matters to anybody.
+    pub(super) fn is_plain(&self) -> bool {
+        let nothing_kept = !self.wants.body && !self.wants.headers && self.extracts.is_empty();
+        nothing_kept && self.checks.ask_only_for_status() && self.constant().is_some()
+    }
+
+    /// Head, body and origin of a request of the `http1` engine that has no gap.
+    pub(in crate::scenario) fn constant(&self) -> Option<(&[u8], &[u8], u32)> {
+        match (&self.wire, &self.body, &self.destination) {
+            (Wire::Http1(head), Body::Fixed(body), Destination::Fixed(origin)) => {
+                Some((head.as_static()?, body, *origin))
+            }
+            _ => None,
+        }
+    }
+}
+
 /// What of an answer has to be kept.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::scenario) struct Wants {

@@ -140,6 +140,18 @@ impl Users {
         }
     }
 
+    /// Starts a user again whose iteration has just ended, if no other is due and nothing holds it back.
+    pub(super) fn again(&mut self, place: u32, now: Moment, shared: &mut Shared, gate: &mut dyn Gate) -> Option<Start> {
+        let pauses = self.think.is_some() || self.pace.is_some();
+        let held = self.stopped.is_some() || self.held_until.is_some() || !shared.may_send(now);
+        let others = self.more || self.ready.peek().is_some_and(|(due, _)| due <= now);
+        let number = self.all.get(place as usize)?.number;
+        if pauses || held || others || !self.curve.alive(number, now.relative_to(self.start_at)) {
+            return None;
+        }
+        self.begin(place, now, now, shared, gate).ok()
+    }
+
     pub(super) fn advance(&mut self, now: Moment, shared: &mut Shared, gate: &mut dyn Gate) {
         if self.held_until.is_some_and(|until| until <= now) {
             self.held_until = None;
@@ -199,15 +211,34 @@ impl Users {
         if !shared.may_send(now) {
             return false;
         }
+        match self.begin(place, due, now, shared, gate) {
+            Ok(start) => shared.outputs.push_back(Output::Start(start)),
+            Err(again) => {
+                self.held_until = Some(again.max(now + std::time::Duration::from_micros(1)));
+                return false;
+            }
+        }
+        self.ready.pop();
+        self.running += 1;
+        true
+    }
+
+    /// The next iteration of a user, if the ceilings let it pass; if not, when to ask again.
+    fn begin(
+        &mut self,
+        place: u32,
+        due: Moment,
+        now: Moment,
+        shared: &mut Shared,
+        gate: &mut dyn Gate,
+    ) -> Result<Start, Moment> {
         let user = &mut self.all[place as usize];
+        let number = user.number;
         // Drawn only once for each iteration, whatever the ceilings say: the stream must not depend on time.
         let mut rng = user.rng.clone();
         let scenario = self.choice.ids[rng.pick_weighted(&self.choice.weights)];
         let load = self.choice.load;
-        if let Err(again) = gate.admit(load, scenario, now) {
-            self.held_until = Some(again.max(now + std::time::Duration::from_micros(1)));
-            return false;
-        }
+        gate.admit(load, scenario, now)?;
         user.rng = rng;
         let index = user
             .begun
@@ -219,8 +250,7 @@ impl Users {
         let slot = *user
             .slot
             .get_or_insert_with(|| Shared::make_slot(slots, load, u64::from(number), place));
-        let segment = shared.marks.segment_at(due);
-        shared.outputs.push_back(Output::Start(Start {
+        Ok(Start {
             slot,
             load,
             scenario,
@@ -228,12 +258,9 @@ impl Users {
             user: u64::from(number),
             due,
             at: now,
-            segment,
+            segment: shared.marks.segment_at(due),
             own_lag: now.since(due),
-        }));
-        self.ready.pop();
-        self.running += 1;
-        true
+        })
     }
 
     /// Has the user begin at `next`, or at its next birth if it does not live then.

@@ -39,7 +39,7 @@ const OPEN_GATE: Bucket = Bucket {
 type Target = fn(u64) -> u64;
 
 /// Everything a machine did, with its ledger checked as it went.
-#[derive(Default, Debug)]
+#[derive(Default, Debug, PartialEq)]
 struct Record {
     scheduled: u64,
     started: Vec<Start>,
@@ -69,6 +69,8 @@ struct World {
     inputs: Vec<(u64, Input)>,
     /// The shard sleeps through this: from when, and for how long.
     sleep: (u64, u64),
+    /// Whether ends go the short way where there is one, and how many have.
+    short: Option<u64>,
 }
 
 impl World {
@@ -85,11 +87,17 @@ impl World {
             now: 0,
             inputs,
             sleep: (0, 0),
+            short: None,
         }
     }
 
     /// Runs until `until` µs, or to the machine's end.
     fn run(mut self, until: u64) -> Record {
+        self.run_on(until);
+        self.record
+    }
+
+    fn run_on(&mut self, until: u64) {
         self.inputs.sort_by_key(|(at, _)| Reverse(*at));
         let mut still = (0, 0);
         while self.now <= until {
@@ -118,12 +126,26 @@ impl World {
             } else {
                 Input::Tick
             };
-            self.handle(input);
+            if !self.goes_short(&input) {
+                self.handle(input);
+            }
             if self.record.finished.is_some() {
                 break;
             }
         }
-        self.record
+    }
+
+    fn goes_short(&mut self, input: &Input) -> bool {
+        let (Some(short), Input::Done(slot)) = (self.short, input) else {
+            return false;
+        };
+        let now = Moment::from_micros(self.now);
+        let Some(start) = self.machine.again(now, *slot, &mut self.gate) else {
+            return false;
+        };
+        self.short = Some(short + 1);
+        self.start(start);
+        true
     }
 
     fn handle(&mut self, input: Input) {
@@ -701,6 +723,54 @@ fn whatever_comes_users_and_counted_iterations_end() {
         let record = world.run(60 * SECOND);
         check_unscheduled(&record, count, seed);
     }
+}
+
+#[test]
+fn the_short_way_of_a_user_leads_where_the_long_one_does() {
+    let mut short = 0;
+    for seed in 0..200 {
+        let mut rng = Rng::from_seed(seed);
+        let mut below = move |n: u64| rng.below(n);
+        let span = |ms| Duration::from_millis(1 + ms);
+        let stages = vec![
+            UserStageShape::Ramp {
+                from: below(9) as u32,
+                to: below(30) as u32,
+                over: span(below(3_000)),
+            },
+            UserStageShape::Pause {
+                length: span(below(800)),
+            },
+            UserStageShape::Hold {
+                users: below(20) as u32,
+                length: span(below(3_000)),
+            },
+        ];
+        let pace = (below(5) == 0).then_some(span(below(200)));
+        let mut plan = plan(vec![users(stages, None, pace)], span(below(500)));
+        plan.graceful_stop = span(below(1_500));
+        let wheels = [(LoadId(0), epoch(&[0, 1], vec![], 0, Moment::ZERO))];
+        let (every, sleep) = ([0, 0, 2_000][below(3) as usize], (below(6 * SECOND), below(2 * SECOND)));
+        let mut inputs: Vec<(u64, Input)> = (0..30)
+            .map(|n| (n * 700_000, Input::Grant(Moment::from_millis(n * 700 + below(1_400)))))
+            .collect();
+        inputs.push((below(2 * SECOND), Input::Marks(marks(&[0, SECOND]))));
+        if below(3) == 0 {
+            inputs.push((below(5 * SECOND), Input::Stop));
+        }
+        let [long, quick] = [None, Some(0)].map(|short| {
+            let mut world = World::new(&plan, &wheels, |begun| {
+                begun + 1_000 + stream(begun, LoadId(0), 0, Purpose::Body).below(100_000)
+            });
+            (world.gate.every, world.sleep, world.short) = (every, sleep, short);
+            world.inputs = inputs.clone();
+            world.run_on(60 * SECOND);
+            world
+        });
+        assert_eq!(long.record, quick.record, "seed {seed}");
+        short += quick.short.unwrap_or_default();
+    }
+    assert!(short > 10_000, "only {short} went the short way");
 }
 
 #[track_caller]

@@ -1,0 +1,231 @@
+//! The slots' tasks, all polled by one task of the runtime.
+//!
+//! A shard has as many tasks as slots, and each is woken for every answer. A list of numbers does for them what the
+//! runtime's queue would do at a greater cost, for it need not care for other threads, handles and names.
+//!
+//! # Invariants
+//!
+//! - Tasks are polled in the order in which they were woken, and none twice before another that was woken in between.
+//! - The runtime looks for new events after [`TURN`] tasks, however many are ready.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::fmt;
+use std::pin::{Pin, pin};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, Wake, Waker};
+
+use tokio::task::coop::has_budget_remaining;
+
+/// Most tasks that are polled before the runtime looks for events again.
+const TURN: usize = 256;
+
+/// Tasks that stay on one thread. Dropping it, or [`Tasks::clear`], drops them.
+#[derive(Default)]
+pub(super) struct Tasks {
+    all: RefCell<Vec<Option<Task>>>,
+    woken: Arc<Woken>,
+    /// Those that are to be polled next, woken before all that are in `woken`.
+    turn: RefCell<VecDeque<u32>>,
+}
+
+struct Task {
+    work: Pin<Box<dyn Future<Output = ()>>>,
+    place: Arc<Place>,
+    waker: Waker,
+}
+
+/// Wakes one task.
+struct Place {
+    number: u32,
+    /// Whether it waits to be polled.
+    is_listed: AtomicBool,
+    woken: Arc<Woken>,
+}
+
+/// The tasks that have been woken and not been polled since.
+#[derive(Default)]
+struct Woken(Mutex<List>);
+
+#[derive(Default)]
+struct List {
+    numbers: Vec<u32>,
+    /// The task of the runtime, while it waits.
+    poller: Option<Waker>,
+}
+
+impl Wake for Place {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        if !self.is_listed.swap(true, Ordering::AcqRel) {
+            self.woken.push(self.number);
+        }
+    }
+}
+
+impl Woken {
+    fn push(&self, number: u32) {
+        let mut list = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        list.numbers.push(number);
+        if let Some(poller) = list.poller.take() {
+            drop(list);
+            poller.wake();
+        }
+    }
+
+    /// Moves what is there to `turn`; if nothing is, `poller` will be woken.
+    fn take(&self, turn: &mut VecDeque<u32>, poller: &Waker) {
+        let mut list = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if list.numbers.is_empty() {
+            list.poller = Some(poller.clone());
+        } else {
+            turn.extend(list.numbers.drain(..));
+        }
+    }
+}
+
+impl Tasks {
+    /// Adds a task, to be polled as soon as its turn comes.
+    pub(super) fn add(&self, work: impl Future<Output = ()> + 'static) {
+        let mut all = self.all.borrow_mut();
+        let place = Arc::new(Place {
+            number: all.len() as u32,
+            is_listed: AtomicBool::new(false),
+            woken: Arc::clone(&self.woken),
+        });
+        let waker = Waker::from(Arc::clone(&place));
+        waker.wake_by_ref();
+        all.push(Some(Task {
+            work: Box::pin(work),
+            place,
+            waker,
+        }));
+    }
+
+    /// Polls the tasks that are woken. Never ready: there may always come more.
+    pub(super) fn poll(&self, cx: &mut Context<'_>) -> Poll<()> {
+        for _ in 0..TURN {
+            if !has_budget_remaining() {
+                break;
+            }
+            let Some(number) = self.next(cx.waker()) else {
+                return Poll::Pending;
+            };
+            // Taken out meanwhile: a task may add others.
+            let Some(mut task) = self.all.borrow_mut()[number as usize].take() else {
+                continue;
+            };
+            task.place.is_listed.store(false, Ordering::Release);
+            let polled = task.work.as_mut().poll(&mut Context::from_waker(&task.waker));
+            if polled.is_pending() {
+                self.all.borrow_mut()[number as usize] = Some(task);
+            }
+        }
+        // Woken again after the runtime has looked for events; a plain wake would come before them.
+        let _ = pin!(tokio::task::yield_now()).poll(cx);
+        Poll::Pending
+    }
+
+    /// Drops every task, but the one that is being polled.
+    pub(super) fn clear(&self) {
+        let all = self.all.take();
+        drop(all);
+    }
+
+    fn next(&self, poller: &Waker) -> Option<u32> {
+        let mut turn = self.turn.borrow_mut();
+        if turn.is_empty() {
+            self.woken.take(&mut turn, poller);
+        }
+        turn.pop_front()
+    }
+}
+
+impl fmt::Debug for Tasks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tasks").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+    use std::future::poll_fn;
+    use std::rc::Rc;
+
+    use super::*;
+
+    /// Wakes itself so many times.
+    async fn again(times: usize, each: impl Fn(usize)) {
+        let mut left = times;
+        poll_fn(|cx| {
+            each(left);
+            if left == 0 {
+                return Poll::Ready(());
+            }
+            left -= 1;
+            cx.waker().wake_by_ref();
+            cx.waker().wake_by_ref();
+            Poll::Pending
+        })
+        .await;
+    }
+
+    #[tokio::test]
+    async fn they_take_turns_in_the_order_in_which_they_were_woken() {
+        let tasks = Tasks::default();
+        let said = Rc::new(RefCell::new(Vec::new()));
+        for name in ['a', 'b', 'c'] {
+            let said = Rc::clone(&said);
+            tasks.add(again(2, move |left| said.borrow_mut().push((left, name))));
+        }
+        poll_fn(|cx| tasks.poll(cx).map(|()| ()).is_pending().then_some(()).map_or(Poll::Pending, Poll::Ready)).await;
+        let order: Vec<(usize, char)> = [2, 1, 0]
+            .into_iter()
+            .flat_map(|left| ['a', 'b', 'c'].map(|name| (left, name)))
+            .collect();
+        assert_eq!(*said.borrow(), order, "nobody is polled twice in a turn, however often it is woken");
+    }
+
+    #[tokio::test]
+    async fn the_runtime_has_its_turn_however_many_are_ready() {
+        let tasks = Rc::new(Tasks::default());
+        let polls = Rc::new(Cell::new(0));
+        let count = Rc::clone(&polls);
+        tasks.add(again(usize::MAX, move |_| count.set(count.get() + 1)));
+        let late = tokio::time::sleep(std::time::Duration::from_millis(2));
+        tokio::select! {
+            biased;
+            () = poll_fn(|cx| tasks.poll(cx)) => unreachable!("it is never ready"),
+            () = late => {}
+        }
+        assert!(polls.get() >= TURN, "{}", polls.get());
+    }
+
+    #[tokio::test]
+    async fn a_task_may_add_others_and_be_woken_from_another_thread() {
+        let tasks = Rc::new(Tasks::default());
+        let (done, heard) = tokio::sync::oneshot::channel();
+        let (add, mut done) = (Rc::clone(&tasks), Some(done));
+        tasks.add(async move {
+            let (ask, answer) = tokio::sync::oneshot::channel();
+            let thread = std::thread::spawn(move || ask.send(7));
+            add.add(async move {
+                let said = answer.await.ok();
+                let _ = done.take().map(|done| done.send(said));
+            });
+            drop(thread);
+        });
+        let said = tokio::select! {
+            () = poll_fn(|cx| tasks.poll(cx)) => unreachable!("it is never ready"),
+            said = heard => said,
+        };
+        assert_eq!(said, Ok(Some(7)));
+        tasks.clear();
+        assert_eq!(Rc::strong_count(&tasks), 1, "nothing is left of what was dropped");
+    }
+}

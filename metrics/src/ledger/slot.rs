@@ -25,7 +25,9 @@ const DETAIL_INTERVALS_MIN: u32 = 120;
 const WINDOW_KEPT_MAX: u32 = 600;
 /// Memory of one row, about, without the buckets of a sketch.
 const ROW_BYTES: usize = 200;
-/// Both limits of coarseness are multiples of this.
+/// Length of the slots of middle age; the beginning of the fine ones is a multiple of it.
+const MIDDLE: u32 = 10;
+/// Length of the oldest slots; the beginning of those of middle age is a multiple of it.
 const COARSEST: u32 = 60;
 /// Intervals up to the newest one that are quick to add to.
 const OPEN_INTERVALS: u32 = 4;
@@ -122,7 +124,7 @@ pub(crate) struct Timeline {
     next: u32,
     /// Intervals that keep their series whatever they weigh.
     keep: u32,
-    /// First interval with a slot of its own; a multiple of [`COARSEST`].
+    /// First interval with a slot of its own; a multiple of [`MIDDLE`].
     fine_from: u32,
     /// First interval with a slot of ten; a multiple of [`COARSEST`].
     middle_from: u32,
@@ -150,7 +152,7 @@ impl PartialEq for Timeline {
 impl Timeline {
     /// For sliding windows of at most so many intervals.
     pub(crate) fn new(longest_window: u32) -> Self {
-        let window = longest_window.min(WINDOW_KEPT_MAX) + COARSEST;
+        let window = longest_window.min(WINDOW_KEPT_MAX) + MIDDLE;
         Self {
             keep: window.max(DETAIL_INTERVALS_MIN),
             ..Self::default()
@@ -204,10 +206,9 @@ impl Timeline {
     fn slot(&mut self, interval: u32) -> &mut Slot {
         if interval >= self.next {
             self.next = interval.saturating_add(1);
-            let floor = |from: u32| from / COARSEST * COARSEST;
             self.coarsen(
-                floor(self.next.saturating_sub(FINE_INTERVALS)),
-                floor(self.next.saturating_sub(MIDDLE_INTERVALS)),
+                floor(self.next.saturating_sub(FINE_INTERVALS), MIDDLE),
+                floor(self.next.saturating_sub(MIDDLE_INTERVALS), COARSEST),
             );
             self.close_before(self.next.saturating_sub(OPEN_INTERVALS));
         }
@@ -241,7 +242,7 @@ impl Timeline {
 
     /// The begin of the slot that holds an interval.
     fn start_of(&self, interval: u32) -> u32 {
-        interval / self.length_at(interval) * self.length_at(interval)
+        floor(interval, self.length_at(interval))
     }
 
     /// The first begin of a slot that does not lie before an interval.
@@ -256,7 +257,7 @@ impl Timeline {
     pub(crate) fn length_at(&self, interval: u32) -> u32 {
         match interval {
             _ if interval >= self.fine_from => 1,
-            _ if interval >= self.middle_from => 10,
+            _ if interval >= self.middle_from => MIDDLE,
             _ => COARSEST,
         }
     }
@@ -284,9 +285,9 @@ impl Timeline {
     }
 
     fn shrink(&mut self) {
-        let latest = self.next.saturating_sub(self.keep) / COARSEST * COARSEST;
+        let latest = floor(self.next.saturating_sub(self.keep), MIDDLE);
         while self.weight > DETAIL_BYTES_MAX && self.fine_from < latest {
-            self.coarsen(self.fine_from + COARSEST, self.middle_from);
+            self.coarsen(self.fine_from + MIDDLE, self.middle_from);
         }
     }
 
@@ -335,6 +336,11 @@ impl Timeline {
     pub(crate) fn fine_from(&self) -> u32 {
         self.fine_from
     }
+}
+
+/// The last multiple of `step` that is not after `interval`.
+fn floor(interval: u32, step: u32) -> u32 {
+    interval / step * step
 }
 
 /// The total that a series belongs to, if any.

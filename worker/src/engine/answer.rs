@@ -159,19 +159,20 @@ impl Cause {
 pub struct Failure {
     /// What it is counted as.
     pub cause: Cause,
-    /// One line for the report's error samples, at most 200 bytes.
-    pub message: Cow<'static, str>,
+    /// One line for the report's error samples, at most 200 bytes. In a box, so that what an exchange gives back is small: a
+    /// failure is rare, and every answer would pay for its size.
+    pub message: Box<Cow<'static, str>>,
     /// What the generator itself had run out of, if that is the cause.
     pub scarce: Option<Scarce>,
 }
 
 impl Failure {
-    /// A failure with a fixed text, which costs no allocation.
+    /// A failure with a fixed text.
     #[cold]
     pub(crate) fn fixed(cause: Cause, message: &'static str) -> Self {
         Self {
             cause,
-            message: Cow::Borrowed(message),
+            message: Box::new(Cow::Borrowed(message)),
             scarce: None,
         }
     }
@@ -185,7 +186,7 @@ impl Failure {
         };
         Self {
             cause,
-            message,
+            message: Box::new(message),
             scarce: None,
         }
     }
@@ -200,7 +201,7 @@ impl Failure {
         };
         Self {
             cause,
-            message: Cow::Owned(message),
+            message: Box::new(Cow::Owned(message)),
             scarce,
         }
     }

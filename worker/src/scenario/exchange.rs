@@ -250,7 +250,7 @@ impl Judged {
         // Not sent because the grant had ended: no result of the target's, and the end of the iteration.
         Self {
             outcome: failure.cause.outcome().unwrap_or(Outcome::Cancelled),
-            message: failure.message,
+            message: *failure.message,
         }
     }
 }

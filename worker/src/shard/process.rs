@@ -237,12 +237,8 @@ async fn go_through<R: Runner>(shard: Rc<Shard<R>>, mailbox: Rc<Mailbox>, first:
     let _alarm = Alarm(Rc::clone(&shard));
     let mut user = shard.runner.user(first.load, first.user);
     let mut cancel = shard.cancels[usize::from(first.load.0)].listen();
-    let mut next = Some(first);
+    let mut start = first;
     loop {
-        let start = match next.take() {
-            Some(start) => start,
-            None => mailbox.next().await,
-        };
         let iteration = IterationStart {
             load: start.load,
             scenario: start.scenario,
@@ -256,7 +252,12 @@ async fn go_through<R: Runner>(shard: Rc<Shard<R>>, mailbox: Rc<Mailbox>, first:
             .runner
             .iterate(&mut user, &iteration, &shard.context, &mut cancel)
             .await;
-        next = shard.ended(&start, ended).or_else(|| mailbox.take());
+        if !shard.ended(&mut start, ended) {
+            start = match mailbox.take() {
+                Some(next) => next,
+                None => mailbox.next().await,
+            };
+        }
     }
 }
 
@@ -269,9 +270,9 @@ impl<R: Runner> Shard<R> {
         Moment::from_micros(at.us_since(self.start))
     }
 
-    /// Counts the end of an iteration and lets the machine use the slot again. Gives the slot's next iteration when it begins
-    /// at once.
-    fn ended(self: &Rc<Self>, start: &Start, ended: IterationEnded) -> Option<Start> {
+    /// Counts the end of an iteration and lets the machine use the slot again. Whether `start` is the slot's next iteration
+    /// now, which begins at once.
+    fn ended(self: &Rc<Self>, start: &mut Start, ended: IterationEnded) -> bool {
         // The machine's time must not run backwards, whatever an engine takes for the end of an answer.
         let at = ended.at.filter(|at| *at >= self.told.get());
         let now = at.unwrap_or_else(|| self.context.clock.now());
@@ -279,20 +280,20 @@ impl<R: Runner> Shard<R> {
         let mut recorder = self.context.recorder.borrow_mut();
         recorder.iteration_ended(start.load, start.scenario, start.segment, span, ended.end);
         let mut gate = self.ceilings.borrow_mut();
-        let again = self.machine.borrow_mut().again(self.moment(now), start.slot, &mut *gate);
+        let again = self.machine.borrow_mut().again(self.moment(now), start, &mut *gate);
         drop(gate);
-        if let Some(next) = again {
+        if again {
             self.told.set(now);
             self.starts.set(self.starts.get() + 1);
-            recorder.iteration_started(&self.started(&next));
-            return Some(next);
+            recorder.iteration_started(&self.started(start));
+            return true;
         }
         drop(recorder);
         self.input(now, Input::Done(start.slot));
         if self.machine.borrow().deadline() < self.armed.get() {
             self.rearm.notify_one();
         }
-        None
+        false
     }
 
     fn started(&self, start: &Start) -> IterationStarted {

@@ -141,15 +141,28 @@ impl Users {
     }
 
     /// Starts a user again whose iteration has just ended, if no other is due and nothing holds it back.
-    pub(super) fn again(&mut self, place: u32, now: Moment, shared: &mut Shared, gate: &mut dyn Gate) -> Option<Start> {
+    pub(super) fn again(
+        &mut self,
+        place: u32,
+        now: Moment,
+        start: &mut Start,
+        shared: &mut Shared,
+        gate: &mut dyn Gate,
+    ) -> bool {
         let pauses = self.think.is_some() || self.pace.is_some();
         let held = self.stopped.is_some() || self.held_until.is_some() || !shared.may_send(now);
         let others = self.more || self.ready.peek().is_some_and(|(due, _)| due <= now);
-        let number = self.all.get(place as usize)?.number;
-        if pauses || held || others || !self.curve.alive(number, now.relative_to(self.start_at)) {
-            return None;
+        let Some(User { number, .. }) = self.all.get(place as usize) else {
+            return false;
+        };
+        if pauses || held || others || !self.curve.alive(*number, now.relative_to(self.start_at)) {
+            return false;
         }
-        self.begin(place, now, now, shared, gate).ok()
+        match self.begin(place, now, now, shared, gate) {
+            Ok(next) => *start = next,
+            Err(_) => return false,
+        }
+        true
     }
 
     pub(super) fn advance(&mut self, now: Moment, shared: &mut Shared, gate: &mut dyn Gate) {
@@ -224,6 +237,7 @@ impl Users {
     }
 
     /// The next iteration of a user, if the ceilings let it pass; if not, when to ask again.
+    #[inline]
     fn begin(
         &mut self,
         place: u32,

@@ -213,19 +213,21 @@ impl Machine {
     }
 
     /// What [`Input::Done`] would lead to when it is that the same user begins again at once, and nothing else: under full
-    /// load it nearly always is, and this is the short way there. `None` with nothing changed when there may be more to it.
-    pub fn again(&mut self, now: Moment, slot: SlotId, gate: &mut dyn Gate) -> Option<Start> {
+    /// load it nearly always is, and this is the short way there. `start` is what has ended, and becomes what begins; `false`
+    /// with nothing changed when there may be more to it.
+    pub fn again(&mut self, now: Moment, start: &mut Start, gate: &mut dyn Gate) -> bool {
         let in_time = now >= self.last && now <= self.last + GAP_MAX && now < self.boundary;
-        let [State::Users(users)] = self.loads.as_mut_slice() else {
-            return None;
+        let ([State::Users(users)], true) = (self.loads.as_mut_slice(), in_time) else {
+            return false;
         };
-        if !in_time || !self.shared.outputs.is_empty() {
-            return None;
+        let Some(owner) = self.shared.slots.get(start.slot.0 as usize) else {
+            return false;
+        };
+        if !self.shared.outputs.is_empty() || !users.again(owner.place, now, start, &mut self.shared, gate) {
+            return false;
         }
-        let place = self.shared.slots.get(slot.0 as usize)?.place;
-        let start = users.again(place, now, &mut self.shared, gate)?;
         self.last = now;
-        Some(start)
+        true
     }
 
     /// The next thing to do.

@@ -140,9 +140,10 @@ impl World {
             return false;
         };
         let now = Moment::from_micros(self.now);
-        let Some(start) = self.machine.again(now, *slot, &mut self.gate) else {
+        let mut start = self.record.started.iter().rfind(|start| start.slot == *slot).copied().unwrap();
+        if !self.machine.again(now, &mut start, &mut self.gate) {
             return false;
-        };
+        }
         self.short = Some(short + 1);
         self.start(start);
         true

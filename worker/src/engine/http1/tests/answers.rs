@@ -329,7 +329,7 @@ async fn silence_and_slowness_time_out() {
         let mut slot = Slot::new(EngineOptions::default());
         let result = slot.ask(&server.origin(0), Method::Get, 150).await;
         assert_eq!(slot.word(&result), "timeout");
-        assert_eq!(result.as_ref().unwrap_err().message, message);
+        assert_eq!(*result.as_ref().unwrap_err().message, message);
         assert_times(&slot.answer, &result);
         let waited = slot.answer.done_at.since(slot.answer.began_at);
         assert!(
@@ -429,7 +429,7 @@ async fn a_connection_that_nobody_accepts_times_out_while_connecting() {
     let mut slot = Slot::new(EngineOptions::default());
     let failure = slot.ask(&origin, Method::Get, 300).await.unwrap_err();
     assert_eq!(
-        (cause_word(failure.cause).as_str(), &*failure.message),
+        (cause_word(failure.cause).as_str(), &**failure.message),
         ("timeout", "timed out while connecting")
     );
     assert_eq!(slot.answer.sent_at, None);

@@ -80,7 +80,7 @@ async fn a_handshake_that_comes_to_nothing_is_a_tls_failure() {
         let result = slot.ask(&origin, Method::Get, timeout_ms).await;
         assert_eq!(slot.word(&result), wanted, "{result:?}");
         if wanted == "timeout" {
-            assert_eq!(result.unwrap_err().message, "timed out in the TLS handshake");
+            assert_eq!(*result.unwrap_err().message, "timed out in the TLS handshake");
         }
     }
 }

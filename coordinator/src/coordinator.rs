@@ -8,10 +8,9 @@ use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
-use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::hub::{EVENTS, Event, Handle, Hub};
+use crate::hub::{EVENTS, Event, Events, Handle, Hub, channel};
 use crate::service::{Faces, Limits, router, serve};
 use crate::store::{Store, StoreError};
 
@@ -63,7 +62,7 @@ pub struct Coordinator {
     address: SocketAddr,
     store: Store,
     handle: Handle,
-    events: mpsc::Receiver<Event>,
+    events: Events,
 }
 
 impl Coordinator {
@@ -87,8 +86,7 @@ impl Coordinator {
         let address = listener
             .local_addr()
             .map_err(|error| StartError::Listen(listen, error))?;
-        let (sender, events) = mpsc::channel(EVENTS);
-        let handle = Handle::new(sender);
+        let (handle, events) = channel(EVENTS);
         let hub = handle.clone();
         let opened = tokio::task::spawn_blocking(move || {
             let mut store = Store::open(&store, move |news| {

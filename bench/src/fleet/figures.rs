@@ -8,8 +8,9 @@ use super::observe::Observed;
 use super::process::Sample;
 use super::tally::Tally;
 
-/// The beginning of a run that the slope of memory leaves out: buffers fill up then, and what is kept of each second.
-const WARM_UP_S: usize = 180;
+/// The beginning of a run that the slope of memory leaves out: the coordinator keeps the series of each second up to a limit
+/// of memory (`DETAIL_BYTES_MAX` of the ledger, 64 MiB), which this fleet takes some four minutes to reach.
+const WARM_UP_S: usize = 300;
 /// Memory is flat when it grows by less than this share of itself in a minute.
 const SLOPE_MAX: f64 = 0.02;
 /// The watermark stays closer to run time than this, µs.

@@ -67,7 +67,7 @@ fn write_section(text: &mut String, figures: &Figures) -> std::fmt::Result {
     row(text, "whole run", &figures.whole)?;
     let growth = figures.whole.store_bytes as f64 / MIB / f64::from(figures.seconds) * 60.0;
     let slope = figures.slope_bytes.map_or(String::new(), |slope| {
-        format!(" Memory after three minutes: {:+.2} MiB a minute.", slope / MIB)
+        format!(" Memory after five minutes: {:+.2} MiB a minute.", slope / MIB)
     });
     writeln!(
         text,

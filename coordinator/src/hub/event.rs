@@ -76,6 +76,7 @@ pub(crate) enum Event {
 /// Talks to the loop; cheap to clone.
 #[derive(Clone, Debug)]
 pub(crate) struct Handle {
+    control: mpsc::Sender<Event>,
     events: mpsc::Sender<Event>,
     connections: Arc<AtomicU64>,
 }
@@ -85,13 +86,47 @@ pub(crate) struct Handle {
 #[error("the coordinator is stopping")]
 pub(crate) struct Stopping;
 
-impl Handle {
-    pub(crate) fn new(events: mpsc::Sender<Event>) -> Self {
-        Self {
-            events,
-            connections: Arc::new(AtomicU64::new(0)),
+/// What the loop hears. What comes on control streams goes before everything else: a heartbeat that waits behind the deltas
+/// of a whole fleet would make a busy coordinator take live workers for lost.
+#[derive(Debug)]
+pub(crate) struct Events {
+    control: mpsc::Receiver<Event>,
+    events: mpsc::Receiver<Event>,
+}
+
+/// A loop's two ends; of each kind of event at most `room` wait.
+pub(crate) fn channel(room: usize) -> (Handle, Events) {
+    let (say, control) = mpsc::channel(room);
+    let (send, events) = mpsc::channel(room);
+    let handle = Handle {
+        control: say,
+        events: send,
+        connections: Arc::new(AtomicU64::new(0)),
+    };
+    (handle, Events { control, events })
+}
+
+impl Events {
+    /// Waits for the next event; `None` when nobody can send any.
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    pub(crate) async fn next(&mut self) -> Option<Event> {
+        tokio::select! {
+            biased;
+            Some(event) = self.control.recv() => Some(event),
+            event = self.events.recv() => event,
         }
     }
+
+    /// The next event, if one waits.
+    pub(crate) fn waiting(&mut self) -> Option<Event> {
+        let control = self.control.try_recv().ok();
+        control.or_else(|| self.events.try_recv().ok())
+    }
+}
+
+impl Handle {
 
     /// A number for a new control stream.
     pub(crate) fn connection(&self) -> ConnectionId {
@@ -100,12 +135,16 @@ impl Handle {
 
     /// Sends an event; waits while the loop is busy.
     pub(crate) async fn send(&self, event: Event) -> Result<(), Stopping> {
-        self.events.send(event).await.map_err(|_| Stopping)
+        let queue = match event {
+            Event::Hello(..) | Event::Said(..) | Event::Gone(_) => &self.control,
+            _ => &self.events,
+        };
+        queue.send(event).await.map_err(|_| Stopping)
     }
 
     /// The same from where nothing can wait; lost when the loop is too busy, which heartbeats make up for.
     pub(crate) fn gone(&self, connection: ConnectionId) {
-        if self.events.try_send(Event::Gone(connection)).is_err() {
+        if self.control.try_send(Event::Gone(connection)).is_err() {
             tracing::debug!("the end of a control stream went unnoticed");
         }
     }
@@ -148,3 +187,33 @@ impl Handle {
 
 /// What a report can be drawn from while a run goes on, or just after.
 pub(crate) type Drawn = Arc<Summary>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_sign_of_life_does_not_wait_behind_deltas() {
+        let (handle, mut events) = channel(4);
+        let upload = |worker| Event::Upload {
+            run: RunId(1),
+            worker: WorkerId(worker),
+            incarnation: Incarnation(1),
+            delta: Err(String::new()),
+            answers: mpsc::channel(1).0,
+        };
+        for worker in 0..4 {
+            handle.send(upload(worker)).await.unwrap();
+        }
+        // The other queue is full, and this one does not care.
+        let sign = Event::Said(ConnectionId(7), Moment::ZERO, Said::Heartbeat);
+        handle.send(sign).await.unwrap();
+        assert!(matches!(events.next().await, Some(Event::Said(ConnectionId(7), _, _))));
+        handle.gone(ConnectionId(7));
+        assert!(matches!(events.waiting(), Some(Event::Gone(ConnectionId(7)))));
+        assert!(matches!(events.waiting(), Some(Event::Upload { worker: WorkerId(0), .. })));
+        drop(handle);
+        let left = std::iter::from_fn(|| events.waiting()).count();
+        assert_eq!((left, events.next().await.is_none()), (3, true));
+    }
+}

@@ -29,12 +29,12 @@ use crate::machine::queue::Queue;
 use crate::machine::run::{How, Input, Run};
 use crate::store::{Op, Writer};
 
-pub(crate) use event::{Event, Handle, Said, StopOrder, Stopping};
+pub(crate) use event::{Event, Events, Handle, Said, StopOrder, Stopping, channel};
 pub(crate) use submission::{Submission, chain};
 use view::Seen;
 pub(crate) use view::{Live, reasons};
 
-/// Events that wait for the loop; a sender waits when there are more.
+/// Events of either kind that wait for the loop; a sender waits when there are more.
 pub(crate) const EVENTS: usize = 1_024;
 /// Events after which the loop looks at the time again.
 const AT_ONCE: usize = 64;
@@ -116,17 +116,17 @@ impl Hub {
     }
 
     /// Runs until `stop`, and then until every run has ended, within a limit.
-    pub(crate) async fn run(mut self, mut events: mpsc::Receiver<Event>, stop: CancellationToken) {
+    pub(crate) async fn run(mut self, mut events: Events, stop: CancellationToken) {
         let mut view = tokio::time::interval(VIEW);
         view.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             let pause = self.pause();
             tokio::select! {
-                event = events.recv() => match event {
+                event = events.next() => match event {
                     Some(event) => {
                         self.handle(event);
                         // Those that wait as well: what follows is done once for all of them.
-                        let waiting = std::iter::from_fn(|| events.try_recv().ok());
+                        let waiting = std::iter::from_fn(|| events.waiting());
                         waiting.take(AT_ONCE).for_each(|event| self.handle(event));
                     }
                     None => break,

@@ -51,14 +51,19 @@ fn varint(kind: WireType, bytes: &mut &[u8]) -> Result<u64> {
 }
 
 /// A `repeated` field of varints: in one piece, as everybody sends it, or one by one.
-fn varints<T>(kind: WireType, bytes: &mut &[u8], values: &mut Vec<T>, convert: fn(u64) -> T) -> Result<()> {
+fn varints<T>(kind: WireType, bytes: &mut &[u8], values: &mut Vec<T>, convert: impl Fn(u64) -> T) -> Result<()> {
     if kind != WireType::LengthDelimited {
         values.push(convert(varint(kind, bytes)?));
         return Ok(());
     }
     let mut piece = delimited(bytes)?;
     // The last byte of each has its high bit clear.
-    values.reserve_exact(piece.iter().filter(|byte| **byte < 0x80).count());
+    let count = piece.iter().filter(|byte| **byte < 0x80).count();
+    values.reserve_exact(count);
+    if count == piece.len() {
+        values.extend(piece.iter().map(|byte| convert(u64::from(*byte))));
+        return Ok(());
+    }
     while let [first, rest @ ..] = piece {
         let value = if *first < 0x80 {
             piece = rest;

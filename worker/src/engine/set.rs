@@ -14,7 +14,7 @@ use super::answer::{Answer, Failure};
 use super::browser::Browser;
 use super::http1::{Http1, Limits, OnIdleClose, Shared};
 use super::http2::{self, Http2};
-use super::request::{Outgoing, Request};
+use super::request::Request;
 use crate::clock::{Clock, Stamp};
 use crate::net::{Connector, Origin, Resolver};
 
@@ -163,18 +163,6 @@ impl EngineSet {
                 Either::Right(Either::Right(Box::pin(browser.exchange(out, answer))))
             }
         }
-    }
-
-    /// The same for a request that is known to be the `http1` engine's.
-    ///
-    /// # Errors
-    /// As [`EngineSet::exchange`].
-    pub(crate) fn http1(
-        &mut self,
-        out: &Outgoing<'_>,
-        answer: &mut Answer,
-    ) -> impl Future<Output = Result<(), Failure>> {
-        self.http1.exchange(out, answer)
     }
 
     /// Opens a connection of the `http1` engine ahead of the first request; does nothing when one is kept already.

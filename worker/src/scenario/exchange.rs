@@ -18,9 +18,7 @@ use super::text::Text;
 use super::user::Values;
 use super::values::Scope;
 use crate::clock::{Clock, Stamp};
-use crate::engine::{
-    Answer, Failure, FullRequest, Http2Request, Outgoing, Request as EngineRequest, Terms, WireBytes,
-};
+use crate::engine::{Answer, Failure, FullRequest, Http2Request, Outgoing, Request as EngineRequest, Terms, WireBytes};
 use crate::net::Origin;
 use crate::recorder::{Recorder, StepSample};
 
@@ -252,6 +250,14 @@ impl Judged {
             outcome: failure.cause.outcome().unwrap_or(Outcome::Cancelled),
             message: *failure.message,
         }
+    }
+}
+
+/// Lets the shard's other slots have a turn after a failure: it may have come without any waiting, for want of a descriptor or
+/// a local port, and would come again at once.
+pub(super) async fn after(result: Option<&Result<(), Failure>>) {
+    if matches!(result, Some(Err(_))) {
+        tokio::task::yield_now().await;
     }
 }
 

@@ -11,9 +11,9 @@ use barrage_model::outcome::{IterationEnd, Outcome};
 use super::cancel::Cancelled;
 use super::compile::{Program, Request};
 use super::context::{IterationEnded, IterationStart};
-use super::exchange::{end_of, record, settle};
+use super::exchange::{after, end_of, record, settle};
 use super::user::User;
-use crate::engine::{Outgoing, Terms};
+use crate::engine::Terms;
 use crate::recorder::Recorder;
 
 /// Sends a request that is plain ([`Request::is_plain`]) and counts what comes of it.
@@ -27,7 +27,7 @@ pub(super) async fn plain(
     start: &IterationStart,
     (recorder, cancel): (&RefCell<Recorder>, &mut Cancelled),
 ) -> IterationEnded {
-    let Some((head, body, origin)) = request.constant() else {
+    let Some(constant) = request.constant() else {
         return IterationEnd::BrokenOff.into();
     };
     if cancel.is_fired() {
@@ -43,25 +43,21 @@ pub(super) async fn plain(
     } = user;
     let now = shard.clock.now();
     answer.clear(now);
-    let asked = Outgoing {
-        head,
-        body,
-        method: request.method,
-        origin: program.origins.get(origin),
-        terms: Terms {
-            keep_body: false,
-            want_headers: false,
-            deadline: now + request.timeout,
-            send_by: Some(&*shard.send_by),
-        },
+    let terms = Terms {
+        keep_body: false,
+        want_headers: false,
+        deadline: now + request.timeout,
+        send_by: Some(&*shard.send_by),
     };
+    let asked = constant.for_engine(program, request, terms);
     let result = {
-        let exchange = pin!(engines.http1(&asked, answer));
+        let exchange = pin!(engines.exchange(&asked, answer));
         cancel.unless(exchange).await
     };
+    after(result.as_ref()).await;
     let judged = settle(program, request, result, (answer, values), (shard.clock, recorder));
     let due = (start.due, start.segment);
-    record(program, request, answer, due, (&judged, body.len()), recorder);
+    record(program, request, answer, due, (&judged, constant.body.len()), recorder);
     IterationEnded {
         end: end_of(judged.outcome, request).unwrap_or(IterationEnd::Completed),
         at: (judged.outcome == Outcome::Ok).then_some(answer.done_at),

@@ -13,7 +13,7 @@ use super::cancel::Cancelled;
 use super::compile::{CompiledPlan, Op, Program, Request, Scenario, Script};
 use super::context::{IterationEnded, IterationStart};
 use super::data::NoRow;
-use super::exchange::{Judged, end_of, record, settle};
+use super::exchange::{Judged, after, end_of, record, settle};
 use super::plain::plain;
 use super::tried::Observer;
 use super::user::User;
@@ -347,6 +347,7 @@ impl Walk<'_, '_> {
             self.cancel.unless(exchange).await
         };
         let length = rendered.body.len();
+        after(result.as_ref()).await;
         let about = (shard.clock, self.recorder);
         let judged = settle(program, request, result, (answer, values), about);
         if let Some(observer) = &mut self.observer {

@@ -183,12 +183,24 @@ mod tests {
             let said = Rc::clone(&said);
             tasks.add(again(2, move |left| said.borrow_mut().push((left, name))));
         }
-        poll_fn(|cx| tasks.poll(cx).map(|()| ()).is_pending().then_some(()).map_or(Poll::Pending, Poll::Ready)).await;
+        poll_fn(|cx| {
+            tasks
+                .poll(cx)
+                .map(|()| ())
+                .is_pending()
+                .then_some(())
+                .map_or(Poll::Pending, Poll::Ready)
+        })
+        .await;
         let order: Vec<(usize, char)> = [2, 1, 0]
             .into_iter()
             .flat_map(|left| ['a', 'b', 'c'].map(|name| (left, name)))
             .collect();
-        assert_eq!(*said.borrow(), order, "nobody is polled twice in a turn, however often it is woken");
+        assert_eq!(
+            *said.borrow(),
+            order,
+            "nobody is polled twice in a turn, however often it is woken"
+        );
     }
 
     #[tokio::test]

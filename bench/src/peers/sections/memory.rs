@@ -29,20 +29,19 @@ pub(super) fn measure(bench: &mut Bench) -> Result<SectionText> {
     let mut text = SectionText::new(Section::Memory, "Memory");
     text.paragraph(
         "64 connections as fast as they go against nginx, one run each. RssAnon is the memory that is the process's own, from \
-         `/proc`, so long after its start.",
+         `/proc`, so long after its start. Only what is judged is looked at after 10 minutes.",
     );
-    let looks: &[Duration] = if bench.options.long {
-        &[EARLY, MINUTE, LONG]
-    } else {
-        &[EARLY, MINUTE]
-    };
     let mut nginx = bench.nginx()?;
     let mut table = Table::new(&["client", "after", "requests so far", "RssAnon MB"]);
     for tool in [Tool::Barrage, Tool::BarrageRun, Tool::Wrk, Tool::Oha] {
         if !bench.options.asks_for(tool) || !bench.toolbox.found.contains_key(&tool) {
             continue;
         }
-        match look(bench, tool, &mut nginx, looks) {
+        let looks = match tool {
+            Tool::Barrage if bench.options.long => vec![EARLY, MINUTE, LONG],
+            _ => vec![EARLY, MINUTE],
+        };
+        match look(bench, tool, &mut nginx, &looks) {
             Ok(seen) => {
                 for look in &seen {
                     table.row(vec![

@@ -9,6 +9,7 @@ use http::HeaderName;
 use super::super::checks::Checks;
 use super::super::encode::Encoding;
 use super::super::error::StepProblem;
+use super::super::exchange::{Form, Rendered};
 use super::super::extracts::Extract;
 use super::super::text::{Layout, Piece, Text};
 use super::body::{Body, body};
@@ -47,14 +48,23 @@ impl Request {
         nothing_kept && self.checks.ask_only_for_status() && self.constant().is_some()
     }
 
-    /// Head, body and origin of a request of the `http1` engine that has no gap.
-    pub(in crate::scenario) fn constant(&self) -> Option<(&[u8], &[u8], u32)> {
-        match (&self.wire, &self.body, &self.destination) {
-            (Wire::Http1(head), Body::Fixed(body), Destination::Fixed(origin)) => {
-                Some((head.as_static()?, body, *origin))
-            }
-            _ => None,
-        }
+    /// The request as it is sent each time, if it has no gap and a raw engine takes it.
+    pub(in crate::scenario) fn constant(&self) -> Option<Rendered<'_>> {
+        let (Body::Fixed(body), Destination::Fixed(origin)) = (&self.body, &self.destination) else {
+            return None;
+        };
+        let form = match &self.wire {
+            Wire::Http1(head) => Form::Http1 {
+                head: head.as_static()?,
+            },
+            Wire::Http2(Head::Fixed(head)) => Form::Http2 { head, body },
+            Wire::Http2(Head::Made(_)) | Wire::Full { .. } => return None,
+        };
+        Some(Rendered {
+            origin: *origin,
+            body,
+            form,
+        })
     }
 }
 

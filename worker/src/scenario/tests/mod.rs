@@ -2,6 +2,7 @@
 
 mod answers;
 mod once;
+mod plain;
 mod rendering;
 mod server;
 mod walking;

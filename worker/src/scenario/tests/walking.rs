@@ -42,11 +42,11 @@ impl Bench {
         }
     }
 
-    fn user(&self) -> User {
+    pub(super) fn user(&self) -> User {
         User::new(&self.plan, 7, &self.shard)
     }
 
-    fn start(&self, index: u64) -> IterationStart {
+    pub(super) fn start(&self, index: u64) -> IterationStart {
         IterationStart {
             load: LoadId(0),
             scenario: ScenarioId(0),
@@ -58,7 +58,7 @@ impl Bench {
         }
     }
 
-    async fn iterate(&self, user: &mut User, start: IterationStart) -> IterationEnd {
+    pub(super) async fn iterate(&self, user: &mut User, start: IterationStart) -> IterationEnd {
         super::super::cancel::under(&self.cancel, async |cancel| {
             run_iteration(&self.plan, user, &start, &self.recorder, cancel)
                 .await
@@ -73,7 +73,7 @@ impl Bench {
     }
 
     /// Everything counted so far.
-    fn delta(&self) -> Delta {
+    pub(super) fn delta(&self) -> Delta {
         let mut recorder = self.recorder.borrow_mut();
         let mut merged = Merged::new(0);
         for _ in 0..30 {
@@ -84,7 +84,10 @@ impl Bench {
 
     /// Each step's counts, and the errors: `0: sent 2 ok 1 failed status 1`.
     pub(super) fn ledger(&self) -> String {
-        let delta = self.delta();
+        self.ledger_of(&self.delta())
+    }
+
+    pub(super) fn ledger_of(&self, delta: &Delta) -> String {
         let mut out = String::new();
         for step in self.plan.plan().named_steps() {
             let mut counts = StepCounts::default();
@@ -113,7 +116,7 @@ impl Bench {
             }
             writeln!(out, " wire {}", counts.wire_requests).unwrap();
         }
-        for error in delta.errors {
+        for error in &delta.errors {
             writeln!(out, "{}: {}", error.step, error.message).unwrap();
         }
         out

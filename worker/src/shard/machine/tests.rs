@@ -140,7 +140,13 @@ impl World {
             return false;
         };
         let now = Moment::from_micros(self.now);
-        let mut start = self.record.started.iter().rfind(|start| start.slot == *slot).copied().unwrap();
+        let mut start = self
+            .record
+            .started
+            .iter()
+            .rfind(|start| start.slot == *slot)
+            .copied()
+            .unwrap();
         if !self.machine.again(now, &mut start, &mut self.gate) {
             return false;
         }

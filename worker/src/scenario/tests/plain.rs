@@ -1,0 +1,157 @@
+//! Iterations of one constant request: the short way counts what the walk counts.
+
+use barrage_model::delta::Delta;
+use barrage_model::outcome::IterationEnd;
+use barrage_model::plan::Check;
+
+use super::server::{Server, reply};
+use super::walking::Bench;
+use super::*;
+
+/// The same request, once as it is and once with a check that asks for more than the status and always holds.
+fn both(port: u16, request: &Request) -> [Bench; 2] {
+    let always = Check::BodySize { min: 0, max: u64::MAX };
+    let walked = Request {
+        expect: request.expect.iter().cloned().chain([always]).collect(),
+        ..request.clone()
+    };
+    let [plain, walked] = [request.clone(), walked].map(|request| {
+        let mut plan = plan(port, vec![ask(request)]);
+        // What a plan has besides must not matter to a request that uses none of it.
+        plan.variables = vec![variable("unused", "${uuid()}")];
+        Bench::new(plan, &Files::new())
+    });
+    assert!(plain.plan.program.scenarios[0].plain.is_some());
+    assert!(walked.plan.program.scenarios[0].plain.is_none());
+    [plain, walked]
+}
+
+/// Bytes in and out, of bodies and on the wire.
+fn bytes(delta: &Delta) -> [u64; 4] {
+    let counts = &delta.steps[0].counts;
+    [
+        counts.body_bytes_in,
+        counts.body_bytes_out,
+        counts.wire_bytes_in,
+        counts.wire_bytes_out,
+    ]
+}
+
+/// How many samples of what there are.
+fn measures(delta: &Delta) -> Vec<String> {
+    let rows = delta.sketches.iter();
+    rows.map(|row| format!("{:?} {}", row.key, row.sketch.count()))
+        .collect()
+}
+
+#[tokio::test]
+async fn the_short_way_counts_what_the_walk_counts() {
+    let server = Server::start(|asked, _| match asked.line.split(' ').nth(1) {
+        Some("/ok") => reply(200, "x-a: 1\r\n", "ok"),
+        Some("/gone") => reply(404, "", "no"),
+        Some("/broken") => "HTTP/9.9 nonsense\r\n\r\n".to_owned(),
+        Some("/half") => "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 9\r\n\r\nhalf".to_owned(),
+        _ => String::new(),
+    })
+    .await;
+    let short = Duration::from_millis(30);
+    let cases = [
+        (get("/ok"), IterationEnd::Completed, "ok 3"),
+        (
+            request(Method::Post, "/ok", Body::Json(text("{\"a\":1}"))),
+            IterationEnd::Completed,
+            "ok 3",
+        ),
+        (get("/gone"), IterationEnd::BrokenOff, "status 3"),
+        (
+            Request {
+                on_failure: OnFailure::Continue,
+                ..get("/gone")
+            },
+            IterationEnd::Completed,
+            "status 3",
+        ),
+        (get("/broken"), IterationEnd::BrokenOff, "protocol 3"),
+        (get("/half"), IterationEnd::BrokenOff, "reset 3"),
+        (
+            Request {
+                timeout: short,
+                ..get("/silent")
+            },
+            IterationEnd::BrokenOff,
+            "timeout 3",
+        ),
+    ];
+    for (request, end, counted) in cases {
+        let benches = both(server.port, &request);
+        let mut seen = Vec::new();
+        for bench in &benches {
+            let mut user = bench.user();
+            for index in 0..3 {
+                assert_eq!(
+                    bench.iterate(&mut user, bench.start(index)).await,
+                    end,
+                    "{}",
+                    request.name
+                );
+            }
+            let delta = bench.delta();
+            seen.push((bench.ledger_of(&delta), bytes(&delta), measures(&delta)));
+        }
+        assert!(seen[0].0.contains(counted), "{}: {}", request.name, seen[0].0);
+        assert_eq!(seen[0], seen[1], "{}", request.name);
+    }
+}
+
+#[tokio::test]
+async fn what_is_cancelled_on_the_short_way_is_counted_once() {
+    let server = Server::start(|_, _| String::new()).await;
+    for bench in both(server.port, &get("/silent")) {
+        let mut user = bench.user();
+        let cancel = async {
+            while server.asked().is_empty() {
+                tokio::task::yield_now().await;
+            }
+            bench.cancel.cancel();
+        };
+        let (end, ()) = tokio::join!(bench.iterate(&mut user, bench.start(0)), cancel);
+        assert_eq!(end, IterationEnd::Cancelled);
+        // Nothing is sent any more, and nothing is counted.
+        assert_eq!(bench.iterate(&mut user, bench.start(1)).await, IterationEnd::Cancelled);
+        assert!(
+            bench.ledger().starts_with("0: sent 1 cancelled 1 wire 1"),
+            "{}",
+            bench.ledger()
+        );
+    }
+}
+
+#[tokio::test]
+async fn failures_that_come_at_once_leave_others_their_turn() {
+    let server = Server::start(|_, _| reply(200, "", "ok")).await;
+    let always = Check::BodySize { min: 0, max: u64::MAX };
+    let walked = Request {
+        expect: vec![always],
+        ..get("/")
+    };
+    for request in [get("/"), walked] {
+        let mut plan = plan(server.port, vec![ask(request)]);
+        // An address that this host does not have: no connection can be made from it, and the system says so at once.
+        plan.network.source_addresses = vec!["192.0.2.1".parse().unwrap()];
+        let bench = Bench::new(plan, &Files::new());
+        let mut user = bench.user();
+        let fail = async {
+            for index in 0.. {
+                assert_eq!(
+                    bench.iterate(&mut user, bench.start(index)).await,
+                    IterationEnd::BrokenOff
+                );
+            }
+        };
+        tokio::select! {
+            biased;
+            () = fail => {}
+            () = tokio::time::sleep(Duration::from_millis(20)) => {}
+        }
+    }
+}

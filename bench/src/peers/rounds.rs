@@ -1,4 +1,4 @@
-//! Interleaved rounds: everybody once, then everybody again, each time beginning with another.
+//! Interleaved rounds: everybody once, then everybody again in the opposite order.
 
 use anyhow::Result;
 
@@ -88,8 +88,10 @@ pub(crate) fn run(bench: &mut Bench, entries: &[Entry], server: &mut dyn Server)
     let entries: Vec<&Entry> = entries.iter().filter(wanted).collect();
     let mut series: Vec<Series> = entries.iter().map(|entry| fresh(entry)).collect();
     for round in 0..bench.options.rounds as usize {
-        for place in 0..entries.len() {
-            let index = (place + round) % entries.len();
+        // Who is compared stands side by side and stays so, however long the others take; and none is always the first of two.
+        let forth = 0..entries.len();
+        let order: Vec<usize> = if round % 2 == 0 { forth.collect() } else { forth.rev().collect() };
+        for index in order {
             if series[index].failed.is_none() {
                 turn(bench, entries[index], server, &mut series[index])?;
             } else {

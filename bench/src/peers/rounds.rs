@@ -90,7 +90,11 @@ pub(crate) fn run(bench: &mut Bench, entries: &[Entry], server: &mut dyn Server)
     for round in 0..bench.options.rounds as usize {
         // Who is compared stands side by side and stays so, however long the others take; and none is always the first of two.
         let forth = 0..entries.len();
-        let order: Vec<usize> = if round % 2 == 0 { forth.collect() } else { forth.rev().collect() };
+        let order: Vec<usize> = if round % 2 == 0 {
+            forth.collect()
+        } else {
+            forth.rev().collect()
+        };
         for index in order {
             if series[index].failed.is_none() {
                 turn(bench, entries[index], server, &mut series[index])?;

@@ -127,7 +127,6 @@ impl Events {
 }
 
 impl Handle {
-
     /// A number for a new control stream.
     pub(crate) fn connection(&self) -> ConnectionId {
         ConnectionId(self.connections.fetch_add(1, Ordering::Relaxed))
@@ -211,7 +210,13 @@ mod tests {
         assert!(matches!(events.next().await, Some(Event::Said(ConnectionId(7), _, _))));
         handle.gone(ConnectionId(7));
         assert!(matches!(events.waiting(), Some(Event::Gone(ConnectionId(7)))));
-        assert!(matches!(events.waiting(), Some(Event::Upload { worker: WorkerId(0), .. })));
+        assert!(matches!(
+            events.waiting(),
+            Some(Event::Upload {
+                worker: WorkerId(0),
+                ..
+            })
+        ));
         drop(handle);
         let left = std::iter::from_fn(|| events.waiting()).count();
         assert_eq!((left, events.next().await.is_none()), (3, true));

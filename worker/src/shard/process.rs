@@ -1,5 +1,5 @@
-//! The load thread: one thread, one current-thread runtime, one task that polls
-//! those of the slots ([`Tasks`]) and one that keeps the time.
+//! The load thread: one thread, one current-thread runtime, one task that polls those of the slots ([`Tasks`]) and one that
+//! keeps the time.
 //!
 //! Whatever happens goes through the machine first; its outputs are performed at once and in order. Nothing here waits
 //! for the control side: what it cannot take at once is kept and offered again. What is kept stays small without a

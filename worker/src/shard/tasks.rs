@@ -1,7 +1,7 @@
 //! The slots' tasks, all polled by one task of the runtime.
 //!
 //! A shard has as many tasks as slots, and each is woken for every answer. A list of numbers does for them what the
-//! runtime's queue would do at a greater cost, for it need not care for other threads, handles and names.
+//! runtime's queue would do at a greater cost: it knows of no other threads, handles or names.
 //!
 //! # Invariants
 //!
@@ -132,8 +132,7 @@ impl Tasks {
 
     /// Drops every task, but the one that is being polled.
     pub(super) fn clear(&self) {
-        let all = self.all.take();
-        drop(all);
+        drop(self.all.take());
     }
 
     fn next(&self, poller: &Waker) -> Option<u32> {
@@ -183,15 +182,7 @@ mod tests {
             let said = Rc::clone(&said);
             tasks.add(again(2, move |left| said.borrow_mut().push((left, name))));
         }
-        poll_fn(|cx| {
-            tasks
-                .poll(cx)
-                .map(|()| ())
-                .is_pending()
-                .then_some(())
-                .map_or(Poll::Pending, Poll::Ready)
-        })
-        .await;
+        poll_fn(|cx| Poll::Ready(tasks.poll(cx).is_pending())).await;
         let order: Vec<(usize, char)> = [2, 1, 0]
             .into_iter()
             .flat_map(|left| ['a', 'b', 'c'].map(|name| (left, name)))

@@ -666,6 +666,25 @@ fn whatever_comes_every_arrival_is_accounted_for() {
     }
 }
 
+/// Users that come, pause and stay; `below` draws.
+fn some_stages(mut below: impl FnMut(u64) -> u64) -> Vec<UserStageShape> {
+    let span = |ms| Duration::from_millis(1 + ms);
+    vec![
+        UserStageShape::Ramp {
+            from: below(9) as u32,
+            to: below(30) as u32,
+            over: span(below(3_000)),
+        },
+        UserStageShape::Pause {
+            length: span(below(800)),
+        },
+        UserStageShape::Hold {
+            users: below(20) as u32,
+            length: span(below(3_000)),
+        },
+    ]
+}
+
 /// The same for the models without a schedule of arrivals.
 #[test]
 fn whatever_comes_users_and_counted_iterations_end() {
@@ -677,20 +696,7 @@ fn whatever_comes_users_and_counted_iterations_end() {
             min: span(below(50)),
             max: span(50 + below(400)),
         };
-        let stages = vec![
-            UserStageShape::Ramp {
-                from: below(9) as u32,
-                to: below(30) as u32,
-                over: span(below(3_000)),
-            },
-            UserStageShape::Pause {
-                length: span(below(800)),
-            },
-            UserStageShape::Hold {
-                users: below(20) as u32,
-                length: span(below(3_000)),
-            },
-        ];
+        let stages = some_stages(&mut below);
         let count = 1 + below(400);
         let counted = IterationsLoad {
             count,
@@ -739,20 +745,7 @@ fn the_short_way_of_a_user_leads_where_the_long_one_does() {
         let mut rng = Rng::from_seed(seed);
         let mut below = move |n: u64| rng.below(n);
         let span = |ms| Duration::from_millis(1 + ms);
-        let stages = vec![
-            UserStageShape::Ramp {
-                from: below(9) as u32,
-                to: below(30) as u32,
-                over: span(below(3_000)),
-            },
-            UserStageShape::Pause {
-                length: span(below(800)),
-            },
-            UserStageShape::Hold {
-                users: below(20) as u32,
-                length: span(below(3_000)),
-            },
-        ];
+        let stages = some_stages(&mut below);
         let pace = (below(5) == 0).then_some(span(below(200)));
         let mut plan = plan(vec![users(stages, None, pace)], span(below(500)));
         plan.graceful_stop = span(below(1_500));

@@ -31,6 +31,8 @@ pub struct User {
     started: Vec<Option<Left>>,
     /// Whether no iteration has begun yet.
     fresh: bool,
+    /// Steps without a pause since the other slots had their turn.
+    pub(super) turns: u32,
 }
 
 /// Variables with the values that `on_start` has left.
@@ -77,6 +79,7 @@ impl User {
             counters: Vec::new(),
             started: vec![None; program.scenarios.len()],
             fresh: true,
+            turns: 0,
         }
     }
 

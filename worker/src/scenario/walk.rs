@@ -95,7 +95,6 @@ pub(super) async fn go(
         recorder,
         cancel,
         groups: Vec::new(),
-        turns: 0,
         ended_at: None,
         observer,
     };
@@ -136,7 +135,6 @@ struct Walk<'a, 'o> {
     recorder: &'a RefCell<Recorder>,
     cancel: &'a mut Cancelled,
     groups: Vec<Group>,
-    turns: u32,
     /// The end of the last answer, as long as nothing that takes time has come after it.
     ended_at: Option<Stamp>,
     /// Nobody in a run.
@@ -244,13 +242,13 @@ impl Walk<'_, '_> {
         condition.is_met(&user.values.scope(self.program, last))
     }
 
-    /// Lets others run from time to time, so that a loop without requests cannot hold the shard.
+    /// Lets others run from time to time, so that neither a loop nor iterations without requests can hold the shard.
     async fn turn(&mut self) -> Result<(), IterationEnd> {
-        self.turns += 1;
-        if self.turns < TURN {
+        self.user.turns += 1;
+        if self.user.turns < TURN {
             return Ok(());
         }
-        self.turns = 0;
+        self.user.turns = 0;
         tokio::task::yield_now().await;
         if self.cancel.is_fired() {
             Err(IterationEnd::Cancelled)

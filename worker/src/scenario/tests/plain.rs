@@ -127,6 +127,27 @@ async fn what_is_cancelled_on_the_short_way_is_counted_once() {
 }
 
 #[tokio::test]
+async fn iterations_without_requests_leave_others_their_turn() {
+    let mut plan = plan(1, vec![step(Action::Set(pairs(&[("a", "x")])))]);
+    plan.variables = vec![variable("a", "y")];
+    let bench = Bench::new(plan, &Files::new());
+    let mut user = bench.user();
+    let idle = async {
+        for index in 0.. {
+            assert_eq!(
+                bench.iterate(&mut user, bench.start(index)).await,
+                IterationEnd::Completed
+            );
+        }
+    };
+    tokio::select! {
+        biased;
+        () = idle => {}
+        () = tokio::time::sleep(Duration::from_millis(20)) => {}
+    }
+}
+
+#[tokio::test]
 async fn failures_that_come_at_once_leave_others_their_turn() {
     let server = Server::start(|_, _| reply(200, "", "ok")).await;
     let always = Check::BodySize { min: 0, max: u64::MAX };

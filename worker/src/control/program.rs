@@ -15,7 +15,7 @@ use crate::clock::{Clock, Stamp};
 use crate::recorder::{Part, Recorder, Shape, TraceSink};
 use crate::scenario::{
     Cancelled, CompiledPlan, Connections, Files, IterationEnded, IterationStart, Once, PrepareError, RunContext,
-    ShardContext, User, run_iteration, run_once,
+    ShardContext, User, run_iterations, run_once,
 };
 use crate::shard::{Runner, ShardHandles};
 
@@ -163,11 +163,12 @@ impl Runner for PlanRunner {
     fn iterate(
         &self,
         user: &mut User,
-        iteration: &IterationStart,
+        iteration: IterationStart,
         shard: &ShardHandles,
         cancel: &mut Cancelled,
-    ) -> impl Future<Output = IterationEnded> {
-        run_iteration(&self.plan, user, iteration, &shard.recorder, cancel)
+        next: impl FnMut(IterationEnded) -> Option<IterationStart>,
+    ) -> impl Future<Output = ()> {
+        run_iterations(&self.plan, user, iteration, (&shard.recorder, cancel), next)
     }
 
     fn connections(&self) -> u32 {

@@ -95,6 +95,17 @@ pub enum Request<'a> {
     Full(FullRequest<'a>),
 }
 
+impl<'a> Request<'a> {
+    /// What it says whichever engine sends it.
+    pub(crate) fn terms_mut(&mut self) -> &mut Terms<'a> {
+        match self {
+            Self::Http1(request) => &mut request.terms,
+            Self::Http2(request) => &mut request.terms,
+            Self::Full(request) => &mut request.terms,
+        }
+    }
+}
+
 /// The method in the words of the HTTP library.
 pub(crate) fn http_method(method: Method) -> http::Method {
     match method {

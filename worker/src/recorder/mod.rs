@@ -249,6 +249,7 @@ impl Recorder {
 
     /// Counts the start of an iteration and records its dispatch lag; `own_lag` is the part of the lag during which a
     /// slot was free, so that the generator alone is to blame.
+    #[inline]
     pub fn iteration_started(&mut self, start: &IterationStarted) {
         let at = self.position(start.at);
         let interval = &mut self.intervals[at];
@@ -266,6 +267,7 @@ impl Recorder {
     }
 
     /// Counts the end of an iteration and records how long it took from its due instant.
+    #[inline]
     pub fn iteration_ended(
         &mut self,
         load: LoadId,

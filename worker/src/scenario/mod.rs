@@ -1,7 +1,7 @@
 //! How one iteration goes through its steps: the plan compiled for one worker, the state of one user, and the walk.
 //!
 //! A plan is compiled once per run ([`CompiledPlan`]): secrets are read, constants filled in, data files parsed, requests
-//! laid out as bytes with gaps. Shards share it. Each slot owns a [`User`]; [`run_iteration`] takes both and sends.
+//! laid out as bytes with gaps. Shards share it. Each slot owns a [`User`]; [`run_iterations`] takes both and sends.
 //!
 //! # Invariants
 //!
@@ -55,4 +55,4 @@ pub use once::{Once, run_once};
 pub use pause::Pauses;
 pub use tried::{TryEvent, TrySink, try_plan};
 pub use user::User;
-pub use walk::run_iteration;
+pub use walk::run_iterations;

@@ -13,10 +13,12 @@ use super::compile::{Program, Request};
 use super::context::{IterationEnded, IterationStart};
 use super::exchange::{after, end_of, record, settle};
 use super::user::User;
+use crate::clock::Stamp;
 use crate::engine::Terms;
 use crate::recorder::Recorder;
 
-/// Sends a request that is plain ([`Request::is_plain`]) and counts what comes of it.
+/// Sends a request that is plain ([`Request::is_plain`]) and counts what comes of it, again and again for as long as `next`
+/// gives another iteration of the same scenario. Returns one of another scenario, if that is what it gives.
 ///
 /// # Cancel safety
 /// Not cancel safe: dropping the future leaves a step that was counted as sent without an end. Use `cancel`.
@@ -24,16 +26,14 @@ pub(super) async fn plain(
     program: &Program,
     user: &mut User,
     request: &Request,
-    start: &IterationStart,
+    mut start: IterationStart,
     (recorder, cancel): (&RefCell<Recorder>, &mut Cancelled),
-) -> IterationEnded {
+    mut next: impl FnMut(IterationEnded) -> Option<IterationStart>,
+) -> Option<IterationStart> {
     let Some(constant) = request.constant() else {
-        return IterationEnd::BrokenOff.into();
+        return next(IterationEnd::BrokenOff.into());
     };
-    if cancel.is_fired() {
-        return IterationEnd::Cancelled.into();
-    }
-    recorder.borrow_mut().step_sent(request.id, start.segment);
+    let scenario = start.scenario;
     let User {
         engines,
         answer,
@@ -41,25 +41,36 @@ pub(super) async fn plain(
         shard,
         ..
     } = user;
-    let now = shard.clock.now();
-    answer.clear(now);
+    let (body_bytes, clock) = (constant.body.len(), shard.clock);
     let terms = Terms {
         keep_body: false,
         want_headers: false,
-        deadline: now + request.timeout,
+        deadline: Stamp::FAR,
         send_by: Some(&*shard.send_by),
     };
-    let asked = constant.for_engine(program, request, terms);
-    let result = {
-        let exchange = pin!(engines.exchange(&asked, answer));
-        cancel.unless(exchange).await
-    };
-    after(result.as_ref()).await;
-    let judged = settle(program, request, result, (answer, values), (shard.clock, recorder));
-    let due = (start.due, start.segment);
-    record(program, request, answer, due, (&judged, constant.body.len()), recorder);
-    IterationEnded {
-        end: end_of(judged.outcome, request).unwrap_or(IterationEnd::Completed),
-        at: (judged.outcome == Outcome::Ok).then_some(answer.done_at),
+    let mut asked = constant.for_engine(program, request, terms);
+    loop {
+        if cancel.is_fired() {
+            return next(IterationEnd::Cancelled.into());
+        }
+        recorder.borrow_mut().step_sent(request.id, start.segment);
+        let now = clock.now();
+        answer.clear(now);
+        asked.terms_mut().deadline = now + request.timeout;
+        let result = {
+            let exchange = pin!(engines.exchange(&asked, answer));
+            cancel.unless(exchange).await
+        };
+        after(result.as_ref()).await;
+        let judged = settle(program, request, result, (answer, values), (clock, recorder));
+        let due = (start.due, start.segment);
+        record(program, request, answer, due, (&judged, body_bytes), recorder);
+        start = next(IterationEnded {
+            end: end_of(judged.outcome, request).unwrap_or(IterationEnd::Completed),
+            at: (judged.outcome == Outcome::Ok).then_some(answer.done_at),
+        })?;
+        if start.scenario != scenario {
+            return Some(start);
+        }
     }
 }

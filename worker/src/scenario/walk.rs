@@ -7,7 +7,6 @@ use std::time::Duration;
 use barrage_model::ids::{SegmentId, StepId};
 use barrage_model::outcome::{IterationEnd, Outcome, OutcomeGroup};
 use barrage_model::plan::Delay;
-use futures_util::future::Either;
 
 use super::cancel::Cancelled;
 use super::compile::{CompiledPlan, Op, Program, Request, Scenario, Script};
@@ -24,31 +23,37 @@ use crate::recorder::Recorder;
 /// After so many steps without a pause the other slots of the shard get their turn.
 const TURN: u32 = 256;
 
-/// Goes through one iteration: `on_start` if this user has not yet done it for the scenario, then the steps.
+/// Goes through one iteration: `on_start` if this user has not yet done it for the scenario, then the steps. `next` is told
+/// how it ended and may give another one to go on with; until it gives none.
 ///
-/// Steps and groups are recorded as they end; the iteration itself is the caller's to count. `cancel` fires when work in
-/// flight shall be given up: the connection in use is closed and the step counts as cancelled.
+/// Steps and groups are recorded as they end; the iterations themselves are the caller's to count. `cancel` fires when work
+/// in flight shall be given up: the connection in use is closed and the step counts as cancelled.
 ///
 /// # Cancel safety
 /// Not cancel safe: dropping the future leaves a step that was counted as sent without an end. Use `cancel`.
-pub fn run_iteration(
+pub async fn run_iterations(
     plan: &CompiledPlan,
     user: &mut User,
-    start: &IterationStart,
-    recorder: &RefCell<Recorder>,
-    cancel: &mut Cancelled,
-) -> impl Future<Output = IterationEnded> {
-    let number = usize::from(start.scenario.0);
-    let scenario = plan.program.scenarios.get(number);
-    if let Some(request) = scenario.and_then(|scenario| scenario.plain) {
-        let request = &plan.program.requests[request as usize];
-        return Either::Left(plain(&plan.program, user, request, start, (recorder, cancel)));
+    mut start: IterationStart,
+    (recorder, cancel): (&RefCell<Recorder>, &mut Cancelled),
+    mut next: impl FnMut(IterationEnded) -> Option<IterationStart>,
+) {
+    let mut more = Some(start);
+    while let Some(begun) = more {
+        start = begun;
+        let number = usize::from(start.scenario.0);
+        let scenario = plan.program.scenarios.get(number);
+        more = if let Some(request) = scenario.and_then(|scenario| scenario.plain) {
+            let request = &plan.program.requests[request as usize];
+            plain(&plan.program, user, request, start, (recorder, &mut *cancel), &mut next).await
+        } else {
+            let course = scenario.map(|scenario| Course {
+                scenario,
+                on_start: Some(number),
+            });
+            next(go(plan, user, course, &start, (recorder, &mut *cancel), None).await)
+        };
     }
-    let course = scenario.map(|scenario| Course {
-        scenario,
-        on_start: Some(number),
-    });
-    Either::Right(go(plan, user, course, start, (recorder, cancel), None))
 }
 
 /// What is gone through.
@@ -58,7 +63,7 @@ pub(super) struct Course<'a> {
     pub(super) on_start: Option<usize>,
 }
 
-/// Without a course the iteration is broken off: decided here, so that `run_iteration` adds no future of its own.
+/// Without a course the iteration is broken off: decided here, for every caller.
 pub(super) async fn go(
     plan: &CompiledPlan,
     user: &mut User,

@@ -73,14 +73,16 @@ pub trait Runner: 'static {
     /// Makes the user with the given number of a load.
     fn user(&self, load: LoadId, number: u64) -> Self::User;
 
-    /// Goes through one iteration. After `cancel` it must end soon, and count what it had sent as cancelled.
+    /// Goes through one iteration and tells `next` how it ended, which may give another one to go on with; until it gives
+    /// none. After `cancel` an iteration must end soon, and count what it had sent as cancelled.
     fn iterate(
         &self,
         user: &mut Self::User,
-        iteration: &IterationStart,
+        iteration: IterationStart,
         shard: &ShardHandles,
         cancel: &mut Cancelled,
-    ) -> impl Future<Output = IterationEnded>;
+        next: impl FnMut(IterationEnded) -> Option<IterationStart>,
+    ) -> impl Future<Output = ()>;
 
     /// Open connections to targets.
     fn connections(&self) -> u32;

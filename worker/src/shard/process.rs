@@ -239,25 +239,16 @@ async fn go_through<R: Runner>(shard: Rc<Shard<R>>, mailbox: Rc<Mailbox>, first:
     let mut cancel = shard.cancels[usize::from(first.load.0)].listen();
     let mut start = first;
     loop {
-        let iteration = IterationStart {
-            load: start.load,
-            scenario: start.scenario,
-            index: start.index,
-            user: start.user,
-            due: shard.stamp(start.due),
-            segment: start.segment,
-            closed: shard.closed[usize::from(start.load.0)],
-        };
-        let ended = shard
+        let iteration = shard.iteration(&start);
+        let next = |ended| shard.ended(&mut start, ended).then(|| shard.iteration(&start));
+        shard
             .runner
-            .iterate(&mut user, &iteration, &shard.context, &mut cancel)
+            .iterate(&mut user, iteration, &shard.context, &mut cancel, next)
             .await;
-        if !shard.ended(&mut start, ended) {
-            start = match mailbox.take() {
-                Some(next) => next,
-                None => mailbox.next().await,
-            };
-        }
+        start = match mailbox.take() {
+            Some(next) => next,
+            None => mailbox.next().await,
+        };
     }
 }
 
@@ -268,6 +259,19 @@ impl<R: Runner> Shard<R> {
 
     fn moment(&self, at: Stamp) -> Moment {
         Moment::from_micros(at.us_since(self.start))
+    }
+
+    /// What the runner is told of an iteration.
+    fn iteration(&self, start: &Start) -> IterationStart {
+        IterationStart {
+            load: start.load,
+            scenario: start.scenario,
+            index: start.index,
+            user: start.user,
+            due: self.stamp(start.due),
+            segment: start.segment,
+            closed: self.closed[usize::from(start.load.0)],
+        }
     }
 
     /// Counts the end of an iteration and lets the machine use the slot again. Whether `start` is the slot's next iteration

@@ -25,17 +25,22 @@ impl Runner for Sleeper {
     async fn iterate(
         &self,
         user: &mut u64,
-        it: &IterationStart,
+        mut it: IterationStart,
         shard: &ShardHandles,
         cancel: &mut Cancelled,
-    ) -> IterationEnded {
-        assert_eq!(*user, it.user);
-        let now = shard.clock.now();
-        assert!(now >= it.due && Some(now) < shard.send_by.get());
-        let length = Duration::from_millis(if it.index == 7 { 60_000 } else { 2 });
-        match cancel.unless(std::pin::pin!(tokio::time::sleep(length))).await {
-            Some(()) => IterationEnd::Completed.into(),
-            None => IterationEnd::Cancelled.into(),
+        mut next: impl FnMut(IterationEnded) -> Option<IterationStart>,
+    ) {
+        loop {
+            assert_eq!(*user, it.user);
+            let now = shard.clock.now();
+            assert!(now >= it.due && Some(now) < shard.send_by.get());
+            let length = Duration::from_millis(if it.index == 7 { 60_000 } else { 2 });
+            let end = match cancel.unless(std::pin::pin!(tokio::time::sleep(length))).await {
+                Some(()) => IterationEnd::Completed,
+                None => IterationEnd::Cancelled,
+            };
+            let Some(after) = next(end.into()) else { return };
+            it = after;
         }
     }
 
@@ -127,12 +132,17 @@ impl Runner for Clumsy {
     async fn iterate(
         &self,
         (): &mut (),
-        iteration: &IterationStart,
+        iteration: IterationStart,
         _: &ShardHandles,
         _: &mut Cancelled,
-    ) -> IterationEnded {
+        mut next: impl FnMut(IterationEnded) -> Option<IterationStart>,
+    ) {
         assert!(iteration.index < 5, "a bug");
-        IterationEnd::Completed.into()
+        let more = next(IterationEnd::Completed.into());
+        assert_eq!(
+            more, None,
+            "an open load gives its next iteration to whatever slot is free"
+        );
     }
 
     fn connections(&self) -> u32 {

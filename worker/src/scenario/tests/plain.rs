@@ -1,6 +1,7 @@
 //! Iterations of one constant request: the short way counts what the walk counts.
 
 use barrage_model::delta::Delta;
+use barrage_model::ids::SegmentId;
 use barrage_model::outcome::IterationEnd;
 use barrage_model::plan::Check;
 
@@ -124,6 +125,62 @@ async fn what_is_cancelled_on_the_short_way_is_counted_once() {
             bench.ledger()
         );
     }
+}
+
+#[tokio::test]
+async fn one_iteration_goes_on_with_the_next_whatever_its_scenario() {
+    let server = Server::start(|asked, _| match asked.line.split(' ').nth(1) {
+        Some("/gone") => reply(404, "", "no"),
+        _ => reply(200, "", "ok"),
+    })
+    .await;
+    let mut plan = plan(server.port, vec![ask(get("/ok"))]);
+    for (name, path) in [("gone", "/gone"), ("walked", "/walked/${iteration()}")] {
+        plan.scenarios.push(Scenario {
+            name: name.to_owned(),
+            on_start: Vec::new(),
+            steps: vec![ask(get(path))],
+        });
+    }
+    let bench = Bench::new(plan, &Files::new());
+    let plain = bench.plan.program.scenarios.iter().map(|it| it.plain.is_some());
+    assert_eq!(plain.collect::<Vec<_>>(), [true, true, false]);
+    let order = [0, 0, 1, 1, 2, 2, 0, 2, 1, 0];
+    let start = |index: usize| IterationStart {
+        scenario: ScenarioId(order[index]),
+        segment: SegmentId(index as u32 / 4),
+        ..bench.start(index as u64)
+    };
+    let mut ends = Vec::new();
+    let next = |ended: IterationEnded| {
+        ends.push(ended.end);
+        assert_eq!(ended.at.is_some(), ended.end == IterationEnd::Completed);
+        (ends.len() < order.len()).then(|| start(ends.len()))
+    };
+    bench.iterations(&mut bench.user(), start(0), next).await;
+    let ended = order.map(|scenario| match scenario {
+        1 => IterationEnd::BrokenOff,
+        _ => IterationEnd::Completed,
+    });
+    assert_eq!(ends, ended);
+    let asked = order.iter().enumerate().map(|(index, scenario)| match scenario {
+        0 => "GET /ok".to_owned(),
+        1 => "GET /gone".to_owned(),
+        _ => format!("GET /walked/{index}"),
+    });
+    assert_eq!(server.lines(), asked.collect::<Vec<_>>());
+    let delta = bench.delta();
+    let mut rows: Vec<(u32, u32, u64)> = delta
+        .steps
+        .iter()
+        .map(|row| (row.segment.0, row.step.0, row.counts.sent))
+        .collect();
+    rows.sort_unstable();
+    assert_eq!(
+        rows,
+        [(0, 0, 2), (0, 1, 2), (1, 0, 1), (1, 2, 3), (2, 0, 1), (2, 1, 1)],
+        "each under the segment of its own iteration"
+    );
 }
 
 #[tokio::test]

@@ -59,12 +59,25 @@ impl Bench {
     }
 
     pub(super) async fn iterate(&self, user: &mut User, start: IterationStart) -> IterationEnd {
+        let mut end = None;
+        let once = |ended: IterationEnded| {
+            end = Some(ended.end);
+            None
+        };
+        self.iterations(user, start, once).await;
+        end.expect("an iteration ends")
+    }
+
+    pub(super) async fn iterations(
+        &self,
+        user: &mut User,
+        start: IterationStart,
+        next: impl FnMut(IterationEnded) -> Option<IterationStart>,
+    ) {
         super::super::cancel::under(&self.cancel, async |cancel| {
-            run_iteration(&self.plan, user, &start, &self.recorder, cancel)
-                .await
-                .end
+            run_iterations(&self.plan, user, start, (&self.recorder, cancel), next).await;
         })
-        .await
+        .await;
     }
 
     /// One iteration of a new user.

@@ -13,10 +13,8 @@ use super::{parts, people};
 use crate::conservation::totals;
 use crate::ledger::Ledger;
 use crate::ledger::slot::Slot;
-use crate::pile::Pile;
 use crate::query::{Filter, Segments, Window};
 use crate::samples::{sparse_distribution, sparse_quantile};
-use crate::series::Sum as _;
 use crate::summary::{Curves, IntervalCurve, PhaseSummary, SegmentSummary, StageSummary, TimelinePoint, WorkerState};
 
 /// Every stretch from the run's begin on, also those that nobody has reported. One that begins when the run has ended is
@@ -31,7 +29,8 @@ pub(crate) fn timeline(ledger: &Ledger) -> Vec<TimelinePoint> {
         let over = ledger
             .ended_at()
             .is_some_and(|end| end <= Moment::from_secs(start.into()));
-        if !over || slot.totals != empty.totals {
+        let counted = slot.totals != empty.totals || ledger.timeline.latencies(slot).count() > 0;
+        if !over || counted {
             points.push(point(ledger, start, length, slot));
         }
         start = start.saturating_add(length);
@@ -41,8 +40,9 @@ pub(crate) fn timeline(ledger: &Ledger) -> Vec<TimelinePoint> {
 
 fn point(ledger: &Ledger, start: u32, length: u32, slot: &Slot) -> TimelinePoint {
     let (iterations, steps) = (&slot.totals.iterations, &slot.totals.steps);
-    let censored = slot.totals.censored.packed();
-    let (response, service) = (with_censored(slot).packed(), slot.totals.service.packed());
+    let latencies = ledger.timeline.latencies(slot);
+    let (censored, service) = (latencies.censored.packed(), latencies.service.packed());
+    let response = latencies.with_censored().packed();
     let of_response = |q| sparse_quantile(&response, &censored, q);
     let of_service = |q| sparse_quantile(&service, &Packed::default(), q);
     let failed = steps.failed_total();
@@ -71,12 +71,6 @@ fn point(ledger: &Ledger, start: u32, length: u32, slot: &Slot) -> TimelinePoint
         expected,
         hole,
     }
-}
-
-fn with_censored(slot: &Slot) -> Pile {
-    let mut response = slot.totals.response.clone();
-    response.join(&slot.totals.censored);
-    response
 }
 
 /// How many workers have something to report here, and whether a lost one's counts are missing.
@@ -120,11 +114,14 @@ pub(crate) fn all_curves(ledger: &Ledger, all: &Filter) -> Curves {
 
 /// The distributions of every stretch that has any.
 fn curves(ledger: &Ledger) -> Vec<IntervalCurve> {
-    let curve = |(start, slot): (u32, &Slot)| IntervalCurve {
-        t_s: start,
-        length_s: ledger.timeline.length_at(start),
-        response: sparse_distribution(&with_censored(slot)),
-        service: sparse_distribution(&slot.totals.service),
+    let curve = |(start, slot): (u32, &Slot)| {
+        let latencies = ledger.timeline.latencies(slot);
+        IntervalCurve {
+            t_s: start,
+            length_s: ledger.timeline.length_at(start),
+            response: sparse_distribution(&latencies.with_censored()),
+            service: sparse_distribution(&latencies.service),
+        }
     };
     ledger
         .timeline

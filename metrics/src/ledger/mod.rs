@@ -200,8 +200,10 @@ impl Ledger {
     /// An empty ledger.
     pub fn new(config: LedgerConfig) -> Self {
         let longest_window = config.plan.sla.iter().filter_map(window_length).max();
+        let catalog = Arc::new(Catalog::of(&config.plan));
         Self {
-            catalog: Arc::new(Catalog::of(&config.plan)),
+            timeline: Timeline::new(Arc::clone(&catalog), longest_window.unwrap_or(0)),
+            catalog,
             load_end: planned_end(&config.plan),
             plan: config.plan,
             marks: config.marks,
@@ -211,7 +213,6 @@ impl Ledger {
             iterations: Series::new(SERIES_MAX),
             steps: Series::new(SERIES_MAX),
             sketches: Series::new(SERIES_MAX),
-            timeline: Timeline::new(longest_window.unwrap_or(0)),
             errors: Errors::default(),
             losses: BTreeMap::new(),
             events: Vec::new(),
@@ -292,7 +293,7 @@ impl Ledger {
                 )
             });
         }
-        self.timeline.add_counts(&self.catalog, key, delta);
+        self.timeline.add_counts(key, delta);
         delta.errors.iter().for_each(|sample| self.errors.add(worker, sample));
         self.merge_sketches(delta.interval, &delta.sketches);
         Ok(Applied::Merged)
@@ -305,7 +306,7 @@ impl Ledger {
             self.sketches.add(*key, sketch, |key| fold_sketch(catalog, key));
         }
         if !rows.is_empty() {
-            self.timeline.add_sketches(catalog, interval, rows);
+            self.timeline.add_sketches(interval, rows);
         }
     }
 

@@ -1,7 +1,9 @@
 //! The run over time: sums by interval, coarser the older they are.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
+use std::sync::Arc;
 
 use barrage_model::delta::{Delta, Measure, SketchKey, SketchRow, Subject};
 use barrage_model::ids::{Incarnation, LoadId, ScenarioId, SegmentId, StepId, TagId, WorkerId};
@@ -41,6 +43,8 @@ pub(crate) type MemberKey = (WorkerId, Incarnation);
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Slot {
     pub(crate) totals: Totals,
+    /// The total latencies; `None` while they are only in the detail, which spares each delta their sums.
+    latencies: Option<Latencies>,
     /// `None` once the stretch is old.
     pub(crate) detail: Option<Detail>,
     /// The processes that have reported in here, and what was in progress then.
@@ -49,11 +53,16 @@ pub(crate) struct Slot {
     weight: usize,
 }
 
-/// Sums over everything but setup and teardown.
-#[derive(Clone, Debug, Default, PartialEq)]
+/// Counts of everything but setup and teardown.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Totals {
     pub(crate) iterations: IterationCounts,
     pub(crate) steps: StepCounts,
+}
+
+/// Latencies of all requests but those of setup and teardown.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Latencies {
     /// Response times, all outcomes but censored.
     pub(crate) response: Pile,
     /// Ages of dropped arrivals.
@@ -77,33 +86,98 @@ impl Detail {
     }
 }
 
-impl Totals {
-    fn merge(&mut self, other: &Self) {
-        self.iterations.add(&other.iterations);
-        self.steps.add(&other.steps);
-        self.response.join(&other.response);
-        self.censored.join(&other.censored);
-        self.service.join(&other.service);
+impl Latencies {
+    fn of(catalog: &Catalog, detail: &Detail) -> Self {
+        let mut sum = Self::default();
+        for (key, pile) in &detail.sketches {
+            if let Some(total) = sum.of_series(catalog, key) {
+                total.join(pile);
+            }
+        }
+        sum
     }
 
-    fn close(&mut self) {
-        for pile in [&mut self.response, &mut self.censored, &mut self.service] {
-            pile.close();
+    /// The one that a series belongs to, if any.
+    fn of_series(&mut self, catalog: &Catalog, key: &SketchKey) -> Option<&mut Pile> {
+        let Subject::Step(id) = key.subject else { return None };
+        if catalog.steps.get(&id).is_none_or(|step| step.once() || step.group()) {
+            return None;
         }
+        match (key.measure, key.group) {
+            (Measure::Response, OutcomeGroup::Censored) => Some(&mut self.censored),
+            (Measure::Response, _) => Some(&mut self.response),
+            (Measure::Service, _) => Some(&mut self.service),
+            _ => None,
+        }
+    }
+
+    /// Response times and the ages of what never started.
+    pub(crate) fn with_censored(&self) -> Pile {
+        let mut response = self.response.clone();
+        response.join(&self.censored);
+        response
+    }
+
+    /// Samples of any kind.
+    pub(crate) fn count(&self) -> u64 {
+        self.response.count() + self.censored.count() + self.service.count()
+    }
+
+    fn all(&mut self) -> [&mut Pile; 3] {
+        [&mut self.response, &mut self.censored, &mut self.service]
     }
 }
 
 impl Slot {
     /// A later one becomes part of this one.
-    fn merge(&mut self, later: &Self) {
-        self.totals.merge(&later.totals);
+    fn merge(&mut self, catalog: &Catalog, later: &Self) {
+        self.totals.iterations.add(&later.totals.iterations);
+        self.totals.steps.add(&later.totals.steps);
+        let mut more = later.latencies(catalog).into_owned();
+        let sums = self.settled(catalog).all();
+        for (sum, more) in sums.into_iter().zip(more.all()) {
+            sum.join(more);
+        }
         self.seen.join(&later.seen);
     }
 
-    fn close(&mut self) {
-        self.totals.close();
+    fn close(&mut self, catalog: &Catalog) {
+        for pile in self.settled(catalog).all() {
+            pile.close();
+        }
         self.seen.close();
         self.weight = self.detail.as_mut().map_or(0, Detail::close);
+    }
+
+    fn latencies(&self, catalog: &Catalog) -> Cow<'_, Latencies> {
+        match (&self.latencies, &self.detail) {
+            (Some(latencies), _) => Cow::Borrowed(latencies),
+            (None, Some(detail)) => Cow::Owned(Latencies::of(catalog, detail)),
+            (None, None) => Cow::Owned(Latencies::default()),
+        }
+    }
+
+    /// The total latencies, kept beside the detail from now on.
+    fn settled(&mut self, catalog: &Catalog) -> &mut Latencies {
+        let detail = self.detail.as_ref();
+        self.latencies
+            .get_or_insert_with(|| detail.map_or_else(Latencies::default, |detail| Latencies::of(catalog, detail)))
+    }
+
+    fn add_sketches(&mut self, catalog: &Catalog, rows: &[SketchRow]) {
+        if let Some(detail) = &mut self.detail {
+            self.latencies = None;
+            for SketchRow { key, sketch } in rows {
+                detail.sketches.entry(*key).or_default().add(sketch);
+            }
+            return;
+        }
+        let latencies = self.latencies.get_or_insert_default();
+        for SketchRow { key, sketch } in rows {
+            if let Some(total) = latencies.of_series(catalog, key) {
+                total.add(sketch);
+            }
+        }
     }
 
     /// Iterations in progress at the end.
@@ -115,8 +189,9 @@ impl Slot {
 }
 
 /// The stretches of a run in order of time.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(crate) struct Timeline {
+    catalog: Arc<Catalog>,
     slots: BTreeMap<u32, Slot>,
     /// The slots that are quick to add to, by their begin.
     open: BTreeSet<u32>,
@@ -143,6 +218,7 @@ impl PartialEq for Timeline {
             && slots(self) == slots(other)
             && self.slots.values().zip(other.slots.values()).all(|(ours, theirs)| {
                 ours.totals == theirs.totals
+                    && self.latencies(ours) == other.latencies(theirs)
                     && ours.detail == theirs.detail
                     && self.members(ours) == other.members(theirs)
             })
@@ -151,17 +227,26 @@ impl PartialEq for Timeline {
 
 impl Timeline {
     /// For sliding windows of at most so many intervals.
-    pub(crate) fn new(longest_window: u32) -> Self {
+    pub(crate) fn new(catalog: Arc<Catalog>, longest_window: u32) -> Self {
         let window = longest_window.min(WINDOW_KEPT_MAX) + MIDDLE;
         Self {
+            catalog,
+            slots: BTreeMap::new(),
+            open: BTreeSet::new(),
+            next: 0,
             keep: window.max(DETAIL_INTERVALS_MIN),
-            ..Self::default()
+            fine_from: 0,
+            middle_from: 0,
+            weight: 0,
+            processes: Vec::new(),
+            numbers: BTreeMap::new(),
         }
     }
 
     /// Counts and gauges of one worker for one interval.
-    pub(crate) fn add_counts(&mut self, catalog: &Catalog, member: MemberKey, delta: &Delta) {
+    pub(crate) fn add_counts(&mut self, member: MemberKey, delta: &Delta) {
         let process = self.number(member);
+        let catalog = Arc::clone(&self.catalog);
         let slot = self.slot(delta.interval);
         slot.seen.saw(process, delta.open.in_progress);
         for row in &delta.iterations {
@@ -183,16 +268,9 @@ impl Timeline {
     }
 
     /// Sketches of one interval, of one worker or merged.
-    pub(crate) fn add_sketches(&mut self, catalog: &Catalog, interval: u32, rows: &[SketchRow]) {
-        let slot = self.slot(interval);
-        for SketchRow { key, sketch } in rows {
-            if let Some(total) = total_of(catalog, key, &mut slot.totals) {
-                total.add(sketch);
-            }
-            if let Some(detail) = &mut slot.detail {
-                detail.sketches.entry(*key).or_default().add(sketch);
-            }
-        }
+    pub(crate) fn add_sketches(&mut self, interval: u32, rows: &[SketchRow]) {
+        let catalog = Arc::clone(&self.catalog);
+        self.slot(interval).add_sketches(&catalog, rows);
     }
 
     fn number(&mut self, member: MemberKey) -> u32 {
@@ -233,7 +311,7 @@ impl Timeline {
         let still = self.open.split_off(&interval);
         for start in std::mem::replace(&mut self.open, still) {
             if let Some(slot) = self.slots.get_mut(&start) {
-                slot.close();
+                slot.close(&self.catalog);
                 self.weight += slot.weight;
             }
         }
@@ -272,15 +350,16 @@ impl Timeline {
         self.open = self.open.split_off(&self.fine_from);
         for (start, mut slot) in std::mem::replace(&mut self.slots, young) {
             self.weight = self.weight.saturating_sub(slot.weight);
+            slot.settled(&self.catalog);
             (slot.detail, slot.weight) = (None, 0);
             let start = self.start_of(start);
             match self.slots.get_mut(&start) {
-                Some(coarse) => coarse.merge(&slot),
+                Some(coarse) => coarse.merge(&self.catalog, &slot),
                 None => drop(self.slots.insert(start, slot)),
             }
         }
         for (_, slot) in self.slots.range_mut(..self.fine_from) {
-            slot.close();
+            slot.close(&self.catalog);
         }
     }
 
@@ -317,7 +396,12 @@ impl Timeline {
             .filter_map(|(_, slot)| slot.detail.as_ref())
     }
 
-    /// The sums of the slots that begin in a range.
+    /// The total latencies of a slot.
+    pub(crate) fn latencies<'a>(&self, slot: &'a Slot) -> Cow<'a, Latencies> {
+        slot.latencies(&self.catalog)
+    }
+
+    /// The counts of the slots that begin in a range.
     pub(crate) fn totals(&self, range: Range<u32>) -> impl Iterator<Item = &Totals> {
         self.slots.range(range).map(|(_, slot)| &slot.totals)
     }
@@ -341,18 +425,4 @@ impl Timeline {
 /// The last multiple of `step` that is not after `interval`.
 fn floor(interval: u32, step: u32) -> u32 {
     interval / step * step
-}
-
-/// The total that a series belongs to, if any.
-fn total_of<'a>(catalog: &Catalog, key: &SketchKey, totals: &'a mut Totals) -> Option<&'a mut Pile> {
-    let Subject::Step(id) = key.subject else { return None };
-    if catalog.steps.get(&id).is_none_or(|step| step.once() || step.group()) {
-        return None;
-    }
-    match (key.measure, key.group) {
-        (Measure::Response, OutcomeGroup::Censored) => Some(&mut totals.censored),
-        (Measure::Response, _) => Some(&mut totals.response),
-        (Measure::Service, _) => Some(&mut totals.service),
-        _ => None,
-    }
 }

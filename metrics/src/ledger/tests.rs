@@ -88,7 +88,14 @@ proptest! {
         one in prop::collection::vec(0usize..3, 1..30),
         two in prop::collection::vec(0usize..3, 1..30),
     ) {
-        prop_assert_eq!(filled(&shuffled(&runs, &one)), filled(&shuffled(&runs, &two)));
+        let (one, two) = (filled(&shuffled(&runs, &one)), filled(&shuffled(&runs, &two)));
+        prop_assert_eq!(&one, &two);
+        let events = || runs.iter().flatten().flat_map(|(_, events)| events);
+        let is_dropped = |event: &&Event| matches!(event, Event::Dropped { .. });
+        let dropped = events().filter(is_dropped).count() as u64;
+        let slots = one.timeline.iter().map(|(_, slot)| one.timeline.latencies(slot));
+        let counted = slots.fold((0, 0), |sum, slot| (sum.0 + slot.response.count(), sum.1 + slot.censored.count()));
+        prop_assert_eq!(counted, (events().count() as u64 - dropped, dropped));
     }
 
     #[test]
@@ -466,7 +473,7 @@ fn old_intervals_are_merged_and_nothing_is_lost() {
     let samples: u64 = ledger
         .timeline
         .iter()
-        .map(|(_, slot)| slot.totals.response.count())
+        .map(|(_, slot)| ledger.timeline.latencies(slot).response.count())
         .sum();
     assert_eq!((started, samples), (expected, expected));
     let slots: Vec<u32> = ledger.timeline.iter().map(|(start, _)| start).collect();

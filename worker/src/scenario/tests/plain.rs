@@ -143,8 +143,8 @@ async fn one_iteration_goes_on_with_the_next_whatever_its_scenario() {
         });
     }
     let bench = Bench::new(plan, &Files::new());
-    let plain = bench.plan.program.scenarios.iter().map(|it| it.plain.is_some());
-    assert_eq!(plain.collect::<Vec<_>>(), [true, true, false]);
+    let short = bench.plan.program.scenarios.iter().map(|it| it.plain.is_some());
+    assert_eq!(short.collect::<Vec<_>>(), [true, true, false]);
     let order = [0, 0, 1, 1, 2, 2, 0, 2, 1, 0];
     let start = |index: usize| IterationStart {
         scenario: ScenarioId(order[index]),

@@ -1,6 +1,8 @@
 //! Tests that measure time, one after the other: two of them at once would measure each other.
 
+use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -129,6 +131,56 @@ impl Pressure {
             .map_or(Duration::ZERO, |(now, then)| now.saturating_sub(then));
         waited.as_secs_f64() / now.at.duration_since(self.at).as_secs_f64().max(0.001)
     }
+}
+
+/// The kernel's own account of what the hypervisor took from one core, second by second.
+#[derive(Debug)]
+pub struct Stolen {
+    /// Dropped in the end; nothing is ever sent.
+    stop: SyncSender<()>,
+    worst: JoinHandle<f64>,
+}
+
+impl Stolen {
+    /// Looks from now on.
+    pub fn from(core: usize) -> Self {
+        let (stop, stopped) = sync_channel(0);
+        let worst = std::thread::spawn(move || {
+            let (mut worst, mut last) = (0_f64, stolen_of(core));
+            loop {
+                let over = stopped.recv_timeout(Duration::from_secs(1)) != Err(RecvTimeoutError::Timeout);
+                let now = stolen_of(core);
+                if let (Some(now), Some(last)) = (now, last) {
+                    worst = worst.max((now.0 - last.0) as f64 / ((now.1 - last.1) as f64).max(1.0));
+                }
+                last = now;
+                if over {
+                    return worst;
+                }
+            }
+        });
+        Self { stop, worst }
+    }
+
+    /// The largest share of a second that was stolen; 0 where the kernel keeps no account.
+    pub fn worst_share(self) -> f64 {
+        drop(self.stop);
+        self.worst.join().expect("it only reads and adds")
+    }
+}
+
+/// Ticks stolen from a core, and all its ticks.
+fn stolen_of(core: usize) -> Option<(u64, u64)> {
+    let text = std::fs::read_to_string("/proc/stat").ok()?;
+    let name = format!("cpu{core} ");
+    let line = text.lines().find_map(|line| line.strip_prefix(name.as_str()))?;
+    // user nice system idle iowait irq softirq steal; what follows is part of the first two.
+    let ticks: Vec<u64> = line
+        .split_whitespace()
+        .take(8)
+        .map_while(|word| word.parse().ok())
+        .collect();
+    Some((*ticks.get(7)?, ticks.iter().sum()))
 }
 
 #[expect(clippy::print_stderr, reason = "a test's output is its stderr")]

@@ -29,8 +29,7 @@ pub(crate) fn timeline(ledger: &Ledger) -> Vec<TimelinePoint> {
         let over = ledger
             .ended_at()
             .is_some_and(|end| end <= Moment::from_secs(start.into()));
-        let counted = slot.totals != empty.totals || ledger.timeline.latencies(slot).count() > 0;
-        if !over || counted {
+        if !over || slot.totals != empty.totals || ledger.timeline.latencies(slot).count() > 0 {
             points.push(point(ledger, start, length, slot));
         }
         start = start.saturating_add(length);

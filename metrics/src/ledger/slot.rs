@@ -123,8 +123,16 @@ impl Latencies {
         self.response.count() + self.censored.count() + self.service.count()
     }
 
-    fn all(&mut self) -> [&mut Pile; 3] {
-        [&mut self.response, &mut self.censored, &mut self.service]
+    fn join(&mut self, other: &Self) {
+        self.response.join(&other.response);
+        self.censored.join(&other.censored);
+        self.service.join(&other.service);
+    }
+
+    fn close(&mut self) {
+        for pile in [&mut self.response, &mut self.censored, &mut self.service] {
+            pile.close();
+        }
     }
 }
 
@@ -133,18 +141,12 @@ impl Slot {
     fn merge(&mut self, catalog: &Catalog, later: &Self) {
         self.totals.iterations.add(&later.totals.iterations);
         self.totals.steps.add(&later.totals.steps);
-        let mut more = later.latencies(catalog).into_owned();
-        let sums = self.settled(catalog).all();
-        for (sum, more) in sums.into_iter().zip(more.all()) {
-            sum.join(more);
-        }
+        self.settled(catalog).join(&later.latencies(catalog));
         self.seen.join(&later.seen);
     }
 
     fn close(&mut self, catalog: &Catalog) {
-        for pile in self.settled(catalog).all() {
-            pile.close();
-        }
+        self.settled(catalog).close();
         self.seen.close();
         self.weight = self.detail.as_mut().map_or(0, Detail::close);
     }

@@ -34,13 +34,12 @@ const TURN: u32 = 256;
 pub async fn run_iterations(
     plan: &CompiledPlan,
     user: &mut User,
-    mut start: IterationStart,
+    start: IterationStart,
     (recorder, cancel): (&RefCell<Recorder>, &mut Cancelled),
     mut next: impl FnMut(IterationEnded) -> Option<IterationStart>,
 ) {
     let mut more = Some(start);
-    while let Some(begun) = more {
-        start = begun;
+    while let Some(start) = more {
         let number = usize::from(start.scenario.0);
         let scenario = plan.program.scenarios.get(number);
         more = if let Some(request) = scenario.and_then(|scenario| scenario.plain) {

@@ -14,8 +14,8 @@ use crate::clock::{Clock, Stamp};
 /// Longest batching of wake-ups.
 const QUANTUM_MAX_US: u64 = 250;
 /// The quantum in µs is the rate divided by this: three arrivals for one wake-up at 20,000/s, of which the first is late by
-/// the distance to the third. A wake-up costs 50 µs of the core under some hypervisors, so that two for one left less than
-/// half of the core at that rate, without being more even as the server saw it.
+/// the distance to the third. A wake-up costs 50 µs of the core under some hypervisors, so that one for every two arrivals
+/// took more than half of the core at that rate, and the server saw them no more evenly spaced.
 const PER_S_FOR_1_US: u64 = 133;
 /// Below this many starts per second each arrival gets a wake-up of its own.
 const QUANTUM_FROM_PER_S: u64 = 4_000;

@@ -195,7 +195,7 @@ fn run_alone(
         .map_err(|error| Failure::own("could not start the runtime", &error))?;
     let local = tokio::task::LocalSet::new();
     let ends = local.block_on(&runtime, async {
-        let shard = ShardContext::new(clock, &connections);
+        let shard = ShardContext::new(clock, &connections, None);
         try_plan(&plan, scenario, &shard, cancel, &mut Printer).await
     });
     runtime.shutdown_background();

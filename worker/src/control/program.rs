@@ -73,7 +73,7 @@ impl Program {
         move |shard| {
             let context = ShardContext {
                 send_by: Rc::clone(&shard.send_by),
-                ..ShardContext::new(shard.clock, &connections)
+                ..ShardContext::new(shard.clock, &connections, shard.reactor.clone())
             };
             PlanRunner {
                 plan: plan.clone(),
@@ -128,7 +128,7 @@ fn go_once(
         Ok(runtime) => tokio::task::LocalSet::new().block_on(&runtime, async {
             let context = ShardContext {
                 send_by: Rc::new(Cell::new(None)),
-                ..ShardContext::new(clock, connections)
+                ..ShardContext::new(clock, connections, None)
             };
             let ended = run_once(plan, once, &context, to.segment, &recorder, cancel).await;
             ended.map_err(|error| chain(&error))

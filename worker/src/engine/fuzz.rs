@@ -120,7 +120,7 @@ pub fn answer_http2_with(bytes: &[u8]) {
             };
             let tls = TlsOptions::default().build().expect("the default settings are good");
             let resolver = Arc::new(Resolver::new(clock, DnsPolicy::Once, &[]));
-            let shared = EngineShared::new(clock, resolver, tls, options);
+            let shared = EngineShared::new(clock, resolver, tls, options, None);
             let url = Url::parse(&format!("http://{address}/")).expect("an address makes a URL");
             let origin = Origin::from_url(0, &url).expect("an http URL has an origin");
             let mut head = http::Request::new(());

@@ -24,6 +24,12 @@ pub struct Terms<'a> {
 }
 
 impl Terms<'_> {
+    /// The last instant at which the first byte may be written, as far as is known now.
+    pub(crate) fn latest(&self) -> Stamp {
+        let granted = self.send_by.and_then(Cell::get).unwrap_or(Stamp::FAR);
+        granted.min(self.deadline)
+    }
+
     /// Why a request whose first byte would be written now must not be sent; asked right before the write.
     pub(crate) fn too_late(&self, now: Stamp) -> Option<Failure> {
         let granted = self.send_by.and_then(Cell::get);

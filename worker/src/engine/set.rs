@@ -16,7 +16,7 @@ use super::http1::{Http1, Limits, OnIdleClose, Shared};
 use super::http2::{self, Http2};
 use super::request::Request;
 use crate::clock::{Clock, Stamp};
-use crate::net::{Connector, Origin, Resolver};
+use crate::net::{Connector, Origin, Reactor, Resolver};
 
 /// How the engines of a run behave.
 #[derive(Clone, Debug)]
@@ -63,14 +63,21 @@ pub struct EngineShared {
 }
 
 impl EngineShared {
-    /// The shard's part of a run; the resolver and the TLS settings are shared by all shards.
-    pub fn new(clock: Clock, resolver: Arc<Resolver>, tls: Arc<ClientConfig>, options: EngineOptions) -> Rc<Self> {
+    /// The shard's part of a run; the resolver and the TLS settings are shared by all shards. With a `reactor` the sockets of
+    /// the `http1` engine are its own; without one the runtime looks after them.
+    pub fn new(
+        clock: Clock,
+        resolver: Arc<Resolver>,
+        tls: Arc<ClientConfig>,
+        options: EngineOptions,
+        reactor: Option<Rc<Reactor>>,
+    ) -> Rc<Self> {
         let sources = options.sources.clone();
         let connector = |tls| Connector::new(clock, Arc::clone(&resolver), tls, sources.clone());
         let streams = http2::Shared::new(clock, connector(http2::offering(&tls)), &options);
         let raw = Rc::new(Shared::new(
             clock,
-            connector(Arc::clone(&tls)),
+            connector(Arc::clone(&tls)).adopted_by(reactor),
             options.limits,
             options.reuse,
             options.on_idle_close,

@@ -4,6 +4,7 @@ use std::cell::Cell;
 use std::future::poll_fn;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use rustls::ClientConfig;
 use tokio::net::{TcpSocket, TcpStream};
 
 use super::origin::Origin;
+use super::reactor::Reactor;
 use super::resolver::{ResolveError, Resolver};
 use super::wire::Wire;
 use crate::clock::Clock;
@@ -82,6 +84,7 @@ pub struct Connector {
     tls: Arc<ClientConfig>,
     sources: Vec<IpAddr>,
     next_source: Cell<usize>,
+    reactor: Option<Rc<Reactor>>,
 }
 
 impl Connector {
@@ -93,7 +96,14 @@ impl Connector {
             tls,
             sources,
             next_source: Cell::new(0),
+            reactor: None,
         }
+    }
+
+    /// Leaves the sockets to a shard's reactor.
+    #[must_use]
+    pub fn adopted_by(self, reactor: Option<Rc<Reactor>>) -> Self {
+        Self { reactor, ..self }
     }
 
     /// The next source address of the family of `target`.
@@ -134,7 +144,13 @@ impl Connector {
         let resolved = self.clock.now();
         set(&|timings| timings.dns = Some(resolved.since(asked)));
 
-        let mut wire = Wire::plain(self.connect_any(&origin.host, &addresses).await?);
+        let (stream, address) = self.connect_any(&origin.host, &addresses).await?;
+        let mut wire = match &self.reactor {
+            None => Wire::plain(stream),
+            Some(reactor) => {
+                Wire::adopted(stream, reactor).map_err(|source| ConnectError::Connect { address, source })?
+            }
+        };
         let connected = self.clock.now();
         set(&|timings| timings.connect = Some(connected.since(resolved)));
 
@@ -147,7 +163,7 @@ impl Connector {
         Ok(wire)
     }
 
-    async fn connect_any(&self, host: &str, addresses: &[SocketAddr]) -> Result<TcpStream, ConnectError> {
+    async fn connect_any(&self, host: &str, addresses: &[SocketAddr]) -> Result<(TcpStream, SocketAddr), ConnectError> {
         let mut last = None;
         for address in addresses {
             let source = match self.source_for(*address) {
@@ -158,7 +174,7 @@ impl Connector {
                 }
             };
             match connect(*address, source).await {
-                Ok(stream) => return Ok(stream),
+                Ok(stream) => return Ok((stream, *address)),
                 Err(source) => {
                     let address = *address;
                     last = Some(ConnectError::Connect { address, source });
@@ -229,7 +245,7 @@ mod tests {
             .local_addr()
             .unwrap();
         let connector = connector(&["127.0.0.1"]);
-        let stream = connector.connect_any("x", &[closed, open]).await.unwrap();
+        let (stream, _) = connector.connect_any("x", &[closed, open]).await.unwrap();
         assert_eq!(stream.peer_addr().unwrap(), open);
         assert!(stream.nodelay().unwrap());
         let error = connector.connect_any("x", &[closed]).await.unwrap_err();

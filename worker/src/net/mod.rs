@@ -4,6 +4,7 @@
 
 pub mod connect;
 pub mod origin;
+pub(crate) mod reactor;
 pub mod resolver;
 mod scarce;
 pub mod tls;
@@ -11,6 +12,7 @@ pub(crate) mod wire;
 
 pub use connect::{ConnectError, Connector, Timings};
 pub use origin::{Origin, OriginError, Scheme};
+pub use reactor::Reactor;
 pub use resolver::{ResolveError, Resolver};
 pub use scarce::Scarce;
 pub use tls::{TlsError, TlsOptions};

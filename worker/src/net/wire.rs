@@ -5,6 +5,7 @@
 
 use std::io::{self, IoSlice, Read, Write};
 use std::pin::Pin;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
 
@@ -15,6 +16,8 @@ use tokio::io::{AsyncWrite, Interest};
 use tokio::net::TcpStream;
 use tokio::task::coop::poll_proceed;
 
+use super::reactor::{Owned, Reactor};
+
 /// A connected socket and what has passed through it.
 #[derive(Debug)]
 pub(crate) struct Wire {
@@ -23,10 +26,15 @@ pub(crate) struct Wire {
 }
 
 #[derive(Debug)]
-struct Socket {
-    stream: TcpStream,
-    bytes_in: u64,
-    bytes_out: u64,
+enum Socket {
+    /// One that the shard looks after itself.
+    Own(Owned),
+    /// One that the runtime looks after.
+    Runtime {
+        stream: TcpStream,
+        bytes_in: u64,
+        bytes_out: u64,
+    },
 }
 
 // The system calls are made directly: the C library's `send` and `recv` arm and disarm thread cancellation around each,
@@ -36,18 +44,27 @@ impl Socket {
         // An answer without end must not keep the other slots of the shard from their turn.
         let turn = ready!(poll_proceed(cx));
         loop {
-            if let Some(read) = self.try_read(into) {
+            let read = match self {
+                Self::Own(own) => Some(ready!(own.poll_read(cx, into))),
+                Self::Runtime { .. } => self.try_read(into),
+            };
+            if let Some(read) = read {
                 turn.made_progress();
                 return Poll::Ready(read);
             }
-            ready!(self.stream.poll_read_ready(cx))?;
+            if let Self::Runtime { stream, .. } = self {
+                ready!(stream.poll_read_ready(cx))?;
+            }
         }
     }
 
     /// Reads what is there; `None` when nothing is, which costs no system call as long as the runtime knows it.
     fn try_read(&mut self, into: &mut [u8]) -> Option<io::Result<usize>> {
+        let (stream, bytes_in) = match self {
+            Self::Own(own) => return own.try_read(into),
+            Self::Runtime { stream, bytes_in, .. } => (&*stream, bytes_in),
+        };
         let mut taken = None;
-        let stream = &self.stream;
         let read = stream.try_io(Interest::READABLE, || {
             let (count, _) = rustix::net::recv(stream, &mut *into, RecvFlags::empty())?;
             taken = Some(count);
@@ -59,7 +76,7 @@ impl Socket {
         });
         match (taken, read) {
             (Some(count), _) => {
-                self.bytes_in += count as u64;
+                *bytes_in += count as u64;
                 Some(Ok(count))
             }
             (None, Err(error)) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {
@@ -71,33 +88,46 @@ impl Socket {
     }
 
     fn poll_write(&mut self, cx: &mut Context<'_>, parts: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
-        let count = match parts {
-            [one] => ready!(self.poll_send(cx, one))?,
-            several => ready!(Pin::new(&mut self.stream).poll_write_vectored(cx, several))?,
+        let (stream, bytes_out) = match self {
+            Self::Own(own) => return own.poll_write(cx, parts),
+            Self::Runtime { stream, bytes_out, .. } => (stream, bytes_out),
         };
-        self.bytes_out += count as u64;
+        let count = match parts {
+            [one] => ready!(poll_send(stream, cx, one))?,
+            several => ready!(Pin::new(stream).poll_write_vectored(cx, several))?,
+        };
+        *bytes_out += count as u64;
         Poll::Ready(Ok(count))
     }
 
-    fn poll_send(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let stream = &self.stream;
-        loop {
-            let sent = stream.try_io(Interest::WRITABLE, || {
-                Ok(rustix::net::send(stream, bytes, SendFlags::NOSIGNAL)?)
-            });
-            match sent {
-                Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {}
-                done => return Poll::Ready(done),
-            }
-            ready!(stream.poll_write_ready(cx))?;
+    fn bytes(&self) -> (u64, u64) {
+        match self {
+            Self::Own(own) => own.bytes(),
+            Self::Runtime {
+                bytes_in, bytes_out, ..
+            } => (*bytes_in, *bytes_out),
         }
     }
 }
 
-/// Lends the socket to rustls, which speaks `std::io`: pending becomes `WouldBlock`, the waker stays registered.
+fn poll_send(stream: &TcpStream, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    loop {
+        let sent = stream.try_io(Interest::WRITABLE, || {
+            Ok(rustix::net::send(stream, bytes, SendFlags::NOSIGNAL)?)
+        });
+        match sent {
+            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {}
+            done => return Poll::Ready(done),
+        }
+        ready!(stream.poll_write_ready(cx))?;
+    }
+}
+
+/// Lends the socket to rustls, which speaks `std::io`: pending becomes `WouldBlock`, the waker stays registered. Without a
+/// context nobody waits for what is not there.
 struct Lent<'a, 'b> {
     socket: &'a mut Socket,
-    cx: &'a mut Context<'b>,
+    cx: Option<&'a mut Context<'b>>,
 }
 
 fn blocking<T>(polled: Poll<io::Result<T>>) -> io::Result<T> {
@@ -109,7 +139,10 @@ fn blocking<T>(polled: Poll<io::Result<T>>) -> io::Result<T> {
 
 impl Read for Lent<'_, '_> {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        blocking(self.socket.poll_read(self.cx, into))
+        match &mut self.cx {
+            Some(cx) => blocking(self.socket.poll_read(cx, into)),
+            None => (self.socket.try_read(into)).unwrap_or_else(|| Err(io::ErrorKind::WouldBlock.into())),
+        }
     }
 }
 
@@ -119,7 +152,11 @@ impl Write for Lent<'_, '_> {
     }
 
     fn write_vectored(&mut self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
-        blocking(self.socket.poll_write(self.cx, parts))
+        let mut nobody = Context::from_waker(Waker::noop());
+        blocking(
+            self.socket
+                .poll_write(self.cx.as_deref_mut().unwrap_or(&mut nobody), parts),
+        )
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -139,12 +176,28 @@ pub(crate) fn as_tls(error: &io::Error) -> Option<&rustls::Error> {
 impl Wire {
     pub(crate) fn plain(stream: TcpStream) -> Self {
         Self {
-            socket: Socket {
+            socket: Socket::Runtime {
                 stream,
                 bytes_in: 0,
                 bytes_out: 0,
             },
             tls: None,
+        }
+    }
+
+    /// As [`Wire::plain`], with a socket that the shard looks after itself.
+    pub(crate) fn adopted(stream: TcpStream, reactor: &Rc<Reactor>) -> io::Result<Self> {
+        Ok(Self {
+            socket: Socket::Own(reactor.adopt(stream)?),
+            tls: None,
+        })
+    }
+
+    /// The socket, if it takes requests that are sent together with those of others.
+    pub(crate) fn gathers(&self) -> Option<&Owned> {
+        match (&self.socket, &self.tls) {
+            (Socket::Own(own), None) => Some(own),
+            _ => None,
         }
     }
 
@@ -161,7 +214,7 @@ impl Wire {
 
     /// Bytes received and sent since the connection was made, TLS overhead included.
     pub(crate) fn bytes(&self) -> (u64, u64) {
-        (self.socket.bytes_in, self.socket.bytes_out)
+        self.socket.bytes()
     }
 
     /// Drives the handshake to its end. A peer that hangs up in the middle is `UnexpectedEof`.
@@ -176,14 +229,14 @@ impl Wire {
             }
             match tls.read_tls(&mut Lent {
                 socket: &mut self.socket,
-                cx,
+                cx: Some(&mut *cx),
             }) {
                 Ok(0) => return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into())),
                 Ok(_) => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Poll::Pending,
                 Err(error) => return Poll::Ready(Err(error)),
             }
-            process(&mut self.socket, tls, cx)?;
+            process(&mut self.socket, tls, Some(&mut *cx))?;
         }
     }
 
@@ -192,30 +245,38 @@ impl Wire {
         if self.tls.is_none() {
             return self.socket.try_read(into);
         }
-        match self.poll_read(&mut Context::from_waker(Waker::noop()), into) {
-            Poll::Ready(read) => Some(read),
-            Poll::Pending => None,
+        match self.decrypt(None, into) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
+            read => Some(read),
         }
     }
 
     /// Reads decrypted bytes. `Ok(0)` is an orderly end; a TLS peer that hangs up without saying so is `UnexpectedEof`.
     pub(crate) fn poll_read(&mut self, cx: &mut Context<'_>, into: &mut [u8]) -> Poll<io::Result<usize>> {
-        let Some(tls) = &mut self.tls else {
+        if self.tls.is_none() {
             return self.socket.poll_read(cx, into);
+        }
+        match self.decrypt(Some(cx), into) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Poll::Pending,
+            read => Poll::Ready(read),
+        }
+    }
+
+    /// Reads over TLS; `WouldBlock` when nothing is there.
+    fn decrypt(&mut self, mut cx: Option<&mut Context<'_>>, into: &mut [u8]) -> io::Result<usize> {
+        let Some(tls) = &mut self.tls else {
+            return Err(io::ErrorKind::WouldBlock.into());
         };
         loop {
             match tls.reader().read(into) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                done => return Poll::Ready(done),
+                done => return done,
             }
-            match tls.read_tls(&mut Lent {
+            tls.read_tls(&mut Lent {
                 socket: &mut self.socket,
-                cx,
-            }) {
-                Ok(_) => process(&mut self.socket, tls, cx)?,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Poll::Pending,
-                Err(error) => return Poll::Ready(Err(error)),
-            }
+                cx: cx.as_deref_mut(),
+            })?;
+            process(&mut self.socket, tls, cx.as_deref_mut())?;
         }
     }
 
@@ -243,7 +304,10 @@ impl Wire {
 
 fn poll_flush(socket: &mut Socket, tls: &mut ClientConnection, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
     while tls.wants_write() {
-        match tls.write_tls(&mut Lent { socket, cx }) {
+        match tls.write_tls(&mut Lent {
+            socket,
+            cx: Some(&mut *cx),
+        }) {
             Ok(0) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
             Ok(_) => {}
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Poll::Pending,
@@ -254,11 +318,12 @@ fn poll_flush(socket: &mut Socket, tls: &mut ClientConnection, cx: &mut Context<
 }
 
 /// Decrypts what was read; when that fails the peer is told why, as far as the socket takes it.
-fn process(socket: &mut Socket, tls: &mut ClientConnection, cx: &mut Context<'_>) -> io::Result<()> {
+fn process(socket: &mut Socket, tls: &mut ClientConnection, cx: Option<&mut Context<'_>>) -> io::Result<()> {
     match tls.process_new_packets() {
         Ok(_) => Ok(()),
         Err(error) => {
-            let _ = poll_flush(socket, tls, cx);
+            let mut nobody = Context::from_waker(Waker::noop());
+            let _ = poll_flush(socket, tls, cx.unwrap_or(&mut nobody));
             Err(tls_error(error))
         }
     }

@@ -12,7 +12,7 @@ use super::error::PrepareError;
 use super::pause::Pauses;
 use crate::clock::{Clock, Stamp};
 use crate::engine::{EngineOptions, EngineShared, Limits};
-use crate::net::{Resolver, TlsOptions};
+use crate::net::{Reactor, Resolver, TlsOptions};
 
 /// What all shards of a worker share: one resolver, one TLS configuration, one set of options.
 #[derive(Clone, Debug)]
@@ -87,11 +87,11 @@ pub struct ShardContext {
 
 impl ShardContext {
     /// A shard without a grant's end. To be called on the shard's own thread.
-    pub fn new(clock: Clock, connections: &Connections) -> Self {
+    pub fn new(clock: Clock, connections: &Connections, reactor: Option<Rc<Reactor>>) -> Self {
         let Connections { resolver, tls, options } = connections.clone();
         Self {
             clock,
-            engines: EngineShared::new(clock, resolver, tls, options),
+            engines: EngineShared::new(clock, resolver, tls, options, reactor),
             send_by: Rc::default(),
             pauses: Rc::new(Pauses::new(clock)),
         }

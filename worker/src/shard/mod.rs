@@ -18,6 +18,7 @@ use std::thread::JoinHandle;
 use barrage_model::ids::LoadId;
 
 use crate::clock::{Clock, Stamp};
+use crate::net::Reactor;
 use crate::recorder::{Part, Recorder};
 use crate::scenario::{Cancelled, IterationEnded, IterationStart};
 
@@ -63,6 +64,8 @@ pub struct ShardHandles {
     pub recorder: Rc<RefCell<Recorder>>,
     /// The end of the present grant; read it right before a write. In the past while nothing may be sent.
     pub send_by: Rc<Cell<Option<Stamp>>>,
+    /// The shard's sockets; `None` when the system has no descriptor for them, and the runtime looks after them.
+    pub reactor: Option<Rc<Reactor>>,
 }
 
 /// Goes through iterations. Lives on one shard's thread.

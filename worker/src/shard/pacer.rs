@@ -10,6 +10,7 @@ use rustix::time::{
 use tokio::io::unix::AsyncFd;
 
 use crate::clock::{Clock, Stamp};
+use crate::net::reactor::watch;
 
 /// Longest batching of wake-ups.
 const QUANTUM_MAX_US: u64 = 250;
@@ -46,7 +47,7 @@ impl Pacer {
     pub(crate) fn new(clock: Clock, pacing: Pacing) -> Self {
         let flags = TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC;
         let made = timerfd_create(TimerfdClockId::Boottime, flags).map_err(std::io::Error::from);
-        let timer = match made.and_then(register) {
+        let timer = match made.and_then(watch) {
             Ok(timer) => Some(timer),
             Err(error) => {
                 tracing::warn!(%error, "no timerfd; a timer of 1 ms takes its place");
@@ -107,16 +108,6 @@ impl Pacer {
             }
         }
     }
-}
-
-/// Puts the timer under the runtime's eyes.
-#[expect(
-    deprecated,
-    reason = "the successor is `unsafe`, which this workspace forbids; what it asks for, a descriptor that stays open \
-              as long as its registration, an `OwnedFd` that is never taken out keeps by its type"
-)]
-fn register(timer: OwnedFd) -> std::io::Result<AsyncFd<OwnedFd>> {
-    AsyncFd::with_interest(timer, tokio::io::Interest::READABLE)
 }
 
 #[cfg(test)]

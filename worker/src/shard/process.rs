@@ -26,6 +26,7 @@ use super::pacer::{Pacer, quantum};
 use super::tasks::Tasks;
 use super::{Command, Event, Report, Runner, ShardHandles};
 use crate::clock::{Clock, Stamp};
+use crate::net::Reactor;
 use crate::recorder::{Dropped, IterationStarted, Part, Recorder};
 use crate::scenario::{Cancel, IterationEnded, IterationStart};
 
@@ -114,6 +115,7 @@ pub(super) async fn run<R: Runner>(setup: ShardSetup, make: impl FnOnce(&ShardHa
         clock: setup.clock,
         recorder: Rc::new(RefCell::new(setup.recorder)),
         send_by: Rc::new(Cell::new(Some(setup.start))),
+        reactor: reactor(setup.clock),
     };
     let shard = Rc::new(Shard {
         place: setup.place,
@@ -139,7 +141,9 @@ pub(super) async fn run<R: Runner>(setup: ShardSetup, make: impl FnOnce(&ShardHa
         failed: Cell::new(false),
     });
     let polled = Rc::clone(&shard);
-    let slots = tokio::task::spawn_local(poll_fn(move |cx| polled.tasks.poll(cx)));
+    let slots = tokio::task::spawn_local(poll_fn(move |cx| {
+        polled.tasks.poll(cx, polled.context.reactor.as_deref())
+    }));
     keep_time(Rc::clone(&shard), &pacer, setup.commands).await;
     // Whatever slot still waits is idle, or was cancelled and counted.
     slots.abort();
@@ -149,6 +153,14 @@ pub(super) async fn run<R: Runner>(setup: ShardSetup, make: impl FnOnce(&ShardHa
     }
     shard.seal().await;
     Ok(())
+}
+
+fn reactor(clock: Clock) -> Option<Rc<Reactor>> {
+    let made = Reactor::new(clock);
+    if let Err(error) = &made {
+        tracing::warn!(%error, "no epoll of the shard's own; the runtime takes its place");
+    }
+    made.ok()
 }
 
 /// The one task that reads commands and keeps the time.

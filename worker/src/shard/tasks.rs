@@ -18,8 +18,13 @@ use std::task::{Context, Poll, Wake, Waker};
 
 use tokio::task::coop::has_budget_remaining;
 
+use crate::net::reactor::{BATCH, Reactor};
+
 /// Most tasks that are polled before the runtime looks for events again.
 const TURN: usize = 256;
+/// With so many events at once there are likely to be more by the time they are worked on; with fewer the runtime's own
+/// look does as well.
+const LOOK_AGAIN: usize = 4;
 
 /// Tasks that stay on one thread. Dropping it, or [`Tasks::clear`], drops them.
 #[derive(Default)]
@@ -106,28 +111,64 @@ impl Tasks {
         }));
     }
 
-    /// Polls the tasks that are woken. Never ready: there may always come more.
-    pub(super) fn poll(&self, cx: &mut Context<'_>) -> Poll<()> {
-        for _ in 0..TURN {
-            if !has_budget_remaining() {
+    /// Polls the tasks that are woken, and those that the sockets wake. Never ready: there may always come more.
+    pub(super) fn poll(&self, cx: &mut Context<'_>, sockets: Option<&Reactor>) -> Poll<()> {
+        let mut left = TURN;
+        if let Some(sockets) = sockets {
+            sockets.listen(cx);
+        }
+        loop {
+            let seen = sockets.map_or(0, Reactor::look);
+            let idle = self.turn(cx.waker(), sockets, &mut left);
+            if !idle {
                 break;
             }
-            let Some(number) = self.next(cx.waker()) else {
+            if seen < LOOK_AGAIN {
                 return Poll::Pending;
+            }
+        }
+        // Woken again after the runtime has looked for events; a plain wake would come before them.
+        let _ = pin!(tokio::task::yield_now()).poll(cx);
+        Poll::Pending
+    }
+
+    /// Polls the tasks that are woken, `left` of them at most, and sends what they hand in, a batch at a time. Whether there
+    /// are no more: then `poller` is woken with the next.
+    fn turn(&self, poller: &Waker, sockets: Option<&Reactor>, left: &mut usize) -> bool {
+        let Some(sockets) = sockets else {
+            return self.work(poller, left);
+        };
+        while *left > 0 && has_budget_remaining() {
+            let mut batch = BATCH.min(*left);
+            *left -= batch;
+            sockets.gather();
+            let idle = self.work(poller, &mut batch);
+            sockets.flush();
+            *left += batch;
+            if idle {
+                return true;
+            }
+        }
+        false
+    }
+
+    fn work(&self, poller: &Waker, left: &mut usize) -> bool {
+        while *left > 0 && has_budget_remaining() {
+            *left -= 1;
+            let Some(number) = self.next(poller) else {
+                return true;
             };
             // Taken out meanwhile: a task may add others.
             let Some(mut task) = self.all.borrow_mut()[number as usize].take() else {
                 continue;
             };
             task.place.is_listed.store(false, Ordering::Release);
-            let polled = task.work.as_mut().poll(&mut Context::from_waker(&task.waker));
-            if polled.is_pending() {
+            let ended = task.work.as_mut().poll(&mut Context::from_waker(&task.waker));
+            if ended.is_pending() {
                 self.all.borrow_mut()[number as usize] = Some(task);
             }
         }
-        // Woken again after the runtime has looked for events; a plain wake would come before them.
-        let _ = pin!(tokio::task::yield_now()).poll(cx);
-        Poll::Pending
+        false
     }
 
     /// Drops every task, but the one that is being polled.
@@ -182,7 +223,7 @@ mod tests {
             let said = Rc::clone(&said);
             tasks.add(again(2, move |left| said.borrow_mut().push((left, name))));
         }
-        poll_fn(|cx| Poll::Ready(tasks.poll(cx).is_pending())).await;
+        poll_fn(|cx| Poll::Ready(tasks.poll(cx, None).is_pending())).await;
         let order: Vec<(usize, char)> = [2, 1, 0]
             .into_iter()
             .flat_map(|left| ['a', 'b', 'c'].map(|name| (left, name)))
@@ -203,7 +244,7 @@ mod tests {
         let late = tokio::time::sleep(std::time::Duration::from_millis(2));
         tokio::select! {
             biased;
-            () = poll_fn(|cx| tasks.poll(cx)) => unreachable!("it is never ready"),
+            () = poll_fn(|cx| tasks.poll(cx, None)) => unreachable!("it is never ready"),
             () = late => {}
         }
         assert!(polls.get() >= TURN, "{}", polls.get());
@@ -224,7 +265,7 @@ mod tests {
             drop(thread);
         });
         let said = tokio::select! {
-            () = poll_fn(|cx| tasks.poll(cx)) => unreachable!("it is never ready"),
+            () = poll_fn(|cx| tasks.poll(cx, None)) => unreachable!("it is never ready"),
             said = heard => said,
         };
         assert_eq!(said, Ok(Some(7)));

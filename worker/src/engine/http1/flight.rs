@@ -5,12 +5,14 @@ use std::io::{self, IoSlice};
 use std::task::{Context, Poll};
 
 use barrage_model::outcome::FailureClass;
+use rustix::io::Errno;
 
 use super::{Parser, Shared};
 use crate::clock::Stamp;
 use crate::engine::answer::{Answer, Cause, Failure};
 use crate::engine::request::Outgoing;
 use crate::engine::timer::DeadlineTimer;
+use crate::net::reactor::Owned;
 use crate::net::wire::{Wire, as_tls};
 
 /// What has happened on a kept connection since its last answer.
@@ -34,6 +36,8 @@ pub(super) fn look_at_idle(wire: &mut Wire, scratch: &RefCell<Box<[u8]>>) -> Idl
 #[derive(Debug)]
 enum Sending {
     Not,
+    /// It is sent together with what other slots send.
+    Gathered,
     /// So many bytes of head and body have been taken by the connection.
     Part(usize),
     Done,
@@ -73,47 +77,31 @@ impl<'a> Flight<'a> {
     ) -> Poll<Result<bool, Failure>> {
         let clock = shared.clock;
         let mut seen = self.now.take();
-        if let Sending::Not = self.sending {
-            let now = *seen.get_or_insert_with(|| clock.now());
-            answer.done_at = now;
-            if let Some(failure) = self.out.terms.too_late(now) {
-                return Poll::Ready(Err(failure));
-            }
-            answer.sent_at = Some(now);
-            answer.wire_requests = 1;
-            self.sending = Sending::Part(0);
+        let refused = match self.sending {
+            Sending::Not => self.begin(cx, wire, *seen.get_or_insert_with(|| clock.now()), answer),
+            Sending::Gathered => self.note_written(wire, answer),
+            _ => None,
+        };
+        if let Some(failure) = refused {
+            return Poll::Ready(Err(failure));
         }
         self.poll_send(cx, wire);
+        let ahead = wire.gathers().and_then(|own| {
+            own.take_ahead(|now, read| {
+                seen = Some(now);
+                self.received(now, read, parser, answer)
+            })
+        });
+        if let Some(Some(done)) = ahead {
+            return Poll::Ready(done);
+        }
         let mut scratch = shared.scratch.borrow_mut();
         while let Poll::Ready(read) = wire.poll_read(cx, &mut scratch) {
             let now = clock.now();
             seen = Some(now);
-            answer.done_at = now;
-            let count = match read {
-                Ok(count) => count,
-                Err(error) => return Poll::Ready(Err(self.broken(&error, parser))),
-            };
-            if count == 0 {
-                return Poll::Ready(self.ended(parser));
-            }
-            if answer.timings.first_byte.is_none() {
-                answer.timings.first_byte = answer.sent_at.map(|sent_at| now.since(sent_at));
-            }
-            // Judged by the clock and not by which event came first, so that a stalled generator cannot turn a late answer
-            // into a good one; and an endless answer would never let the timer be asked.
-            if now > self.out.terms.deadline {
-                return Poll::Ready(Err(self.timed_out(parser)));
-            }
-            match parser.feed(&scratch[..count], answer) {
-                Ok(fed) if fed.done => {
-                    let clean = fed.taken == count && matches!(self.sending, Sending::Done);
-                    return Poll::Ready(Ok(clean));
-                }
-                Ok(_) => {}
-                Err(error) => {
-                    let cause = Cause::Failed(FailureClass::Protocol);
-                    return Poll::Ready(Err(Failure::from_error(cause, &error)));
-                }
+            let read = read.map(|count| &scratch[..count]);
+            if let Some(done) = self.received(now, read, parser, answer) {
+                return Poll::Ready(done);
             }
         }
         if timer.poll(cx, clock, seen, self.out.terms.deadline).is_ready() {
@@ -121,6 +109,94 @@ impl<'a> Flight<'a> {
             return Poll::Ready(Err(self.timed_out(parser)));
         }
         Poll::Pending
+    }
+
+    /// Takes what was read at an instant. The end, if that is what it was.
+    fn received(
+        &self,
+        now: Stamp,
+        read: io::Result<&[u8]>,
+        parser: &mut Parser,
+        answer: &mut Answer,
+    ) -> Option<Result<bool, Failure>> {
+        answer.done_at = now;
+        let bytes = match read {
+            Ok(bytes) => bytes,
+            Err(error) => return Some(Err(self.broken(&error, parser))),
+        };
+        if bytes.is_empty() {
+            return Some(self.ended(parser));
+        }
+        if answer.timings.first_byte.is_none() {
+            answer.timings.first_byte = answer.sent_at.map(|sent_at| now.since(sent_at));
+        }
+        // Judged by the clock and not by which event came first, so that a stalled generator cannot turn a late answer
+        // into a good one; and an endless answer would never let the timer be asked.
+        if now > self.out.terms.deadline {
+            return Some(Err(self.timed_out(parser)));
+        }
+        match parser.feed(bytes, answer) {
+            Ok(fed) if fed.done => {
+                let clean = fed.taken == bytes.len() && matches!(self.sending, Sending::Done);
+                Some(Ok(clean))
+            }
+            Ok(_) => None,
+            Err(error) => {
+                let cause = Cause::Failed(FailureClass::Protocol);
+                Some(Err(Failure::from_error(cause, &error)))
+            }
+        }
+    }
+
+    /// Has the request sent now or with those of other slots, unless it is too late.
+    fn begin(&mut self, cx: &Context<'_>, wire: &Wire, now: Stamp, answer: &mut Answer) -> Option<Failure> {
+        answer.done_at = now;
+        let latest = self.out.terms.latest();
+        if now > latest {
+            return self.out.terms.too_late(now);
+        }
+        let parts = [self.out.head, self.out.body];
+        if wire.gathers().is_some_and(|own| own.gather(cx, parts, latest)) {
+            self.sending = Sending::Gathered;
+        } else {
+            self.is_sent(now, answer);
+        }
+        None
+    }
+
+    /// Takes note of what has come of the request that was handed in, if it is known.
+    fn note_written(&mut self, wire: &Wire, answer: &mut Answer) -> Option<Failure> {
+        let written = wire.gathers().and_then(Owned::take_written)?;
+        answer.done_at = written.at;
+        if written.count.is_none()
+            && let Some(failure) = self.out.terms.too_late(written.at)
+        {
+            return Some(failure);
+        }
+        self.is_sent(written.at, answer);
+        match written.count {
+            Some(Ok(count)) => self.sending = self.sent(count),
+            // As if it had not been handed in.
+            Some(Err(Errno::AGAIN)) | None => {}
+            Some(Err(error)) => self.sending = Sending::Broken(error.into()),
+        }
+        None
+    }
+
+    /// The first byte is written at this instant.
+    fn is_sent(&mut self, now: Stamp, answer: &mut Answer) {
+        answer.sent_at = Some(now);
+        answer.wire_requests = 1;
+        self.sending = Sending::Part(0);
+    }
+
+    /// How far the writing is when the connection has taken so many bytes.
+    fn sent(&self, count: usize) -> Sending {
+        // Nothing has to be flushed where there is no TLS, but asking costs nothing.
+        if count == self.out.head.len() + self.out.body.len() {
+            return Sending::Done;
+        }
+        Sending::Part(count)
     }
 
     /// Writes as much as the connection takes; an error is kept until it is known whether an answer arrived all the same.

@@ -1,7 +1,8 @@
 //! The raw HTTP/1.1 engine: one slot's connections, driven from the slot's own task.
 //!
-//! The hot path (a kept connection, a small answer) is one `send`, one `recv`, two clock reads and no allocation: the
-//! request goes out straight from the code that decided to send it, and readiness is awaited only when the socket says so.
+//! The hot path (a kept connection, a small answer) is one `send`, one `recv`, two clock reads and no allocation. Over the
+//! shard's own sockets (`net/reactor.rs`) the request goes out together with those of the slots that have their turn
+//! before or after this one; over the runtime's, straight from the code that decided to send it.
 //!
 //! # Invariants
 //!

@@ -1,6 +1,8 @@
 //! Servers that say exactly what a test wants, byte by byte, and a client to ask them.
 
+use std::future::poll_fn;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -20,7 +22,7 @@ use url::Url;
 
 use super::{Answer, Cause, EngineOptions, EngineSet, EngineShared, Failure, Origin, Outgoing, Request, Terms};
 use crate::clock::{Clock, Stamp};
-use crate::net::{Resolver, TlsOptions};
+use crate::net::{Reactor, Resolver, TlsOptions};
 
 /// One thing that a server does with a connection.
 #[derive(Clone, Debug)]
@@ -219,12 +221,22 @@ pub(crate) fn certificate(names: &[&str]) -> (ServerConfig, Vec<u8>) {
     (config, made.cert.pem().into_bytes())
 }
 
+/// Who looks after a slot's sockets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sockets {
+    /// The shard, as under load.
+    Shard,
+    /// The runtime, as in setup, teardown and `plan try`.
+    Runtime,
+}
+
 /// One slot with what it needs.
 pub(crate) struct Slot {
     pub(crate) clock: Clock,
     pub(crate) shared: Rc<EngineShared>,
     pub(crate) set: EngineSet,
     pub(crate) answer: Answer,
+    reactor: Option<Rc<Reactor>>,
 }
 
 impl Slot {
@@ -233,26 +245,38 @@ impl Slot {
     }
 
     pub(crate) fn with(options: EngineOptions, tls: &TlsOptions, fixed: &[Resolve]) -> Self {
+        Self::over(Sockets::Shard, options, tls, fixed)
+    }
+
+    pub(crate) fn over(sockets: Sockets, options: EngineOptions, tls: &TlsOptions, fixed: &[Resolve]) -> Self {
         let clock = Clock::boot();
         let resolver = Arc::new(Resolver::new(clock, DnsPolicy::Once, fixed));
-        let shared = EngineShared::new(clock, resolver, tls.build().unwrap(), options);
+        let reactor = (sockets == Sockets::Shard).then(|| Reactor::new(clock).unwrap());
+        let shared = EngineShared::new(clock, resolver, tls.build().unwrap(), options, reactor.clone());
         let set = EngineSet::new(&shared);
         Self {
             clock,
             shared,
             set,
             answer: Answer::default(),
+            reactor,
         }
     }
 
-    /// Another slot of the same shard.
+    /// Another slot of the same shard, for the `http2` engine.
     pub(crate) fn beside(shared: &Rc<EngineShared>) -> Self {
         Self {
             clock: shared.clock(),
             shared: Rc::clone(shared),
             set: EngineSet::new(shared),
             answer: Answer::default(),
+            reactor: None,
         }
+    }
+
+    /// What looks after its sockets, unless the runtime does.
+    pub(crate) fn reactor(&self) -> Option<Rc<Reactor>> {
+        self.reactor.clone()
     }
 
     pub(crate) fn terms(&self, timeout_ms: u64) -> Terms<'static> {
@@ -285,7 +309,11 @@ impl Slot {
 
     pub(crate) async fn exchange(&mut self, request: &Request<'_>) -> Result<(), Failure> {
         self.answer.clear(self.clock.now());
-        self.set.exchange(request, &mut self.answer).await
+        let work = self.set.exchange(request, &mut self.answer);
+        match &self.reactor {
+            Some(reactor) => driven(reactor, work).await,
+            None => work.await,
+        }
     }
 
     /// The result in a form that tables can hold: `200 hello` or `failed reset`.
@@ -295,6 +323,20 @@ impl Slot {
             Err(failure) => cause_word(failure.cause),
         }
     }
+}
+
+/// Does work as a shard does that of its slots: between a look at the sockets and the sending of what is handed in.
+pub(crate) async fn driven<T>(reactor: &Reactor, work: impl Future<Output = T>) -> T {
+    let mut work = pin!(work);
+    poll_fn(|cx| {
+        reactor.listen(cx);
+        reactor.look();
+        reactor.gather();
+        let done = work.as_mut().poll(cx);
+        reactor.flush();
+        done
+    })
+    .await
 }
 
 pub(crate) fn cause_word(cause: Cause) -> String {

@@ -259,7 +259,7 @@ fn said(error: &PrepareError) -> String {
 
 fn shard(plan: &CompiledPlan) -> ShardContext {
     let clock = Clock::boot();
-    ShardContext::new(clock, &plan.connections(clock).expect("the plan's connections"))
+    ShardContext::new(clock, &plan.connections(clock).expect("the plan's connections"), None)
 }
 
 /// What request `number` of the plan looks like in an iteration of scenario 0: all bytes, or the reason against them.

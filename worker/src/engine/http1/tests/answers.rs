@@ -5,8 +5,9 @@ use std::time::Duration;
 use barrage_model::plan::Method;
 
 use self::After::{Closed, Kept};
-use crate::engine::testing::{Do, Server, Slot, assert_times, cause_word, send};
+use crate::engine::testing::{Do, Server, Slot, Sockets, assert_times, cause_word, send};
 use crate::engine::{EngineOptions, Limits, OnIdleClose, Origin, Outgoing, WireBytes};
+use crate::net::TlsOptions;
 
 /// Long enough for a busy machine, short enough for a test that waits for it.
 const PATIENCE_MS: u64 = 20_000;
@@ -18,7 +19,14 @@ enum After {
 }
 
 async fn check_answer(bytes: &[u8], method: Method, wanted: &str, after: After, then: Do) {
-    for piece in [bytes.len(), 7, 1] {
+    let ways = [
+        (bytes.len(), Sockets::Shard),
+        (7, Sockets::Shard),
+        (1, Sockets::Shard),
+        (bytes.len(), Sockets::Runtime),
+        (1, Sockets::Runtime),
+    ];
+    for (piece, sockets) in ways {
         // One-byte packets of a long answer take long and show nothing new.
         if piece < bytes.len() && bytes.len() > 600 {
             continue;
@@ -29,13 +37,14 @@ async fn check_answer(bytes: &[u8], method: Method, wanted: &str, after: After, 
             then.clone(),
         ]])
         .await;
-        let mut slot = Slot::new(EngineOptions::default());
+        let mut slot = Slot::over(sockets, EngineOptions::default(), &TlsOptions::default(), &[]);
         let result = slot.ask(&server.origin(0), method, PATIENCE_MS).await;
         let shown = String::from_utf8_lossy(bytes).chars().take(120).collect::<String>();
-        assert_eq!(slot.word(&result), wanted, "{shown:?} in pieces of {piece}: {result:?}");
+        let shown = format!("{shown:?} in pieces of {piece}, {sockets:?}");
+        assert_eq!(slot.word(&result), wanted, "{shown}: {result:?}");
         assert_times(&slot.answer, &result);
         let kept = if slot.set.open_connections() == 1 { Kept } else { Closed };
-        assert_eq!(kept, after, "{shown:?} in pieces of {piece}");
+        assert_eq!(kept, after, "{shown}");
         assert_eq!(slot.shared.open_connections(), slot.set.open_connections());
         if result.is_ok() && piece == bytes.len() && after == Kept {
             let request = server.seen()[0].len() as u64;

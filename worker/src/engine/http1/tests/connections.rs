@@ -1,12 +1,15 @@
 //! Several requests on one slot: reuse, what the server does in between, cancellation, large bodies.
 
 use std::cell::Cell;
+use std::pin::pin;
+use std::task::{Context, Waker};
 use std::time::Duration;
 
 use barrage_model::plan::{Method, Reuse};
 
-use crate::engine::testing::{Do, Server, Slot, assert_times, send, until};
-use crate::engine::{Answer, EngineOptions, OnIdleClose, Outgoing};
+use crate::clock::Stamp;
+use crate::engine::testing::{Do, Server, Slot, assert_times, driven, send, until};
+use crate::engine::{Answer, EngineOptions, OnIdleClose, Outgoing, Request, Terms};
 
 const PATIENCE_MS: u64 = 20_000;
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
@@ -218,6 +221,67 @@ async fn nothing_is_sent_after_the_grant_has_ended() {
     assert_eq!(slot.answer.wire.unwrap().sent, 0);
     assert!(server.seen().is_empty());
     assert_eq!(result.unwrap_err().cause.outcome(), None);
+}
+
+/// Hands in a request under a grant of this length, which ends before the request is sent, and may be renewed then. The
+/// result; `None` when the machine has stood still for the whole grant, so that nothing was handed in.
+async fn outlived(grant: Duration, renewed: bool) -> Option<(Slot, String)> {
+    let server = Server::start(vec![answering(2)]).await;
+    let origin = server.origin(0);
+    let mut slot = Slot::new(EngineOptions::default());
+    slot.ask(&origin, Method::Get, PATIENCE_MS).await.unwrap();
+    let reactor = slot.reactor().unwrap();
+    let end = slot.clock.now() + grant;
+    let granted = Cell::new(Some(end));
+    let request = Request::Http1(Outgoing {
+        head: b"GET / HTTP/1.1\r\n\r\n",
+        body: b"",
+        method: Method::Get,
+        origin: &origin,
+        terms: Terms {
+            send_by: Some(&granted),
+            ..slot.terms(2 * PATIENCE_MS)
+        },
+    });
+    slot.answer.clear(slot.clock.now());
+    let result = {
+        let mut exchange = pin!(slot.set.exchange(&request, &mut slot.answer));
+        reactor.gather();
+        let first = exchange.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+        if first.is_ready() {
+            return None;
+        }
+        while slot.clock.now() <= end {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        reactor.flush();
+        if renewed {
+            granted.set(Some(Stamp::FAR));
+        }
+        driven(&reactor, exchange).await
+    };
+    assert!(
+        slot.answer.sent_at.is_none_or(|at| at > end),
+        "sent after all, and later"
+    );
+    assert_eq!(server.seen().len(), 1 + slot.answer.wire_requests as usize);
+    let word = slot.word(&result);
+    Some((slot, word))
+}
+
+#[tokio::test]
+async fn a_grant_that_ends_while_the_request_waits_for_the_others_holds_it_back() {
+    for (renewed, wanted) in [(false, "expired"), (true, "200 ok")] {
+        for grant_ms in [50, 500, 5_000] {
+            if let Some((slot, word)) = outlived(Duration::from_millis(grant_ms), renewed).await {
+                assert_eq!(word, wanted);
+                assert_eq!(slot.answer.sent_at.is_some(), renewed);
+                assert_eq!(slot.answer.wire_requests, u32::from(renewed));
+                break;
+            }
+            assert_ne!(grant_ms, 5_000, "handing it in took longer than the grant");
+        }
+    }
 }
 
 #[tokio::test]

@@ -49,12 +49,12 @@ pub(super) async fn plain(
         send_by: Some(&*shard.send_by),
     };
     let mut asked = constant.for_engine(program, request, terms);
+    let mut now = clock.now();
     loop {
         if cancel.is_fired() {
             return next(IterationEnd::Cancelled.into());
         }
         recorder.borrow_mut().step_sent(request.id, start.segment);
-        let now = clock.now();
         answer.clear(now);
         asked.terms_mut().deadline = now + request.timeout;
         let result = {
@@ -65,10 +65,11 @@ pub(super) async fn plain(
         let judged = settle(program, request, result, (answer, values), (clock, recorder));
         let due = (start.due, start.segment);
         record(program, request, answer, due, (&judged, body_bytes), recorder);
-        start = next(IterationEnded {
-            end: end_of(judged.outcome, request).unwrap_or(IterationEnd::Completed),
-            at: (judged.outcome == Outcome::Ok).then_some(answer.done_at),
-        })?;
+        let end = end_of(judged.outcome, request).unwrap_or(IterationEnd::Completed);
+        let at = (judged.outcome == Outcome::Ok).then_some(answer.done_at);
+        start = next(IterationEnded { end, at })?;
+        // Where one iteration has ended the next begins.
+        now = at.unwrap_or_else(|| clock.now());
         if start.scenario != scenario {
             return Some(start);
         }

@@ -21,7 +21,7 @@ use tokio::task::coop::has_budget_remaining;
 use crate::net::reactor::{BATCH, Reactor};
 
 /// Most tasks that are polled before the runtime looks for events again.
-const TURN: usize = 256;
+const TURN: usize = 128;
 /// With so many events at once there are likely to be more by the time they are worked on; with fewer the runtime's own
 /// look does as well.
 const LOOK_AGAIN: usize = 4;

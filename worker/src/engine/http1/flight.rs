@@ -8,7 +8,7 @@ use barrage_model::outcome::FailureClass;
 use rustix::io::Errno;
 
 use super::{Parser, Shared};
-use crate::clock::Stamp;
+use crate::clock::{Clock, Stamp};
 use crate::engine::answer::{Answer, Cause, Failure};
 use crate::engine::request::Outgoing;
 use crate::engine::timer::DeadlineTimer;
@@ -51,17 +51,14 @@ pub(super) struct Flight<'a> {
     out: &'a Outgoing<'a>,
     reused: bool,
     sending: Sending,
-    /// What the clock has just said, when nothing has been waited for since.
-    now: Option<Stamp>,
 }
 
 impl<'a> Flight<'a> {
-    pub(super) fn new(out: &'a Outgoing<'a>, reused: bool, now: Option<Stamp>) -> Self {
+    pub(super) fn new(out: &'a Outgoing<'a>, reused: bool) -> Self {
         Self {
             out,
             reused,
             sending: Sending::Not,
-            now,
         }
     }
 
@@ -76,9 +73,9 @@ impl<'a> Flight<'a> {
         answer: &mut Answer,
     ) -> Poll<Result<bool, Failure>> {
         let clock = shared.clock;
-        let mut seen = self.now.take();
+        let mut seen = None;
         let refused = match self.sending {
-            Sending::Not => self.begin(cx, wire, *seen.get_or_insert_with(|| clock.now()), answer),
+            Sending::Not => self.begin(cx, wire, clock, answer),
             Sending::Gathered => self.note_written(wire, answer),
             _ => None,
         };
@@ -148,20 +145,20 @@ impl<'a> Flight<'a> {
         }
     }
 
-    /// Has the request sent now or with those of other slots, unless it is too late.
-    fn begin(&mut self, cx: &Context<'_>, wire: &Wire, now: Stamp, answer: &mut Answer) -> Option<Failure> {
-        answer.done_at = now;
-        let latest = self.out.terms.latest();
-        if now > latest {
-            return self.out.terms.too_late(now);
-        }
-        let parts = [self.out.head, self.out.body];
+    /// Has the request sent with those of other slots, or else now, unless it is too late.
+    fn begin(&mut self, cx: &Context<'_>, wire: &Wire, clock: Clock, answer: &mut Answer) -> Option<Failure> {
+        let (parts, latest) = ([self.out.head, self.out.body], self.out.terms.latest());
         if wire.gathers().is_some_and(|own| own.gather(cx, parts, latest)) {
             self.sending = Sending::Gathered;
-        } else {
+            return None;
+        }
+        let now = clock.now();
+        answer.done_at = now;
+        let failure = self.out.terms.too_late(now);
+        if failure.is_none() {
             self.is_sent(now, answer);
         }
-        None
+        failure
     }
 
     /// Takes note of what has come of the request that was handed in, if it is known.

@@ -158,7 +158,6 @@ impl Http1 {
     /// # Cancel safety
     /// Dropping the future closes the connection it was using; the slot can go on.
     pub(crate) async fn exchange(&mut self, out: &Outgoing<'_>, answer: &mut Answer) -> Result<(), Failure> {
-        let mut now = Some(answer.began_at);
         let mut connection = match self.take_kept(out.origin, answer.began_at) {
             Kept::Ready(connection) => connection,
             Kept::ClosedWhileIdle if self.shared.on_idle_close == OnIdleClose::Report => {
@@ -174,7 +173,6 @@ impl Http1 {
                 // In a box, so that the future of every exchange need not have room for a lookup and a handshake.
                 let connected = Box::pin(self.connect(out.origin, out.terms.deadline, answer)).await;
                 answer.done_at = self.shared.clock.now();
-                now = None;
                 connected?
             }
         };
@@ -186,7 +184,7 @@ impl Http1 {
             keep_body: out.terms.keep_body,
             want_headers: out.terms.want_headers,
         });
-        let mut flight = Flight::new(out, answer.reused, now);
+        let mut flight = Flight::new(out, answer.reused);
         let result = poll_fn(|cx| {
             let Self {
                 shared, parser, timer, ..

@@ -172,7 +172,7 @@ impl<'a> Flight<'a> {
         }
         self.is_sent(written.at, answer);
         match written.count {
-            Some(Ok(count)) => self.sending = self.sent(count),
+            Some(Ok(count)) => self.sending = Sending::Part(count),
             // As if it had not been handed in.
             Some(Err(Errno::AGAIN)) | None => {}
             Some(Err(error)) => self.sending = Sending::Broken(error.into()),
@@ -185,15 +185,6 @@ impl<'a> Flight<'a> {
         answer.sent_at = Some(now);
         answer.wire_requests = 1;
         self.sending = Sending::Part(0);
-    }
-
-    /// How far the writing is when the connection has taken so many bytes.
-    fn sent(&self, count: usize) -> Sending {
-        // Nothing has to be flushed where there is no TLS, but asking costs nothing.
-        if count == self.out.head.len() + self.out.body.len() {
-            return Sending::Done;
-        }
-        Sending::Part(count)
     }
 
     /// Writes as much as the connection takes; an error is kept until it is known whether an answer arrived all the same.

@@ -175,16 +175,22 @@ async fn keep_time<R: Runner>(shard: Rc<Shard<R>>, pacer: &Pacer, mut commands: 
         shard.input(now, Input::Tick);
         let deadline = shard.machine.borrow().deadline();
         shard.armed.set(deadline);
-        let wake_at = shard
-            .stamp(deadline)
-            .max(last_wake + quantum(rate.of(&shard.starts, now)));
+        let (due, spared) = (shard.stamp(deadline), last_wake + quantum(rate.of(&shard.starts, now)));
+        let wake_at = due.max(spared);
+        let wake = async {
+            if due < spared {
+                pacer.about(spared).await;
+            } else {
+                pacer.until(due).await;
+            }
+        };
         tokio::select! {
             biased;
             command = commands.recv() => match command {
                 Some(Command::Input(input)) => shard.input(shard.context.clock.now(), input),
                 Some(Command::Seal) | None => return,
             },
-            () = pacer.until(wake_at) => {
+            () = wake => {
                 last_wake = shard.context.clock.now();
                 let late = last_wake.since(wake_at.max(now));
                 shard.poll_delay_max.set(shard.poll_delay_max.get().max(late));

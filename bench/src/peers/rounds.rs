@@ -5,6 +5,7 @@ use anyhow::Result;
 use super::bench::{Bench, Outcome, Sample};
 use super::say;
 use super::server::Server;
+use super::stats::ROUNDS_MIN;
 use super::tools::Tool;
 use super::tools::ours::Work;
 
@@ -15,7 +16,7 @@ pub(crate) struct Series {
     pub(crate) tool: Tool,
     /// What it is called in the table; the tool's name unless the same tool takes part twice.
     pub(crate) label: String,
-    /// By round; `None` = refused, or after it failed.
+    /// By round; `None` = refused, did not take part, or after it failed.
     pub(crate) samples: Vec<Option<Sample>>,
     /// Runs whose counts disagreed, with the reason.
     pub(crate) refused: Vec<String>,
@@ -61,6 +62,8 @@ pub(crate) struct Entry {
     pub(crate) label: String,
     /// What it does.
     pub(crate) work: Work,
+    /// Rounds that it takes part in, from the first; `None` = all.
+    rounds: Option<usize>,
 }
 
 impl Entry {
@@ -75,7 +78,14 @@ impl Entry {
             tool,
             label: label.to_owned(),
             work,
+            rounds: None,
         }
+    }
+
+    /// Only shown: takes part in as many rounds as a figure needs, and leaves the others to those who are `judged`.
+    pub(crate) fn beside(self, judged: &[Tool]) -> Self {
+        let rounds = (!judged.contains(&self.tool)).then_some(ROUNDS_MIN);
+        Self { rounds, ..self }
     }
 }
 
@@ -96,7 +106,8 @@ pub(crate) fn run(bench: &mut Bench, entries: &[Entry], server: &mut dyn Server)
             forth.rev().collect()
         };
         for index in order {
-            if series[index].failed.is_none() {
+            let takes_part = entries[index].rounds.is_none_or(|rounds| round < rounds);
+            if takes_part && series[index].failed.is_none() {
                 turn(bench, entries[index], server, &mut series[index])?;
             } else {
                 series[index].samples.push(None);

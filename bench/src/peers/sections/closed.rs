@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use super::{Bar, account, judge, speed_table};
+use super::{Bar, account, concerned, explain_rounds, judge, speed_table};
 use crate::peers::bench::{Bench, Sample};
 use crate::peers::options::{Section, Which};
 use crate::peers::page::SectionText;
@@ -30,6 +30,7 @@ const RATE: &str = "rate";
 pub(super) fn measure(bench: &mut Bench) -> Result<SectionText> {
     let mut text = SectionText::new(Section::Closed, "As fast as it goes");
     text.paragraph("64 keep-alive connections, GET, 100-byte answer. nginx is close to its own limit here, the light server is not.");
+    explain_rounds(&mut text, bench);
     if bench.options.serves(Which::Nginx) {
         let mut nginx = bench.nginx()?;
         let bars = [
@@ -63,7 +64,8 @@ fn bar(other: Tool, what: &'static str, of: fn(&Sample) -> f64, least: f64) -> B
 
 fn one(bench: &mut Bench, text: &mut SectionText, server: &mut dyn Server, bars: &[Bar]) -> Result<()> {
     let load = Load::closed(&server.url(), bench.options.seconds);
-    let entries = EVERYBODY.map(|tool| Entry::new(tool, Work::Load(load.clone())));
+    let judged = concerned(bars);
+    let entries = EVERYBODY.map(|tool| Entry::new(tool, Work::Load(load.clone())).beside(&judged));
     let series = rounds::run(bench, &entries, server)?;
     text.table(
         &format!("against the {}", server.name()),

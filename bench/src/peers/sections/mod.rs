@@ -52,6 +52,21 @@ struct Bar {
     least: f64,
 }
 
+/// Who is judged or judged by.
+fn concerned(bars: &[Bar]) -> Vec<Tool> {
+    bars.iter().flat_map(|bar| [bar.own, bar.other]).collect()
+}
+
+/// Says that not everybody takes part in each round, when that is so.
+fn explain_rounds(text: &mut SectionText, bench: &Bench) {
+    if bench.options.rounds as usize > stats::ROUNDS_MIN {
+        text.paragraph(&format!(
+            "Whoever no bar is about takes part in the first {} rounds only.",
+            stats::ROUNDS_MIN
+        ));
+    }
+}
+
 /// Judges bars whose two sides took part.
 fn judge(text: &mut SectionText, series: &[Series], against: &str, bars: &[Bar]) {
     for bar in bars {

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 
-use super::{Bar, account, judge, speed_table};
+use super::{Bar, account, concerned, explain_rounds, judge, speed_table};
 use crate::peers::bench::{Bench, Sample};
 use crate::peers::options::Section;
 use crate::peers::page::SectionText;
@@ -24,6 +24,7 @@ pub(super) fn scenario(bench: &mut Bench) -> Result<SectionText> {
         "64 users against nginx: a JSON answer, a value extracted from it into the next URL, the status of that checked. Every \
          request counts, two per iteration. wrk sends its plain requests.",
     );
+    explain_rounds(&mut text, bench);
     let mut nginx = bench.nginx()?;
     let seconds = bench.options.seconds;
     let plan = plan(&nginx.url(), seconds);
@@ -68,6 +69,7 @@ pub(super) fn tls(bench: &mut Bench) -> Result<SectionText> {
     text.paragraph(
         "64 keep-alive connections under TLS 1.3 against nginx with a P-256 certificate of its own, HTTP/1.1.",
     );
+    explain_rounds(&mut text, bench);
     let mut nginx = bench.nginx()?;
     let url = format!("https://127.0.0.1:{}", nginx.ports().tls);
     let load = Load::closed(&url, bench.options.seconds);
@@ -97,6 +99,7 @@ pub(super) fn tls(bench: &mut Bench) -> Result<SectionText> {
 pub(super) fn http2(bench: &mut Bench) -> Result<SectionText> {
     let mut text = SectionText::new(Section::Http2, "HTTP/2");
     text.paragraph("Prior knowledge in the clear against nginx; connections × streams in flight on each.");
+    explain_rounds(&mut text, bench);
     for (connections, streams) in [(8, 8), (1, 64)] {
         let mut nginx = bench.nginx()?;
         let url = format!("http://127.0.0.1:{}", nginx.ports().h2c);
@@ -137,7 +140,9 @@ fn compare(
     bars: &[Bar],
 ) -> Result<()> {
     let base = entries.first().map_or(Tool::Wrk, |entry| entry.tool);
-    let series = rounds::run(bench, entries, server)?;
+    let judged = concerned(bars);
+    let entries: Vec<Entry> = entries.iter().cloned().map(|entry| entry.beside(&judged)).collect();
+    let series = rounds::run(bench, &entries, server)?;
     text.table(against, speed_table(&series, base));
     judge(text, &series, against, bars);
     account(text, bench, &series, against);

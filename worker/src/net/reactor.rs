@@ -79,6 +79,8 @@ pub(crate) struct Line {
     ahead: Cell<Option<Ahead>>,
     written: Cell<Option<Written>>,
     waker: RefCell<Option<Waker>>,
+    /// When the bytes were there that its owner has read last, if they were read ahead.
+    read_at: Cell<Option<Stamp>>,
     received: Cell<u64>,
     sent: Cell<u64>,
 }
@@ -153,6 +155,7 @@ impl Reactor {
             ahead: Cell::new(None),
             written: Cell::new(None),
             waker: RefCell::new(None),
+            read_at: Cell::new(None),
             received: Cell::new(0),
             sent: Cell::new(0),
         });
@@ -352,12 +355,26 @@ impl Owned {
         Some(take(at, bytes.map_err(io::Error::from)))
     }
 
+    /// The instant at which the bytes were there that the latest read has given, if they had been read ahead. Told once.
+    pub(crate) fn take_read_at(&self) -> Option<Stamp> {
+        self.line.read_at.take()
+    }
+
+    /// Whether there are bytes that were read ahead and nobody has taken.
+    pub(crate) fn is_ahead(&self) -> bool {
+        self.line.ahead.get().is_some()
+    }
+
     /// Reads what is there; `None` when nothing is. Nobody is woken when that changes.
     pub(crate) fn try_read(&self, into: &mut [u8]) -> Option<io::Result<usize>> {
         let line = &*self.line;
+        // Whoever reads is not waiting, whatever comes of it.
+        line.awaited.set(false);
         let Some(ahead) = line.ahead.get() else {
+            line.read_at.set(None);
             return line.receive(into).map(|read| read.map_err(io::Error::from));
         };
+        line.read_at.set(Some(ahead.at));
         self.take_ahead(|_, read| {
             let bytes = read?;
             let (taken, left) = bytes.split_at(bytes.len().min(into.len()));

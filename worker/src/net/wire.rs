@@ -17,6 +17,7 @@ use tokio::net::TcpStream;
 use tokio::task::coop::poll_proceed;
 
 use super::reactor::{Owned, Reactor};
+use crate::clock::Stamp;
 
 /// A connected socket and what has passed through it.
 #[derive(Debug)]
@@ -199,6 +200,19 @@ impl Wire {
             (Socket::Own(own), None) => Some(own),
             _ => None,
         }
+    }
+
+    /// The instant at which the bytes were there that the latest read has given, if that was before the read. Told once.
+    pub(crate) fn take_read_at(&self) -> Option<Stamp> {
+        match &self.socket {
+            Socket::Own(own) => own.take_read_at(),
+            Socket::Runtime { .. } => None,
+        }
+    }
+
+    /// Whether bytes have left the socket that nobody has asked for yet.
+    pub(crate) fn is_ahead(&self) -> bool {
+        matches!(&self.socket, Socket::Own(own) if own.is_ahead())
     }
 
     /// Begins TLS on a plain connection; [`Wire::poll_handshake`] completes it.

@@ -295,10 +295,10 @@ impl<R: Runner> Shard<R> {
     /// Counts the end of an iteration and lets the machine use the slot again. Whether `start` is the slot's next iteration
     /// now, which begins at once.
     fn ended(self: &Rc<Self>, start: &mut Start, ended: IterationEnded) -> bool {
-        // The machine's time must not run backwards, whatever an engine takes for the end of an answer.
+        // The machine's time must not run backwards, and an answer may have been there before what it was told last.
         let at = ended.at.filter(|at| *at >= self.told.get());
         let now = at.unwrap_or_else(|| self.context.clock.now());
-        let span = (self.stamp(start.due), now);
+        let span = (self.stamp(start.due), ended.at.unwrap_or(now));
         let mut recorder = self.context.recorder.borrow_mut();
         recorder.iteration_ended(start.load, start.scenario, start.segment, span, ended.end);
         let mut gate = self.ceilings.borrow_mut();
@@ -311,7 +311,9 @@ impl<R: Runner> Shard<R> {
             return true;
         }
         drop(recorder);
-        self.input(now, Input::Done(start.slot));
+        // The slot is free from here on. It was not when the answer came: the work on others is part of the lag that the
+        // generator has to answer for.
+        self.input(self.context.clock.now(), Input::Done(start.slot));
         if self.machine.borrow().deadline() < self.armed.get() {
             self.rearm.notify_one();
         }

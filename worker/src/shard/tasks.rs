@@ -82,6 +82,11 @@ impl Woken {
         }
     }
 
+    /// The task of the runtime is at work, and need not be woken for what it will look at anyway.
+    fn forget_poller(&self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).poller = None;
+    }
+
     /// Moves what is there to `turn`; if nothing is, `poller` will be woken.
     fn take(&self, turn: &mut VecDeque<u32>, poller: &Waker) {
         let mut list = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -118,6 +123,8 @@ impl Tasks {
             sockets.listen(cx);
         }
         loop {
+            // Else what the look finds would wake this very task, which would come before the runtime's own turn again.
+            self.woken.forget_poller();
             let seen = sockets.map_or(0, Reactor::look);
             let idle = self.turn(cx.waker(), sockets, &mut left);
             if !idle {
@@ -248,6 +255,49 @@ mod tests {
             () = late => {}
         }
         assert!(polls.get() >= TURN, "{}", polls.get());
+    }
+
+    #[tokio::test]
+    async fn what_the_sockets_bring_costs_one_poll() {
+        let reactor = Reactor::new(crate::clock::Clock::boot()).unwrap();
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let stream = tokio::net::TcpStream::connect(listener.local_addr().unwrap())
+            .await
+            .unwrap();
+        let (mut peer, _) = listener.accept().unwrap();
+        let line = reactor.adopt(stream).unwrap();
+        let (tasks, read, polls) = (Rc::new(Tasks::default()), Rc::new(Cell::new(0)), Rc::new(Cell::new(0)));
+        let count = Rc::clone(&read);
+        tasks.add(async move {
+            loop {
+                let read = poll_fn(|cx| line.poll_read(cx, &mut [0; 16])).await.unwrap();
+                count.set(count.get() + read);
+            }
+        });
+        let local = tokio::task::LocalSet::new();
+        let (polled, counted) = (Rc::clone(&tasks), Rc::clone(&polls));
+        local.spawn_local(poll_fn(move |cx| {
+            counted.set(counted.get() + 1);
+            polled.poll(cx, Some(&reactor))
+        }));
+        let rounds = 20;
+        local
+            .run_until(async {
+                for round in 1..=rounds {
+                    std::io::Write::write_all(&mut peer, b"x").unwrap();
+                    for _ in 0..5_000 {
+                        if read.get() == round {
+                            break;
+                        }
+                        tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+                    }
+                    assert_eq!(read.get(), round);
+                }
+            })
+            .await;
+        tasks.clear();
+        // One to begin with, and one for each event; each was followed by an empty one where the sockets woke their own reader.
+        assert!(polls.get() <= rounds + rounds / 2, "{} polls", polls.get());
     }
 
     #[tokio::test]

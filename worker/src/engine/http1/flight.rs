@@ -84,18 +84,17 @@ impl<'a> Flight<'a> {
         }
         self.poll_send(cx, wire);
         let ahead = wire.gathers().and_then(|own| {
-            own.take_ahead(|now, read| {
-                seen = Some(now);
-                self.received(now, read, parser, answer)
-            })
+            // The timer is not told of the instant: it is the past by now.
+            own.take_ahead(|at, read| self.received(at, read, parser, answer))
         });
         if let Some(Some(done)) = ahead {
             return Poll::Ready(done);
         }
         let mut scratch = shared.scratch.borrow_mut();
         while let Poll::Ready(read) = wire.poll_read(cx, &mut scratch) {
-            let now = clock.now();
-            seen = Some(now);
+            let at = wire.take_read_at();
+            let now = at.unwrap_or_else(|| clock.now());
+            seen = at.is_none().then_some(now);
             let read = read.map(|count| &scratch[..count]);
             if let Some(done) = self.received(now, read, parser, answer) {
                 return Poll::Ready(done);

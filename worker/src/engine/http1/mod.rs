@@ -203,7 +203,7 @@ impl Http1 {
         connection.requests = connection.requests.saturating_add(1);
         let clean = result?;
         if clean && self.parser.keep_alive() && self.may_keep(&connection, answer.done_at) {
-            self.keep(connection);
+            self.settle(connection);
         }
         Ok(())
     }
@@ -256,6 +256,16 @@ impl Http1 {
             Reuse::Never => connection.requests == 0,
             Reuse::MaxRequests(most) => connection.requests < most,
             Reuse::MaxAge(age) => now.since(connection.opened_at) < age,
+        }
+    }
+
+    /// Keeps a connection whose answer is complete. What has come with the answer and belongs to TLS is taken from where the
+    /// shard's sockets read ahead; that is no place for it to stay while the slot is idle. A connection that has been closed
+    /// is kept all the same: the next request finds that out, as it does when the end comes a moment later.
+    fn settle(&mut self, mut connection: Box<Connection>) {
+        let shared = &self.shared;
+        if !connection.wire.is_ahead() || flight::look_at_idle(&mut connection.wire, &shared.scratch) != Idle::Noise {
+            self.keep(connection);
         }
     }
 

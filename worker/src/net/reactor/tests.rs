@@ -202,3 +202,42 @@ async fn what_is_too_late_or_more_than_the_socket_takes_is_told() {
     assert_eq!(heard(&peer, 3).await, b"on!");
     assert_eq!(line.bytes().1, sent as u64 + 3);
 }
+
+#[tokio::test]
+async fn who_has_read_for_itself_waits_no_longer() {
+    let reactor = Reactor::new(Clock::boot()).unwrap();
+    let (line, peer) = pair(&reactor).await;
+    look_until(&reactor, |cx| pending(&line, cx)).await;
+    // No room to read ahead.
+    reactor.filled.set(AHEAD_BYTES);
+    reactor.held.set(1);
+    say(&peer, b"answer");
+    look_until(&reactor, |_| line.line.readable.get()).await;
+    assert!(!line.is_ahead());
+    assert_eq!(line.try_read(&mut [0; 16]).unwrap().unwrap(), 6);
+    assert!(line.take_read_at().is_none(), "it was read just now");
+    reactor.filled.set(0);
+    reactor.held.set(0);
+    drop(peer);
+    look_until(&reactor, |_| line.line.ended.get()).await;
+    assert!(!line.is_ahead(), "nobody would take it");
+    assert_eq!(line.try_read(&mut [0; 16]).unwrap().unwrap(), 0);
+}
+
+#[tokio::test]
+async fn what_is_taken_in_pieces_keeps_its_instant() {
+    let clock = Clock::boot();
+    let reactor = Reactor::new(clock).unwrap();
+    let (line, peer) = pair(&reactor).await;
+    look_until(&reactor, |cx| pending(&line, cx)).await;
+    say(&peer, b"answer");
+    look_until(&reactor, |_| line.is_ahead()).await;
+    let later = clock.now();
+    tokio::time::sleep(Duration::from_millis(2)).await;
+    for _ in 0..2 {
+        assert_eq!(line.try_read(&mut [0; 3]).unwrap().unwrap(), 3);
+        assert!(line.take_read_at().unwrap() <= later);
+        assert!(line.take_read_at().is_none(), "told once");
+    }
+    assert!(!line.is_ahead() && reactor.held.get() == 0);
+}

@@ -76,7 +76,9 @@ impl<'a> Flight<'a> {
         let mut seen = None;
         let refused = match self.sending {
             Sending::Not => self.begin(cx, wire, clock, answer),
-            Sending::Gathered => self.note_written(wire, answer),
+            Sending::Gathered => self.note_written(wire, clock, answer),
+            // The connection took nothing the last time.
+            Sending::Part(0) => self.write_now(clock, answer),
             _ => None,
         };
         if let Some(failure) = refused {
@@ -151,31 +153,34 @@ impl<'a> Flight<'a> {
             self.sending = Sending::Gathered;
             return None;
         }
+        self.write_now(clock, answer)
+    }
+
+    /// Has the first byte written in this turn, unless it is too late.
+    fn write_now(&mut self, clock: Clock, answer: &mut Answer) -> Option<Failure> {
         let now = clock.now();
         answer.done_at = now;
         let failure = self.out.terms.too_late(now);
-        if failure.is_none() {
+        if failure.is_some() {
+            (answer.sent_at, answer.wire_requests) = (None, 0);
+        } else {
             self.is_sent(now, answer);
         }
         failure
     }
 
     /// Takes note of what has come of the request that was handed in, if it is known.
-    fn note_written(&mut self, wire: &Wire, answer: &mut Answer) -> Option<Failure> {
+    fn note_written(&mut self, wire: &Wire, clock: Clock, answer: &mut Answer) -> Option<Failure> {
         let written = wire.gathers().and_then(Owned::take_written)?;
-        answer.done_at = written.at;
-        if written.count.is_none()
-            && let Some(failure) = self.out.terms.too_late(written.at)
-        {
-            return Some(failure);
-        }
-        self.is_sent(written.at, answer);
-        match written.count {
-            Some(Ok(count)) => self.sending = Sending::Part(count),
+        let sending = match written.count {
+            Some(Ok(count)) => Sending::Part(count),
+            Some(Err(error)) if error != Errno::AGAIN => Sending::Broken(error.into()),
             // As if it had not been handed in.
-            Some(Err(Errno::AGAIN)) | None => {}
-            Some(Err(error)) => self.sending = Sending::Broken(error.into()),
-        }
+            Some(Err(_)) | None => return self.write_now(clock, answer),
+        };
+        answer.done_at = written.at;
+        self.is_sent(written.at, answer);
+        self.sending = sending;
         None
     }
 

@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 use std::pin::pin;
-use std::task::{Context, Waker};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use barrage_model::plan::{Method, Reuse};
@@ -282,6 +282,42 @@ async fn a_grant_that_ends_while_the_request_waits_for_the_others_holds_it_back(
             assert_ne!(grant_ms, 5_000, "handing it in took longer than the grant");
         }
     }
+}
+
+#[tokio::test]
+async fn a_time_limit_that_passes_before_the_slots_turn_is_kept_although_a_part_was_there_before() {
+    let part = "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\npart";
+    let server = Server::start(vec![vec![Do::Read, send(OK), Do::Read, send(part), Do::Hang]]).await;
+    let origin = server.origin(0);
+    let mut slot = Slot::new(EngineOptions::default());
+    slot.ask(&origin, Method::Get, PATIENCE_MS).await.unwrap();
+    let (reactor, terms) = (slot.reactor().unwrap(), slot.terms(2_000));
+    let request = Request::Http1(Outgoing {
+        head: b"GET / HTTP/1.1\r\n\r\n",
+        body: b"",
+        method: Method::Get,
+        origin: &origin,
+        terms,
+    });
+    slot.answer.clear(slot.clock.now());
+    let polled = {
+        let mut exchange = pin!(slot.set.exchange(&request, &mut slot.answer));
+        let mut cx = Context::from_waker(Waker::noop());
+        reactor.gather();
+        let handed_in = exchange.as_mut().poll(&mut cx);
+        reactor.flush();
+        assert!(handed_in.is_pending() && exchange.as_mut().poll(&mut cx).is_pending());
+        while slot.clock.now() <= terms.deadline {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+            reactor.look();
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        exchange.as_mut().poll(&mut cx)
+    };
+    let Poll::Ready(result) = polled else {
+        panic!("nobody would ever wake it");
+    };
+    assert_eq!(slot.word(&result), "timeout");
 }
 
 #[tokio::test]

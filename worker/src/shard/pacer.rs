@@ -35,8 +35,9 @@ pub(super) fn quantum(starts_per_s: u64) -> Duration {
 /// woken 30 to 80 µs late, so this much earlier is nearly always early enough.
 const SPIN: Duration = Duration::from_micros(100);
 
-/// How much too late this host's timer is at its best, learned from what it did: the instant at which three of four sleeps
-/// are over. So much earlier it is set, and the rest of a sleep that ends too early is spent looking at the clock.
+/// How much too late this host's timer is at its best, learned from what it did: the lateness that three of four sleeps
+/// exceed. It is set earlier by that, and what is left of a wait after a sleep that ended too early is spent looking at the
+/// clock.
 ///
 /// A quantile with one number of memory: up a little when the value was larger, down three times as much when it was not.
 /// (Ma, Muthukrishnan and Sandler, Frugal Streaming for Estimating Quantiles, 2013.)

@@ -75,7 +75,10 @@ fn run(args: &Args) -> Result<bool> {
         all.push(figures);
     }
     if let Some(path) = &args.write {
-        std::fs::write(path, table::page(&all)).with_context(|| format!("could not write {}", path.display()))?;
+        // The sources are where the page is.
+        let root = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+        let page = table::page(&all, root.unwrap_or(std::path::Path::new(".")));
+        std::fs::write(path, page).with_context(|| format!("could not write {}", path.display()))?;
     }
     let holds = |figures: &Figures| figures.bars().iter().all(|bar| bar.holds != Some(false));
     Ok(all.iter().all(holds))

@@ -11,8 +11,17 @@ use super::tally::Tally;
 /// The beginning of a run that the slope of memory leaves out: the coordinator keeps the series of each second up to a limit
 /// of memory (`DETAIL_BYTES_MAX` of the ledger, 64 MiB), which this fleet takes some four minutes to reach.
 const WARM_UP_S: usize = 300;
-/// Memory is flat when it grows by less than this share of itself in a minute.
-const SLOPE_MAX: f64 = 0.02;
+/// The growth is that of at least so long.
+const GROWTH_S: usize = 290;
+/// Memory is flat when it grows by less than this share of what it is after the warm-up, in five minutes.
+const GROWTH_MAX: f64 = 0.05;
+/// Minutes that the growth is given for.
+const GROWTH_MINUTES: f64 = 5.0;
+/// A process on one core cannot use more than that core: one that is under it has some of it left, in every minute.
+const CORES_MAX: f64 = 0.95;
+/// The watermark leaves behind whoever is so late, µs: a lag of this much says only that somebody was (a second and
+/// the patience of the ledger, `PATIENCE`, 3 s; snapshots are 250 ms apart).
+const LAG_SEEN_MAX_US: u64 = 3_700_000;
 /// The watermark stays closer to run time than this, µs.
 const LAG_MAX_US: u64 = 2_000_000;
 
@@ -37,6 +46,8 @@ pub struct Figures {
     pub joined_rss_bytes: u64,
     /// Growth of resident memory after the warm-up, bytes in a minute; `None` for a run that ends before.
     pub slope_bytes: Option<f64>,
+    /// Resident memory at the end of the warm-up, bytes.
+    pub warm_rss_bytes: u64,
     /// Size of the store once it is closed, bytes.
     pub store_bytes: u64,
     /// 99th percentile of how late the bench itself handed deltas over, µs.
@@ -120,7 +131,10 @@ impl Figures {
                 .map(|pair| cores(&pair[0], &pair[1], |s| s.cpu_us))
                 .fold(0.0, f64::max),
             joined_rss_bytes: observed.joined.rss_bytes,
-            slope_bytes: samples.get(WARM_UP_S..).filter(|rest| rest.len() >= 60).map(slope),
+            slope_bytes: (samples.get(WARM_UP_S..))
+                .filter(|rest| rest.len() >= GROWTH_S)
+                .map(slope),
+            warm_rss_bytes: samples.get(WARM_UP_S).map_or(0, |sample| sample.rss_bytes),
             store_bytes,
             own_late_p99_us: times(&tally.own())[1],
             own_cpu: own.unwrap_or(0.0),
@@ -130,24 +144,34 @@ impl Figures {
     /// The bars.
     pub fn bars(&self) -> Vec<Bar> {
         let lag = self.whole.lag_us[2];
-        let slope = self.slope_bytes.map(|slope| slope / self.whole.rss_bytes.max(1) as f64);
+        let growth = (self.slope_bytes).map(|slope| slope * GROWTH_MINUTES / self.warm_rss_bytes.max(1) as f64);
+        let busiest = self
+            .minutes
+            .iter()
+            .map(|minute| minute.cpu)
+            .fold(self.whole.cpu, f64::max);
+        let lag_seen = if lag < LAG_SEEN_MAX_US {
+            format!("at most {:.2} s", lag as f64 / 1e6)
+        } else {
+            "so much that it went on without somebody".to_owned()
+        };
         vec![
             Bar {
-                name: "coordinator under one core",
-                seen: format!("{:.2} cores", self.whole.cpu),
-                holds: Some(self.whole.cpu < 1.0),
+                name: "coordinator under one core (0.95 in the busiest minute)",
+                seen: format!("{:.2} cores, {busiest:.2} in the busiest minute", self.whole.cpu),
+                holds: Some(busiest < CORES_MAX),
             },
             Bar {
                 name: "watermark lag under 2 s",
-                seen: format!("at most {:.2} s", lag as f64 / 1e6),
+                seen: lag_seen,
                 holds: Some(lag < LAG_MAX_US),
             },
             Bar {
-                name: "memory flat",
-                seen: slope.map_or("the run is too short".to_owned(), |slope| {
-                    format!("{:+.1} % a minute", slope * 100.0)
+                name: "memory flat (5 % in five minutes)",
+                seen: growth.map_or("a run of ten minutes tells".to_owned(), |growth| {
+                    format!("{:+.1} % in five minutes", growth * 100.0)
                 }),
-                holds: slope.map(|slope| slope < SLOPE_MAX),
+                holds: growth.map(|growth| growth < GROWTH_MAX),
             },
         ]
     }

@@ -24,6 +24,7 @@ use barrage_proto::MESSAGE_MAX_BYTES;
 use barrage_proto::v1;
 use barrage_proto::v1::runs_client::RunsClient;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
 
 pub use args::main;
@@ -60,9 +61,22 @@ pub fn measure(options: &Options) -> Result<Figures> {
     raise_descriptors();
     let cores = if options.pinned { Cores::find()? } else { None };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    runtime
-        .context("could not start a runtime")?
-        .block_on(simulate(options, cores))
+    runtime.context("could not start a runtime")?.block_on(async {
+        // Dropped, it ends the coordinator and removes its store.
+        tokio::select! {
+            figures = simulate(options, cores) => figures,
+            stopped = told_to_stop() => bail!("stopped: {}", stopped?),
+        }
+    })
+}
+
+async fn told_to_stop() -> Result<&'static str> {
+    let mut term = signal(SignalKind::terminate()).context("could not listen for SIGTERM")?;
+    let mut int = signal(SignalKind::interrupt()).context("could not listen for SIGINT")?;
+    Ok(tokio::select! {
+        _ = term.recv() => "SIGTERM",
+        _ = int.recv() => "SIGINT",
+    })
 }
 
 async fn simulate(options: &Options, cores: Option<Cores>) -> Result<Figures> {
@@ -91,7 +105,8 @@ async fn simulate(options: &Options, cores: Option<Cores>) -> Result<Figures> {
     let mut runs = RunsClient::connect(coordinator.url.clone())
         .await?
         .max_decoding_message_size(MESSAGE_MAX_BYTES);
-    let run = submit(&mut runs, options).await?;
+    let submitted = tokio::time::timeout(END_LIMIT, submit(&mut runs, options)).await;
+    let run = submitted.context("the run is not taken")??;
     let limit = Duration::from_secs(options.seconds.into()) + END_LIMIT;
     let observed = tokio::select! {
         observed = tokio::time::timeout(limit, observe(&mut runs, run, &coordinator)) => {
@@ -100,7 +115,8 @@ async fn simulate(options: &Options, cores: Option<Cores>) -> Result<Figures> {
         // Workers end when they are released, which may be before the last snapshot comes.
         failed = first_failure(&mut workers) => bail!(early(Some(Ok(Err(failed))))),
     };
-    let report = report(&mut runs, run).await?;
+    let report = tokio::time::timeout(END_LIMIT, report(&mut runs, run)).await;
+    let report = report.context("the report does not come")??;
     let released = async {
         while let Some(ended) = workers.join_next().await {
             ended??;

@@ -1,15 +1,17 @@
 //! Figures as Markdown, which is also what a terminal gets.
 
 use std::fmt::Write as _;
+use std::path::Path;
 
 use super::deltas::{SAMPLES, STEPS};
 use super::{Figures, Minute};
-use crate::peers::machine;
+use crate::peers::page::commit;
+use crate::peers::{clock, machine};
 
 const MIB: f64 = 1_048_576.0;
 
 /// The whole page.
-pub(super) fn page(all: &[Figures]) -> String {
+pub(super) fn page(all: &[Figures], root: &Path) -> String {
     let mut page = format!(
         "# The coordinator under a large fleet\n\n\
          Made by `cargo xtask bench-fleet`. A real `barrage coordinator` (release) on one core, simulated workers on another,\n\
@@ -18,8 +20,10 @@ pub(super) fn page(all: &[Figures]) -> String {
          before the run. All upload at the interval's end, at the same instant, as real workers do: nothing is staggered.\n\
          The figures stand only because the report said exactly what the workers had sent: counts, and p50, p99 and p99.9\n\
          of response and service time against the bench's own merge.\n\n\
-         Machine: {}\n",
-        machine::description()
+         Measured on {}: {}. Barrage{}.\n",
+        clock::today(),
+        machine::description(),
+        commit(root)
     );
     for figures in all {
         page.push('\n');

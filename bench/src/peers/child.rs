@@ -1,5 +1,6 @@
 //! Children: pinned to a core, in a process group of their own, ended with this process, and measured by `wait4`.
 
+use std::cell::Cell;
 use std::ffi::OsString;
 use std::fs::File;
 use std::os::unix::process::CommandExt;
@@ -14,10 +15,12 @@ use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open};
 use rustix::thread::{CpuSet, sched_setaffinity};
 use wait4::Wait4;
 
-use super::clock;
+use super::{clock, machine};
 
 /// How long a program may take to end after it was asked to.
 const END_LIMIT: Duration = Duration::from_secs(5);
+/// Between two looks at a program's memory.
+const LOOK: Duration = Duration::from_millis(100);
 /// Most bytes of a program's output that are read.
 const OUTPUT_BYTES_MAX: usize = 4 << 20;
 
@@ -97,6 +100,8 @@ pub(crate) struct Child {
     process: std::process::Child,
     pidfd: OwnedFd,
     output: PathBuf,
+    /// The most memory it has had, by the latest look, KiB.
+    peak_kib: Cell<u64>,
     reaped: bool,
 }
 
@@ -137,6 +142,7 @@ impl Child {
             process,
             pidfd,
             output,
+            peak_kib: Cell::new(0),
             reaped: false,
         })
     }
@@ -192,9 +198,12 @@ impl Child {
     pub(crate) fn ended_within(&self, limit: Duration) -> Result<bool> {
         let deadline = clock::now() + limit;
         loop {
+            if let Some(kib) = machine::peak_rss_kib(self.pid()) {
+                self.peak_kib.set(kib);
+            }
             let left = deadline.saturating_duration_since(clock::now());
             let mut watched = [PollFd::new(&self.pidfd, PollFlags::IN)];
-            match poll(&mut watched, Some(&clock::timespec(left))) {
+            match poll(&mut watched, Some(&clock::timespec(left.min(LOOK)))) {
                 Ok(0) | Err(rustix::io::Errno::INTR) if !left.is_zero() => {}
                 Ok(ready) => return Ok(ready > 0),
                 Err(error) => return Err(error).with_context(|| format!("could not watch {}", self.name)),
@@ -211,12 +220,20 @@ impl Child {
             .with_context(|| format!("could not wait for {}", self.name))?;
         let used = used.with_context(|| format!("{} was ready to be waited for, but is not", self.name))?;
         self.reaped = true;
+        // The system counts what the process had been before it became the program: this one, as far as it goes.
+        let own_kib = machine::peak_rss_kib(std::process::id()).unwrap_or(0);
+        let most_kib = used.rusage.maxrss / 1024;
+        let peak_rss_kib = if most_kib > own_kib {
+            most_kib
+        } else {
+            self.peak_kib.get()
+        };
         Ok(Ended {
             code: used.status.code(),
             usage: Usage {
                 user_s: used.rusage.utime.as_secs_f64(),
                 system_s: used.rusage.stime.as_secs_f64(),
-                peak_rss_kib: used.rusage.maxrss / 1024,
+                peak_rss_kib,
             },
             output: self.output()?,
         })

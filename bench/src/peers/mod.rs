@@ -2,12 +2,12 @@
 
 mod bench;
 mod child;
-mod clock;
+pub(crate) mod clock;
 pub(crate) mod machine;
 mod metronome;
 mod noise;
 mod options;
-mod page;
+pub(crate) mod page;
 mod rounds;
 mod say;
 mod sections;

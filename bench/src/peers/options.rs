@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::metronome::Schedule;
 use super::server::light::Behaviour;
+use super::stats::ROUNDS_MIN;
 use super::tools::Tool;
 
 /// Barrage beside other load generators on this machine.
@@ -84,6 +85,11 @@ pub(crate) struct Options {
 }
 
 impl Options {
+    /// Whether everybody takes part in as many rounds as figures are judged on.
+    pub(crate) fn is_full(&self) -> bool {
+        self.rounds as usize >= ROUNDS_MIN && self.only.is_empty() && self.server.is_none()
+    }
+
     /// Whether a section was asked for.
     pub(crate) fn wants(&self, section: Section) -> bool {
         self.section.is_empty() || self.section.contains(&section)

@@ -125,10 +125,20 @@ impl SectionText {
         }
     }
 
-    /// Whether a bar was missed, or nothing could be measured at all.
-    pub(crate) fn missed(&self) -> bool {
-        let missed = |judged: &Judged| judged.verdict == Verdict::Missed;
-        self.tables.is_empty() || self.judged.iter().any(missed)
+    /// Whether a bar was missed, or nothing could be measured at all. In a full run a bar that could not be judged, for want
+    /// of runs that count, is not passed either.
+    pub(crate) fn missed(&self, full: bool) -> bool {
+        let missed = |judged: &Judged| match judged.verdict {
+            Verdict::Met | Verdict::NotAsked(_) => false,
+            Verdict::Missed => true,
+            Verdict::NotJudged(_) => full,
+        };
+        !self.has_figures() || self.judged.iter().any(missed)
+    }
+
+    /// Whether anything was measured.
+    pub(crate) fn has_figures(&self) -> bool {
+        !self.tables.is_empty()
     }
 
     /// The section as Markdown.
@@ -238,7 +248,7 @@ fn without_ports(text: &str) -> String {
 }
 
 /// The commit that is measured, as far as git knows one.
-fn commit(root: &std::path::Path) -> String {
+pub(crate) fn commit(root: &std::path::Path) -> String {
     let root = root.to_string_lossy();
     let said = super::tools::output(
         std::path::Path::new("git"),
@@ -355,6 +365,37 @@ mod tests {
             ```
         "]]
         .assert_eq(&text.markdown());
-        assert!(!text.missed());
+        assert!(text.has_figures() && !text.missed(true));
+    }
+
+    #[test]
+    fn what_cannot_be_judged_is_not_passed_by_a_full_run() {
+        let table = [
+            (Verdict::Met, false, false),
+            (Verdict::Missed, true, true),
+            (Verdict::NotJudged("6 of 7 rounds".to_owned()), false, true),
+            (
+                Verdict::NotAsked("the bare loop shows 45 µs here".to_owned()),
+                false,
+                false,
+            ),
+        ];
+        for (verdict, in_part, in_full) in table {
+            let mut text = SectionText::new(Section::Closed, "As fast as it goes");
+            let mut figures = Table::new(&["client"]);
+            figures.row(vec!["wrk".to_owned()]);
+            text.table("nginx", figures);
+            text.judge(Judged::new("rate", "≥ 1.00".to_owned(), &[], 2, verdict.clone()));
+            assert_eq!(
+                (text.missed(false), text.missed(true)),
+                (in_part, in_full),
+                "{verdict:?}"
+            );
+        }
+        let failed = SectionText::failed(Section::Closed, "no nginx");
+        assert!(
+            failed.missed(false) && !failed.has_figures(),
+            "and it replaces nothing on the page"
+        );
     }
 }

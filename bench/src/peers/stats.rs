@@ -84,6 +84,8 @@ pub(crate) enum Verdict {
     Missed,
     /// There is not enough to judge by; the text says what is missing.
     NotJudged(String),
+    /// The bar does not hold under these conditions; the text says why.
+    NotAsked(String),
 }
 
 impl Verdict {
@@ -92,7 +94,7 @@ impl Verdict {
         match self {
             Self::Met => "met".to_owned(),
             Self::Missed => "**missed**".to_owned(),
-            Self::NotJudged(reason) => format!("not judged: {reason}"),
+            Self::NotJudged(reason) | Self::NotAsked(reason) => format!("not judged: {reason}"),
         }
     }
 }

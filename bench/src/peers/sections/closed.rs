@@ -29,7 +29,10 @@ const RATE: &str = "rate";
 /// Runs both servers.
 pub(super) fn measure(bench: &mut Bench) -> Result<SectionText> {
     let mut text = SectionText::new(Section::Closed, "As fast as it goes");
-    text.paragraph("64 keep-alive connections, GET, 100-byte answer. nginx is close to its own limit here, the light server is not.");
+    text.paragraph(
+        "64 keep-alive connections, GET, 100-byte answer. Server s per 1M times the rate is the part of its core that the \
+         server used: where that is close to 1 the rate is as much the server's as the contestant's.",
+    );
     explain_rounds(&mut text, bench);
     if bench.options.serves(Which::Nginx) {
         let mut nginx = bench.nginx()?;

@@ -55,7 +55,20 @@ pub(super) fn measure(bench: &mut Bench) -> Result<SectionText> {
                     judge(&mut text, &seen);
                 }
             }
-            Err(error) => text.missing(tool.name(), &format!("{error:#}")),
+            Err(error) => {
+                let reason = format!("{error:#}");
+                text.missing(tool.name(), &reason);
+                if tool == Tool::Barrage {
+                    let verdict = Verdict::NotJudged(reason);
+                    text.judge(Judged::new(
+                        "barrage: RssAnon, MB",
+                        format!("≤ {LIMIT_MB}"),
+                        &[],
+                        2,
+                        verdict,
+                    ));
+                }
+            }
         }
     }
     text.table("RssAnon", table);

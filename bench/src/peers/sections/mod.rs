@@ -67,13 +67,11 @@ fn explain_rounds(text: &mut SectionText, bench: &Bench) {
     }
 }
 
-/// Judges bars whose two sides took part.
+/// Judges bars.
 fn judge(text: &mut SectionText, series: &[Series], against: &str, bars: &[Bar]) {
     for bar in bars {
-        let (Some(own), Some(other)) = (rounds::of(series, bar.own), rounds::of(series, bar.other)) else {
-            continue;
-        };
-        let ratios = own.ratios(other, bar.of);
+        let both = rounds::of(series, bar.own).zip(rounds::of(series, bar.other));
+        let ratios = both.map_or_else(Vec::new, |(own, other)| own.ratios(other, bar.of));
         let what = format!("{} / {}, {}, {against}", bar.own.name(), bar.other.name(), bar.what);
         let verdict = stats::at_least(bar.least, &ratios);
         text.judge(Judged::new(&what, format!("≥ {:.2}", bar.least), &ratios, 2, verdict));
@@ -155,6 +153,15 @@ fn account(text: &mut SectionText, bench: &Bench, series: &[Series], against: &s
                 "{} ({against}): its coordinator used {share} % of the other core.",
                 row.label
             ));
+        }
+        if !row.tool.is_ours() {
+            let wrong: u64 = measured().map(|sample| sample.said.errors).sum();
+            if wrong > 0 {
+                text.note(
+                    &format!("{} ({against})", row.label),
+                    &format!("{wrong} of its requests went wrong, by its own account; they are in its rate"),
+                );
+            }
         }
         for note in measured().filter_map(|sample| sample.said.note.as_ref()) {
             text.note(&format!("{} ({against})", row.label), note);

@@ -4,6 +4,7 @@ use anyhow::Result;
 
 use super::account;
 use crate::peers::bench::{Bench, Sample};
+use crate::peers::machine::Awake;
 use crate::peers::options::Section;
 use crate::peers::page::{Judged, SectionText};
 use crate::peers::rounds::{self, Entry, Series};
@@ -55,6 +56,18 @@ pub(super) fn pacing(bench: &mut Bench) -> Result<SectionText> {
          the ratio to oha, are within rounds; oha is taken beside its best-fitting schedule, where it looks better, and we \
          beside the offered rate.",
     );
+    // How fast this machine, or its hypervisor, wakes a sleeping core is not what is compared.
+    let awake = Awake::hold();
+    text.paragraph(&match &awake {
+        Ok(_) => {
+            "No core is put to sleep meanwhile (`/dev/cpu_dma_latency` is held at 0), so that who is compared is not \
+                  measured by how fast this machine, or its hypervisor, wakes one."
+                .to_owned()
+        }
+        Err(error) => {
+            format!("Cores were put to sleep whenever nothing ran: /dev/cpu_dma_latency could not be held ({error}).")
+        }
+    });
     let seconds = bench.options.seconds.max(PACING_SECONDS);
     let mut light = recording(bench, seconds)?;
     for rate in RATES {
@@ -219,7 +232,7 @@ fn oha_beside(own: &Series, oha: &Series) -> Vec<f64> {
 fn where_bare_is_good(bare: &[f64], verdict: Verdict) -> Verdict {
     match Spread::of(bare) {
         Some(found) if found.median < 40.0 => verdict,
-        Some(found) => Verdict::NotJudged(format!("the bare loop shows {:.0} µs here", found.median)),
+        Some(found) => Verdict::NotAsked(format!("the bare loop shows {:.0} µs here", found.median)),
         None => Verdict::NotJudged("no bare loop beside it".to_owned()),
     }
 }
@@ -233,7 +246,7 @@ mod tests {
         assert_eq!(where_bare_is_good(&[39.0; 7], Verdict::Missed), Verdict::Missed);
         assert_eq!(
             where_bare_is_good(&[30.0, 50.0, 45.0], Verdict::Missed),
-            Verdict::NotJudged("the bare loop shows 45 µs here".to_owned())
+            Verdict::NotAsked("the bare loop shows 45 µs here".to_owned())
         );
         assert_eq!(
             where_bare_is_good(&[], Verdict::Met),

@@ -177,7 +177,7 @@ http {{
     {locations}
   }}
   server {{
-    listen 127.0.0.1:{tls} ssl http2;
+    listen 127.0.0.1:{tls} ssl;
     {locations}
   }}
 }}

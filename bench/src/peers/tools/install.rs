@@ -101,6 +101,12 @@ fn install_packages(folder: &Path) -> Result<()> {
     if missing.is_empty() {
         return Ok(());
     }
+    ensure!(
+        !missing.contains(&"nginx") || !Path::new("/run/systemd/system").exists(),
+        "not installed: here the package of nginx would start a service, now and with the machine; \
+         install {} yourself",
+        missing.join(", ")
+    );
     let apt = find_program("apt-get").context("not installed, and there is no apt-get here")?;
     ensure!(
         rustix::process::getuid().is_root(),

@@ -3,7 +3,8 @@
 use rusqlite::Connection;
 
 /// One step for each version, the first one from an empty file. Steps are never changed, only added.
-const STEPS: &[&str] = &["
+pub(super) const STEPS: &[&str] = &[
+    "
 CREATE TABLE runs (
   id INTEGER PRIMARY KEY,
   state TEXT NOT NULL,
@@ -107,7 +108,23 @@ CREATE TABLE events (
   text TEXT NOT NULL
 ) STRICT;
 CREATE INDEX events_by_run ON events (run, id);
-"];
+",
+    "
+-- A fleet's deltas of one second end up side by side: by worker, each of them would change a page of its own.
+CREATE TABLE parts_by_seq (
+  run INTEGER NOT NULL REFERENCES runs ON DELETE CASCADE,
+  seq INTEGER NOT NULL,
+  worker INTEGER NOT NULL,
+  incarnation INTEGER NOT NULL,
+  record INTEGER NOT NULL,
+  counts BLOB NOT NULL,
+  PRIMARY KEY (run, seq, worker, incarnation)
+) STRICT, WITHOUT ROWID;
+INSERT INTO parts_by_seq SELECT run, seq, worker, incarnation, record, counts FROM parts ORDER BY run, seq;
+DROP TABLE parts;
+ALTER TABLE parts_by_seq RENAME TO parts;
+",
+];
 
 /// The version that this program writes.
 pub(super) const VERSION: usize = STEPS.len();

@@ -298,6 +298,36 @@ fn the_folder_is_private() {
 }
 
 #[test]
+fn a_store_of_the_first_version_is_brought_up_to_date() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut connection = Connection::open(dir.path().join("barrage.sqlite")).unwrap();
+    connection.execute_batch(schema::STEPS[0]).unwrap();
+    connection.pragma_update(None, "user_version", 1).unwrap();
+    let deltas: Vec<(u32, u64)> = (1..=30).flat_map(|seq| [(1, seq), (0, seq)]).collect();
+    let mut ops = vec![new_run(RUN, 100), Op::Assigned(RUN, Box::new(assigned()))];
+    ops.extend(
+        (1..)
+            .zip(&deltas)
+            .map(|(ticket, (worker, seq))| Op::Record(RUN, ticket, keep(*worker, *seq))),
+    );
+    write::write(&mut connection, &ops).unwrap();
+    drop(connection);
+
+    let store = open(dir.path());
+    assert_eq!(store.reader().load_run(RUN).unwrap().ledger, merged(&deltas));
+    store.close();
+    let mut connection = Connection::open(dir.path().join("barrage.sqlite")).unwrap();
+    let again = write::write(&mut connection, &[Op::Record(RUN, 61, keep(1, 30))]);
+    assert!(again.is_err(), "a delta is kept once, under the new key too");
+    connection.pragma_update(None, "foreign_keys", true).unwrap();
+    connection.execute("DELETE FROM runs", []).unwrap();
+    let parts: u32 = connection
+        .query_row("SELECT count(*) FROM parts", [], |row| row.get(0))
+        .unwrap();
+    assert_eq!(parts, 0, "they go with their run");
+}
+
+#[test]
 fn a_later_version_is_left_alone() {
     let dir = tempfile::tempdir().unwrap();
     open(dir.path()).close();

@@ -5,8 +5,9 @@ mod rules;
 mod tests;
 
 use barrage_model::delta::{Delta, Health};
-use barrage_model::ids::WorkerId;
+use barrage_model::ids::{LoadId, WorkerId};
 use barrage_model::outcome::DropReason;
+use barrage_model::plan::LoadModel;
 
 pub use self::rules::{RULES, Rule, STRETCH, Share};
 use crate::ledger::Ledger;
@@ -165,8 +166,25 @@ impl Tally {
     }
 }
 
-/// Late drops of the whole run, judged.
-pub(crate) fn dropped_late(late: u64, scheduled: u64) -> Option<GeneratorReason> {
+/// Late drops of the whole run, judged. Loads that make their arrivals when they can do them have none, and as many of those
+/// as there may be do not count beside the others.
+pub(crate) fn late_drops(ledger: &Ledger) -> Option<GeneratorReason> {
+    let loads = &ledger.plan().loads;
+    let is_open = |load: &LoadId| {
+        let load = loads.get(usize::from(load.0));
+        load.is_some_and(|load| matches!(load.model, LoadModel::Open(_)))
+    };
+    let (mut late, mut scheduled) = (0u64, 0u64);
+    for member in ledger.members.values() {
+        for (_, counts) in member.iterations.iter().filter(|(load, _)| is_open(load)) {
+            late = late.saturating_add(counts.dropped[DropReason::Late.index()]);
+            scheduled = scheduled.saturating_add(counts.scheduled);
+        }
+    }
+    dropped_late(late, scheduled)
+}
+
+fn dropped_late(late: u64, scheduled: u64) -> Option<GeneratorReason> {
     let share = u128::from(late) * 1_000_000;
     let verdict = match late {
         0 => return None,
@@ -186,13 +204,7 @@ pub(crate) fn dropped_late(late: u64, scheduled: u64) -> Option<GeneratorReason>
 /// The verdict on the generator as it would be if the run ended now: every delta that has come in counts, whether or
 /// not the watermark has passed it.
 pub fn generator_so_far(ledger: &Ledger) -> GeneratorSummary {
-    let (mut late, mut scheduled) = (0u64, 0u64);
-    for member in ledger.members.values() {
-        let counts = member.iterations_total();
-        late = late.saturating_add(counts.dropped[DropReason::Late.index()]);
-        scheduled = scheduled.saturating_add(counts.scheduled);
-    }
-    of(ledger, dropped_late(late, scheduled).into_iter().collect())
+    of(ledger, late_drops(ledger).into_iter().collect())
 }
 
 /// The verdict with reasons that concern the whole run.

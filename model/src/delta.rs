@@ -221,10 +221,12 @@ pub struct Health {
     pub run_queue_wait_us: u64,
     /// Busy time of the busiest core that the process may use, whoever used it, µs; in steps of 10 ms.
     pub core_busy_max_us: u64,
-    /// Time the process's cgroups were throttled, µs.
+    /// Time for which the process's cgroups were throttled, on each core on its own and added up, µs.
     pub throttled_us: u64,
     /// CPU time stolen by the hypervisor over all cores that the process may use, µs.
     pub steal_us: u64,
+    /// The cores that the process may use, whatever its quota: those of `steal_us`. 0 when that is not known.
+    pub cores: u32,
     /// Resident memory, bytes.
     pub rss_bytes: u64,
     /// Resident memory that belongs to no file, bytes.

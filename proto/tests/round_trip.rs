@@ -162,6 +162,7 @@ fn health() -> Health {
         core_busy_max_us: 8,
         throttled_us: 9,
         steal_us: 10,
+        cores: 25,
         rss_bytes: 11,
         rss_anon_bytes: 12,
         memory_available_bytes: 13,

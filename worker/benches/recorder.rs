@@ -52,7 +52,7 @@ fn iteration(recorder: &mut Recorder, rng: &mut Rng) {
         segment: SEGMENT,
         due,
         at: due,
-        own_lag: Duration::ZERO,
+        own_lag: None,
     });
     recorder.step_sent(StepId(step), SEGMENT);
     let sample = sample(step, 100 + rng.below(50_000));

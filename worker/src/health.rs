@@ -34,6 +34,8 @@ pub(crate) struct HealthSampler {
     last: Counters,
     threads: BTreeMap<u32, Thread>,
     core_times: BTreeMap<u32, CoreTimes>,
+    /// What was read and has not been given out yet.
+    rest: Health,
 }
 
 /// Counters that only grow.
@@ -78,7 +80,7 @@ struct Ports {
 impl Ports {
     fn of(plan: &Plan) -> Self {
         let range = host::port_range().map_or(0, |(first, last)| u32::from(last - first) + 1);
-        let sources = plan.network.source_addresses.len().max(1);
+        let sources = plan.network.source_addresses.len();
         let mut targets: Vec<(&str, u16)> = plan
             .targets
             .iter()
@@ -86,8 +88,9 @@ impl Ports {
             .collect();
         targets.sort_unstable();
         targets.dedup();
-        // A port serves one connection to each target from each source.
-        let pairs = u32::try_from(sources.saturating_mul(targets.len().max(1))).unwrap_or(u32::MAX);
+        // A port serves one connection to each target; where it is bound to a source it serves one in all.
+        let each = if sources == 0 { targets.len().max(1) } else { sources };
+        let pairs = u32::try_from(each).unwrap_or(u32::MAX);
         let local = targets.iter().all(|(host, _)| is_loopback(host));
         Self {
             max: range.saturating_mul(pairs),
@@ -116,9 +119,21 @@ impl HealthSampler {
             last: Counters::default(),
             threads: BTreeMap::new(),
             core_times: BTreeMap::new(),
+            rest: Health::default(),
         };
         sampler.sample();
         sampler
+    }
+
+    /// The part of one interval, when what has been read and not given out so far belongs to so many, at least one.
+    pub(crate) fn part(&mut self, intervals: u64) -> Health {
+        let mut part = self.sample();
+        for (part, rest) in times(&mut part).into_iter().zip(times(&mut self.rest)) {
+            let all = part.saturating_add(*rest);
+            *part = all / intervals.max(1);
+            *rest = all - *part;
+        }
+        part
     }
 
     /// The state since the last sample. What the shards say of themselves is left 0, and of the ports only those are
@@ -146,6 +161,7 @@ impl HealthSampler {
             core_busy_max_us,
             throttled_us: counters.throttled_us.saturating_sub(last.throttled_us),
             steal_us,
+            cores: self.core_times.len() as u32,
             rss_bytes: status.rss_bytes,
             rss_anon_bytes: status.rss_anon_bytes,
             memory_available_bytes: memory.map_or(0, |memory| memory.available_bytes),
@@ -218,6 +234,21 @@ impl HealthSampler {
     }
 }
 
+/// What adds up over time.
+fn times(health: &mut Health) -> [&mut u64; 9] {
+    [
+        &mut health.covered_us,
+        &mut health.cpu_us,
+        &mut health.shard_cpu_max_us,
+        &mut health.shard_wait_max_us,
+        &mut health.run_queue_wait_us,
+        &mut health.core_busy_max_us,
+        &mut health.throttled_us,
+        &mut health.steal_us,
+        &mut health.retransmits,
+    ]
+}
+
 fn kind_of(thread: &Path) -> Kind {
     let name = read(thread.join("comm")).unwrap_or_default();
     if name.starts_with(SHARD_PREFIX) {
@@ -277,6 +308,30 @@ mod tests {
         assert!(health.memory_bytes > health.memory_available_bytes, "{health:?}");
         assert!(health.descriptors > 0 && health.descriptors_max > 0, "{health:?}");
         assert!(health.ports_max >= 1_000, "{health:?}");
+    }
+
+    #[test]
+    fn what_was_read_over_several_intervals_is_shared_out_among_them() {
+        let mut sampler = sampler();
+        sampler.rest = Health {
+            covered_us: 5_000_000,
+            shard_wait_max_us: 4_000_000,
+            throttled_us: 3,
+            ..Health::default()
+        };
+        let parts: Vec<Health> = (1..=5).rev().map(|left| sampler.part(left)).collect();
+        for health in &parts {
+            let wait = health.shard_wait_max_us * 100 / health.covered_us;
+            assert!((60..=80).contains(&wait), "each of them waited: {health:?}");
+        }
+        assert_eq!(
+            parts.iter().map(|health| health.throttled_us).sum::<u64>(),
+            3,
+            "and nothing is told twice"
+        );
+        assert_eq!(times(&mut sampler.rest), [&0; 9]);
+        assert!(sampler.part(1).covered_us < 1_000_000, "the next one begins anew");
+        assert!(parts[0].cores > 0);
     }
 
     #[test]

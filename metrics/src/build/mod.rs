@@ -19,7 +19,7 @@ use barrage_model::units::Ratio;
 
 use crate::conservation::conservation;
 use crate::exit::{Aftermath, Decision, Evidence, StopCause, Verdict, decide};
-use crate::generator::dropped_late;
+use crate::generator::late_drops;
 use crate::ledger::Ledger;
 use crate::query::{Segments, Window};
 use crate::sla::{Implicit, SlaEngine, min_started};
@@ -134,7 +134,7 @@ impl Judgement {
         } else {
             Implicit::default()
         };
-        let generator = generator(ledger, &conservation, implicit.reasons);
+        let generator = generator(ledger, implicit.reasons);
         let mut sla = if facts.ended {
             engine.clone().finish(ledger, generator.verdict)
         } else {
@@ -170,9 +170,8 @@ fn hollow(ledger: &Ledger) -> Option<String> {
         .then(|| format!("not one of {judged} requests was answered as expected, and no SLA failed for it"))
 }
 
-fn generator(ledger: &Ledger, conservation: &Conservation, mut reasons: Vec<GeneratorReason>) -> GeneratorSummary {
-    let iterations = &conservation.iterations;
-    reasons.extend(dropped_late(iterations.dropped.late, iterations.scheduled));
+fn generator(ledger: &Ledger, mut reasons: Vec<GeneratorReason>) -> GeneratorSummary {
+    reasons.extend(late_drops(ledger));
     crate::generator::of(ledger, reasons)
 }
 

@@ -88,13 +88,13 @@ fn run_queue(health: &Health, _: u32) -> u64 {
     percent(health.shard_wait_max_us, health, 1)
 }
 
-fn throttled(health: &Health, _: u32) -> u64 {
-    percent(health.throttled_us, health, 1)
+/// The cores that the system's figures are about, where they are not those that the quota leaves.
+fn allowed(health: &Health, cores: u32) -> u32 {
+    if health.cores > 0 { health.cores } else { cores }
 }
 
 const LAG: &str = "µs of dispatch lag (p99) that the generator itself caused";
 const QUEUE: &str = "% of the time a shard was ready to run and had no core";
-const THROTTLED: &str = "% of the time throttled by the control group's CPU quota";
 const DESCRIPTORS: &str = "% of the limit on open descriptors";
 
 /// The thresholds. Intervals of the warm-up are not judged.
@@ -161,23 +161,24 @@ pub const RULES: [Rule; 15] = [
     },
     Rule {
         kind: "throttled",
-        what: THROTTLED,
+        what: "% of a core's time throttled by the control group's CPU quota, all cores together",
         limit: 1,
         degraded: Some(share(1, 1)),
         stretch: Some(2),
         invalid: None,
         why: "a quota stops all threads at once for tens of milliseconds",
-        reading: throttled,
+        reading: |health, _| percent(health.throttled_us, health, 1),
     },
     Rule {
         kind: "throttled",
-        what: THROTTLED,
+        what: "% of its cores' time throttled by the control group's CPU quota",
         limit: 50,
         degraded: None,
         stretch: None,
         invalid: Some(share(10, 3)),
         why: "the worker stood still for most of the time",
-        reading: throttled,
+        // The kernel adds up what each core's queue was throttled.
+        reading: |health, cores| percent(health.throttled_us, health, cores),
     },
     Rule {
         kind: "steal",
@@ -187,7 +188,7 @@ pub const RULES: [Rule; 15] = [
         stretch: Some(2),
         invalid: None,
         why: "other guests use the cores, and nothing inside sees when",
-        reading: |health, cores| percent(health.steal_us, health, cores),
+        reading: |health, cores| percent(health.steal_us, health, allowed(health, cores)),
     },
     Rule {
         kind: "descriptors",

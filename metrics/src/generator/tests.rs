@@ -16,6 +16,7 @@ const CALM: Health = Health {
     core_busy_max_us: 0,
     throttled_us: 0,
     steal_us: 0,
+    cores: 0,
     rss_bytes: 1 << 20,
     rss_anon_bytes: 1 << 19,
     memory_available_bytes: 1 << 30,
@@ -119,11 +120,16 @@ fn thresholds_of_processor_time() {
     };
     check(5, 5, throttled(19_999), Valid);
     check(5, 5, throttled(20_000), Degraded);
-    check(5, 5, throttled(510_000), Invalid);
+    // Over two cores, each of which is throttled on its own.
+    check(5, 5, throttled(1_019_999), Degraded);
+    check(5, 5, throttled(1_020_000), Invalid);
     let stolen = |us| Health { steal_us: us, ..CALM };
-    // Over two cores.
     check(5, 5, stolen(219_999), Valid);
     check(5, 5, stolen(220_000), Degraded);
+    // A quota of two on eight.
+    let of_eight = |us| Health { cores: 8, ..stolen(us) };
+    check(5, 5, of_eight(879_999), Valid);
+    check(5, 5, of_eight(880_000), Degraded);
     let unpolled = |us| Health {
         poll_delay_max_us: us,
         ..CALM

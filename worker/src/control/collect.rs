@@ -84,8 +84,8 @@ impl Collect {
         self.sealed >= self.shards
     }
 
-    /// The next complete interval, oldest first. `health` is asked once for each.
-    pub(crate) fn next(&mut self, health: impl FnOnce() -> Health) -> Option<Delta> {
+    /// The next complete interval, oldest first. `health` is asked once for each, with its number.
+    pub(crate) fn next(&mut self, health: impl FnOnce(u32) -> Health) -> Option<Delta> {
         let after = self.next?;
         let sealed = self.is_sealed();
         let ready = match self.open.first_key_value() {
@@ -103,7 +103,7 @@ impl Collect {
         self.extra.drain(..).for_each(|part| merged.add(part));
         let last = sealed && self.open.is_empty();
         self.next = if last { None } else { Some(interval + 1) };
-        Some(merged.into_delta(0, last, health()))
+        Some(merged.into_delta(0, last, health(interval)))
     }
 }
 
@@ -118,7 +118,11 @@ mod tests {
         let recorder = || Recorder::new(Shape::new(1, 1, &[true]), Stamp::default(), None);
         let (mut a, mut b) = (recorder(), recorder());
         let mut collect = Collect::new(2);
-        let next = |collect: &mut Collect| collect.next(Health::default).map(|delta| (delta.interval, delta.last));
+        let next = |collect: &mut Collect| {
+            collect
+                .next(|_| Health::default())
+                .map(|delta| (delta.interval, delta.last))
+        };
         collect.part(a.close(Vec::new()));
         assert_eq!(next(&mut collect), None);
         collect.part(a.close(Vec::new()));
@@ -143,7 +147,11 @@ mod tests {
         let mut collect = Collect::new(1);
         let mut shard = Recorder::new(Shape::new(1, 1, &[true]), Stamp::default(), None);
         collect.part(shard.close(Vec::new()));
-        let next = |collect: &mut Collect| collect.next(Health::default).map(|delta| (delta.interval, delta.last));
+        let next = |collect: &mut Collect| {
+            collect
+                .next(|_| Health::default())
+                .map(|delta| (delta.interval, delta.last))
+        };
         assert_eq!(next(&mut collect), Some((0, false)));
         collect.lose();
         assert!(collect.take_all_finished());

@@ -170,6 +170,7 @@ fn worse(a: Health, b: Health) -> Health {
         core_busy_max_us: a.core_busy_max_us.saturating_add(b.core_busy_max_us),
         throttled_us: a.throttled_us.saturating_add(b.throttled_us),
         steal_us: a.steal_us.saturating_add(b.steal_us),
+        cores: a.cores.max(b.cores),
         rss_bytes: a.rss_bytes.max(b.rss_bytes),
         rss_anon_bytes: a.rss_anon_bytes.max(b.rss_anon_bytes),
         memory_available_bytes: a.memory_available_bytes.min(b.memory_available_bytes),

@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-use barrage_model::delta::Delta;
+use barrage_model::delta::{Delta, INTERVAL};
 use barrage_model::ids::{LoadId, ShardId};
 use barrage_model::phase::Marks;
 use barrage_model::plan::{Action, LoadModel, Plan, Step};
 use barrage_model::schedule::Epoch;
+use barrage_model::time::whole_micros;
 use barrage_model::units::Rate;
 use tokio::sync::mpsc;
 
@@ -82,6 +83,9 @@ pub(super) struct Threads {
     handles: Vec<Option<JoinHandle<std::io::Result<()>>>>,
     collect: Collect,
     health: HealthSampler,
+    clock: Clock,
+    start: Stamp,
+    begun: bool,
 }
 
 impl Threads {
@@ -136,6 +140,9 @@ impl Threads {
             handles,
             collect,
             health: HealthSampler::new(clock, plan),
+            clock,
+            start,
+            begun: false,
         })
     }
 
@@ -175,6 +182,13 @@ impl Threads {
     /// Takes a report; gives the deltas that have become complete.
     pub(super) fn report(&mut self, report: Report) -> Vec<Delta> {
         match report {
+            // What was before run time 0 belongs to no interval. The first shard says when that is; one that comes late
+            // was already wanted.
+            Report::Begun => {
+                if !std::mem::replace(&mut self.begun, true) {
+                    self.health.sample();
+                }
+            }
             Report::Part(part) => self.collect.part(*part),
             Report::Sealed(part) => self.collect.sealed(*part),
             Report::Finished => self.collect.finished(),
@@ -191,7 +205,12 @@ impl Threads {
             }
         }
         let mut deltas = Vec::new();
-        while let Some(delta) = self.collect.next(|| self.health.sample()) {
+        let run_us = self.clock.now().us_since(self.start);
+        let past = run_us / whole_micros(INTERVAL);
+        while let Some(delta) = self.collect.next(|interval| {
+            // A shard that was held back closes several intervals at once: what was read meanwhile belongs to all of them.
+            self.health.part(past.saturating_sub(interval.into()).max(1))
+        }) {
             deltas.push(delta);
         }
         deltas

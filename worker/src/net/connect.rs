@@ -3,18 +3,20 @@
 use std::cell::Cell;
 use std::future::poll_fn;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use barrage_model::outcome::FailureClass;
+use rustix::io::Errno;
 use rustls::ClientConfig;
 use tokio::net::{TcpSocket, TcpStream};
 
 use super::origin::Origin;
 use super::reactor::Reactor;
 use super::resolver::{ResolveError, Resolver};
+use super::scarce::Scarce;
 use super::wire::Wire;
 use crate::clock::Clock;
 
@@ -48,10 +50,10 @@ pub enum ConnectError {
     /// The name has no address.
     #[error(transparent)]
     Resolve(#[from] ResolveError),
-    /// No address accepted a connection; the last refusal is given.
+    /// No address accepted a connection; the refusal that says most is given.
     #[error("could not connect to {address}")]
     Connect {
-        /// The address tried last.
+        /// The address that it is about.
         address: SocketAddr,
         /// What the system said.
         #[source]
@@ -164,26 +166,62 @@ impl Connector {
     }
 
     async fn connect_any(&self, host: &str, addresses: &[SocketAddr]) -> Result<(TcpStream, SocketAddr), ConnectError> {
-        let mut last = None;
+        let mut worst: Option<(Weight, ConnectError)> = None;
         for address in addresses {
-            let source = match self.source_for(*address) {
-                Ok(source) => source,
-                Err(error) => {
-                    last = Some(error);
-                    continue;
-                }
+            let (weight, error) = match self.source_for(*address) {
+                Err(error) => (Weight::NoWay, error),
+                Ok(from) => match connect(*address, from).await {
+                    Ok(stream) => return Ok((stream, *address)),
+                    Err(source) => {
+                        let address = *address;
+                        (
+                            weight(&source, address, from),
+                            ConnectError::Connect { address, source },
+                        )
+                    }
+                },
             };
-            match connect(*address, source).await {
-                Ok(stream) => return Ok((stream, *address)),
-                Err(source) => {
-                    let address = *address;
-                    last = Some(ConnectError::Connect { address, source });
-                }
+            if worst.as_ref().is_none_or(|(before, _)| weight > *before) {
+                worst = Some((weight, error));
             }
         }
         // The resolver never answers with an empty list; the error type has no other word for it.
-        Err(last.unwrap_or_else(|| ConnectError::Resolve(ResolveError::without_address(host))))
+        let error = worst.map(|(_, error)| error);
+        Err(error.unwrap_or_else(|| ConnectError::Resolve(ResolveError::without_address(host))))
     }
+}
+
+/// How much a refusal says when several addresses were tried: of equal ones the first counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Weight {
+    /// This host has no address of that family, or no route: it would be so if the target were well.
+    NoWay,
+    /// What the target, or the way to it, said.
+    Refused,
+    /// Something has run out here.
+    Scarce,
+}
+
+fn weight(error: &io::Error, target: SocketAddr, from: Option<IpAddr>) -> Weight {
+    match Scarce::cause_of(error) {
+        // The system has one word for "no port left" and for "no address from which that one could be reached".
+        Some(Scarce::Ports) if !is_reachable(target, from) => Weight::NoWay,
+        Some(_) => Weight::Scarce,
+        None => match Errno::from_io_error(error) {
+            Some(Errno::NETUNREACH | Errno::AFNOSUPPORT) => Weight::NoWay,
+            _ => Weight::Refused,
+        },
+    }
+}
+
+/// Whether this host has an address, and a route, from which that one could be reached. Sends nothing.
+fn is_reachable(target: SocketAddr, from: Option<IpAddr>) -> bool {
+    let any = match target {
+        SocketAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        SocketAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+    };
+    let socket = UdpSocket::bind((from.unwrap_or(any), 0));
+    socket.and_then(|socket| socket.connect(target)).is_ok()
 }
 
 async fn connect(address: SocketAddr, source: Option<IpAddr>) -> io::Result<TcpStream> {
@@ -193,8 +231,8 @@ async fn connect(address: SocketAddr, source: Option<IpAddr>) -> io::Result<TcpS
         TcpSocket::new_v6()?
     };
     if let Some(source) = source {
-        // Lets the system hand out a port that another connection to another target uses, or that waits in TIME_WAIT;
-        // otherwise one source address is good for some 28,000 connections and no more.
+        // Lets the system hand out a port that waits in TIME_WAIT. One that is in use it does not hand out again, whatever
+        // the target: one source address is good for some 28,000 connections at a time.
         socket.set_reuseaddr(true)?;
         socket.bind(SocketAddr::new(source, 0))?;
     }
@@ -233,6 +271,43 @@ mod tests {
         let error = connector(&["127.0.0.2"]).source_for(target).unwrap_err();
         assert_eq!(error.class(), FailureClass::Connect);
         assert_eq!(connector(&[]).source_for(target).unwrap(), None);
+    }
+
+    #[tokio::test]
+    async fn of_several_refusals_the_one_that_says_most_is_told() {
+        let code = |code: Errno| io::Error::from_raw_os_error(code.raw_os_error());
+        let here: SocketAddr = "127.0.0.1:80".parse().unwrap();
+        let elsewhere = Some("192.0.2.1".parse().unwrap());
+        let table = [
+            (Errno::CONNREFUSED, None, Weight::Refused),
+            (Errno::TIMEDOUT, None, Weight::Refused),
+            (Errno::MFILE, None, Weight::Scarce),
+            (Errno::ADDRNOTAVAIL, None, Weight::Scarce),
+            (Errno::ADDRINUSE, None, Weight::Scarce),
+            (Errno::ADDRNOTAVAIL, elsewhere, Weight::NoWay),
+            (Errno::NETUNREACH, None, Weight::NoWay),
+            (Errno::AFNOSUPPORT, None, Weight::NoWay),
+        ];
+        for (error, from, want) in table {
+            assert_eq!(weight(&code(error), here, from), want, "{error:?} from {from:?}");
+        }
+        // The second address of each pair is asked from a source that this host does not have.
+        let closed = |address: &str| std::net::TcpListener::bind(address).unwrap().local_addr().unwrap();
+        let both = [closed("127.0.0.2:0"), closed("127.0.0.3:0")];
+        for sources in [["127.0.0.1", "192.0.2.1"], ["192.0.2.1", "127.0.0.1"]] {
+            let error = connector(&sources).connect_any("x", &both).await.unwrap_err();
+            assert_eq!(Scarce::cause_of(&error), None, "the target has refused: {error:?}");
+            let ConnectError::Connect { source, .. } = error else {
+                panic!("{error:?}");
+            };
+            assert_eq!(source.kind(), io::ErrorKind::ConnectionRefused);
+        }
+        let six: SocketAddr = "[::1]:1".parse().unwrap();
+        let error = connector(&["127.0.0.1"])
+            .connect_any("x", &[both[0], six])
+            .await
+            .unwrap_err();
+        assert!(matches!(error, ConnectError::Connect { .. }), "{error:?}");
     }
 
     #[tokio::test]

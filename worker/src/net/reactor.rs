@@ -252,6 +252,12 @@ impl Reactor {
         bytes.clear();
     }
 
+    /// Lines of which something was read ahead that nobody has taken.
+    #[cfg(test)]
+    pub(crate) fn held(&self) -> usize {
+        self.held.get()
+    }
+
     fn forget(&self, key: usize) {
         let line = self.lines.borrow_mut().remove(key);
         if line.ahead.take().is_some() {

@@ -257,7 +257,9 @@ impl Recorder {
             return;
         };
         counts.started += 1;
-        interval.own_lag.record(whole_micros(start.own_lag));
+        if let Some(own_lag) = start.own_lag {
+            interval.own_lag.record(whole_micros(own_lag));
+        }
         let (group, lag) = (OutcomeGroup::Ok, start.at.us_since(start.due));
         if let Some(sketches) = interval.scenario(start.scenario, start.segment) {
             sketches.record(Measure::DispatchLag, group, lag);
@@ -453,8 +455,8 @@ pub struct IterationStarted {
     pub due: Stamp,
     /// When it started.
     pub at: Stamp,
-    /// How much of the lag the generator itself caused.
-    pub own_lag: Duration,
+    /// How much of the lag the generator itself caused; `None` where it can cause none.
+    pub own_lag: Option<Duration>,
 }
 
 /// A due arrival that is given up.

@@ -173,6 +173,8 @@ impl Merged {
                 connections: self.connections,
                 slots: self.slots,
                 ports: health.ports.saturating_add(self.connections),
+                // Where the kernel does not say how many are open, they are counted up to a limit only.
+                descriptors: health.descriptors.max(self.connections),
                 shortages: self.shortages,
                 ..health
             },

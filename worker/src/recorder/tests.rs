@@ -96,7 +96,7 @@ fn closed_loads_have_starts_but_no_arrivals() {
             segment: SEGMENT,
             due: at(due),
             at: at(due + 7),
-            own_lag: Duration::from_micros(7),
+            own_lag: Some(Duration::from_micros(7)),
         });
     }
     let span = (at(0), at(900));

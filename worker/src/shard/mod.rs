@@ -47,6 +47,8 @@ pub struct Event {
 /// One thing that a shard says.
 #[derive(Debug)]
 pub enum Report {
+    /// Run time 0 has come, and the load begins.
+    Begun,
     /// An interval is closed. Every shard closes every interval, in order.
     Part(Box<Part>),
     /// No load will start anything any more, and nothing is in progress.

@@ -168,6 +168,7 @@ async fn keep_time<R: Runner>(shard: Rc<Shard<R>>, pacer: &Pacer, mut commands: 
     if !wait_for_start(&shard, pacer, &mut commands).await {
         return;
     }
+    shard.report(Report::Begun);
     let mut rate = StartRate::default();
     let mut last_wake = shard.context.clock.now();
     loop {
@@ -184,18 +185,23 @@ async fn keep_time<R: Runner>(shard: Rc<Shard<R>>, pacer: &Pacer, mut commands: 
                 pacer.until(due).await;
             }
         };
+        // Whatever the loop goes on with: a thread that has stood still finds commands as well as its timer.
+        let woken = || {
+            let at = shard.context.clock.now();
+            let late = at.since(wake_at.max(now));
+            shard.poll_delay_max.set(shard.poll_delay_max.get().max(late));
+            at
+        };
         tokio::select! {
             biased;
             command = commands.recv() => match command {
-                Some(Command::Input(input)) => shard.input(shard.context.clock.now(), input),
+                Some(Command::Input(input)) => shard.input(woken(), input),
                 Some(Command::Seal) | None => return,
             },
-            () = wake => {
-                last_wake = shard.context.clock.now();
-                let late = last_wake.since(wake_at.max(now));
-                shard.poll_delay_max.set(shard.poll_delay_max.get().max(late));
+            () = wake => last_wake = woken(),
+            () = shard.rearm.notified() => {
+                woken();
             }
-            () = shard.rearm.notified() => {}
         }
         if shard.failed.get() {
             return;
@@ -311,9 +317,10 @@ impl<R: Runner> Shard<R> {
             return true;
         }
         drop(recorder);
-        // The slot is free from here on. It was not when the answer came: the work on others is part of the lag that the
-        // generator has to answer for.
-        self.input(self.context.clock.now(), Input::Done(start.slot));
+        // The slot is free from here on, and could have been since the answer came: what has passed since then is the
+        // generator's own.
+        let since = self.moment(ended.at.unwrap_or(now));
+        self.input(self.context.clock.now(), Input::Done(start.slot, since));
         if self.machine.borrow().deadline() < self.armed.get() {
             self.rearm.notify_one();
         }

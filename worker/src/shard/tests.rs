@@ -4,11 +4,12 @@ use std::time::Duration;
 use super::machine::{Input, Machine, testing};
 use super::*;
 use crate::recorder::{Merged, Shape};
-use barrage_model::delta::{Health, Measure};
+use barrage_model::delta::{Delta, Health, Measure, SketchRow};
 use barrage_model::ids::{ShardId, StepId};
 use barrage_model::outcome::IterationEnd;
 use barrage_model::outcome::OutcomeGroup;
 use barrage_model::plan::Pacing;
+use barrage_model::sketch::highest;
 use barrage_model::time::Moment;
 use tokio::sync::mpsc;
 
@@ -49,9 +50,9 @@ impl Runner for Sleeper {
     }
 }
 
-/// A shard alone with one open load of 100/s for 2 s, ten slots and a graceful stop of 300 ms.
-fn setup() -> (ShardSetup, mpsc::Sender<Command>, mpsc::Receiver<Event>) {
-    let mut plan = testing::plan(vec![testing::open(10, Duration::from_secs(5))], Duration::ZERO);
+/// A shard alone with one open load of 100/s for 2 s, so many slots and a graceful stop of 300 ms.
+fn setup(slots: u32) -> (ShardSetup, mpsc::Sender<Command>, mpsc::Receiver<Event>) {
+    let mut plan = testing::plan(vec![testing::open(slots, Duration::from_secs(5))], Duration::ZERO);
     plan.graceful_stop = Duration::from_millis(300);
     let epochs = [(LoadId(0), testing::epoch(&[0], testing::hold(100, 2), 0, Moment::ZERO))];
     let clock = Clock::boot();
@@ -76,10 +77,10 @@ fn setup() -> (ShardSetup, mpsc::Sender<Command>, mpsc::Receiver<Event>) {
     (setup, commands, events)
 }
 
-#[test]
-fn a_thread_makes_the_load_closes_intervals_and_is_sealed() {
-    let (setup, commands, mut events) = setup();
-    let thread = spawn(setup, |_| Sleeper).unwrap();
+/// Runs the load of a shard with so many slots to its end. What it has reported, by interval.
+fn deltas(slots: u32, runner: impl Runner + Send) -> Vec<Delta> {
+    let (setup, commands, mut events) = setup(slots);
+    let thread = spawn(setup, |_| runner).unwrap();
     commands
         .try_send(Command::Input(Input::Grant(Moment::from_secs(60))))
         .unwrap();
@@ -92,6 +93,7 @@ fn a_thread_makes_the_load_closes_intervals_and_is_sealed() {
                 merged.add(*part);
                 deltas.push(merged.into_delta(deltas.len() as u64 + 1, false, Health::default()));
             }
+            Report::Begun => assert!(deltas.is_empty()),
             Report::Finished => commands.try_send(Command::Seal).unwrap(),
         }
         if sealed {
@@ -99,6 +101,17 @@ fn a_thread_makes_the_load_closes_intervals_and_is_sealed() {
         }
     }
     thread.join().unwrap().unwrap();
+    deltas
+}
+
+fn dispatch_lag(delta: &Delta) -> &SketchRow {
+    let mut rows = delta.sketches.iter();
+    rows.find(|row| row.key.measure == Measure::DispatchLag).unwrap()
+}
+
+#[test]
+fn a_thread_makes_the_load_closes_intervals_and_is_sealed() {
+    let deltas = deltas(10, Sleeper);
     let mut sum = barrage_model::ledger::IterationCounts::default();
     deltas
         .iter()
@@ -113,12 +126,48 @@ fn a_thread_makes_the_load_closes_intervals_and_is_sealed() {
     assert_eq!(last.open, barrage_model::ledger::Open::default());
     assert_eq!(deltas[0].iterations[0].counts.scheduled, 100);
     assert_eq!(deltas[0].health.connections, 3);
-    let lag = deltas[1]
-        .sketches
-        .iter()
-        .find(|row| row.key.measure == Measure::DispatchLag)
-        .unwrap();
+    let lag = dispatch_lag(&deltas[1]);
     assert_eq!((lag.key.group, lag.sketch.count() > 90), (OutcomeGroup::Ok, true));
+}
+
+/// Its first answer takes 25 ms, and has to wait for 30 ms more until its slot has its turn.
+struct Busy;
+
+impl Runner for Busy {
+    type User = ();
+
+    fn user(&self, _: LoadId, _: u64) {}
+
+    async fn iterate(
+        &self,
+        (): &mut (),
+        iteration: IterationStart,
+        shard: &ShardHandles,
+        _: &mut Cancelled,
+        mut next: impl FnMut(IterationEnded) -> Option<IterationStart>,
+    ) {
+        let mut at = None;
+        if iteration.index == 0 {
+            tokio::time::sleep(Duration::from_millis(25)).await;
+            at = Some(shard.clock.now());
+            // The work on others.
+            std::thread::sleep(Duration::from_millis(30));
+        }
+        let end = IterationEnd::Completed;
+        assert_eq!(next(IterationEnded { end, at }), None);
+    }
+
+    fn connections(&self) -> u32 {
+        0
+    }
+}
+
+#[test]
+fn an_arrival_that_waits_for_a_slot_starts_when_the_slot_has_had_its_turn() {
+    let deltas = deltas(1, Busy);
+    // The second is due 10 ms after the first.
+    let worst = dispatch_lag(&deltas[0]).sketch.last_index().unwrap();
+    assert!(highest(worst) >= 45_000, "{} µs", highest(worst));
 }
 
 /// Panics in its fifth iteration.
@@ -152,7 +201,7 @@ impl Runner for Clumsy {
 
 #[test]
 fn a_panic_ends_the_thread_with_an_error() {
-    let (setup, commands, mut events) = setup();
+    let (setup, commands, mut events) = setup(10);
     let thread = spawn(setup, |_| Clumsy).unwrap();
     commands
         .try_send(Command::Input(Input::Grant(Moment::from_secs(60))))

@@ -97,7 +97,7 @@ pub(super) fn capacity(facts: &Facts) -> Capacity {
         .into_iter()
         .min_by_key(|(most, _)| *most)
         .unwrap_or((0, "nothing"));
-    let threads = facts.cores.saturating_sub(1).max(1);
+    let threads = load_threads(facts);
     let busy = facts.quota_cores.unwrap_or(f64::INFINITY).min(f64::from(threads));
     Capacity {
         connections,
@@ -200,8 +200,16 @@ fn somaxconn(facts: &Facts) -> Check {
     )
 }
 
+/// The threads on which `run` makes load here: a quota counts in whole cores.
+fn load_threads(facts: &Facts) -> u32 {
+    let usable = facts
+        .quota_cores
+        .map_or(facts.cores, |quota| (quota as u32).clamp(1, facts.cores.max(1)));
+    usable.saturating_sub(1).max(1)
+}
+
 fn cores(facts: &Facts) -> Check {
-    let threads = facts.cores.saturating_sub(1).max(1);
+    let threads = load_threads(facts);
     check(
         "cores",
         format!(
@@ -322,7 +330,7 @@ fn governor(facts: &Facts) -> Check {
 fn container(facts: &Facts) -> Check {
     let found = facts.container.map_or_else(
         || "no sign of one".to_owned(),
-        |kind| format!("{kind}: the limits above are those that it was given"),
+        |kind| format!("{kind}: the limits above are those that it was given, but memory is the host's"),
     );
     check("container", found, false, false, "")
 }

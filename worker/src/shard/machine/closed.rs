@@ -73,8 +73,10 @@ pub(super) struct Users {
     ready: Ready,
     running: u32,
     stopped: Option<Moment>,
-    /// A ceiling or a missing grant holds the first one back until then.
+    /// A ceiling holds the first one back until then.
     held_until: Option<Moment>,
+    /// Since when no ceiling has held back the first one.
+    unheld_since: Moment,
     more: bool,
 }
 
@@ -113,6 +115,7 @@ impl Users {
             running: 0,
             stopped: None,
             held_until: None,
+            unheld_since: Moment::ZERO,
             more: false,
         };
         for place in 0..closed.all.len() {
@@ -166,8 +169,8 @@ impl Users {
     }
 
     pub(super) fn advance(&mut self, now: Moment, shared: &mut Shared, gate: &mut dyn Gate) {
-        if self.held_until.is_some_and(|until| until <= now) {
-            self.held_until = None;
+        if let Some(until) = self.held_until.filter(|until| *until <= now) {
+            (self.held_until, self.unheld_since) = (None, until);
         }
         self.more = false;
         for _ in 0..BATCH {
@@ -258,6 +261,9 @@ impl Users {
             .begun
             .saturating_mul(u64::from(self.peak))
             .saturating_add(u64::from(number));
+        // One that begins again as soon as it has ended is never late.
+        let may_be_late = user.begun == 0 || self.think.is_some() || self.pace.is_some();
+        let own_lag = may_be_late.then(|| now.since(due.max(self.unheld_since)));
         user.begun += 1;
         user.started = now;
         let slots = &mut shared.slots;
@@ -273,7 +279,7 @@ impl Users {
             due,
             at: now,
             segment: shared.marks.segment_at(due),
-            own_lag: now.since(due),
+            own_lag,
         })
     }
 

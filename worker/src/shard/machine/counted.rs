@@ -158,18 +158,17 @@ impl Counted {
         };
         let user = shared.slots[slot.0 as usize].user;
         let segment = shared.marks.segment_at(now);
-        // As fast as possible: an iteration is due when a user is free for it, so there is no lag to speak of.
-        let span = std::time::Duration::ZERO;
         let start = Start {
             slot,
             load,
             scenario,
             index,
             user,
+            // As fast as possible: an iteration is due when a user is free for it.
             due: now,
             at: now,
             segment,
-            own_lag: span,
+            own_lag: None,
         };
         shared.scheduled(load, scenario, now);
         shared.outputs.push_back(Output::Start(start));

@@ -294,12 +294,12 @@ impl Machine {
         let shared = &mut self.shared;
         match input {
             Input::Tick => {}
-            Input::Done(slot) => {
+            Input::Done(slot, since) => {
                 let Some(owner) = shared.slots.get(slot.0 as usize).copied() else {
                     return;
                 };
                 match &mut self.loads[usize::from(owner.load.0)] {
-                    State::Open(open) => open.done(slot, now, shared),
+                    State::Open(open) => open.done(slot, now, since.min(now), shared),
                     State::Users(users) => users.done(owner.place, now),
                     State::Counted(counted) => counted.done(slot),
                 }

@@ -97,23 +97,26 @@ impl Open {
         }
     }
 
-    pub(super) fn done(&mut self, slot: SlotId, now: Moment, shared: &mut Shared) {
+    /// `since` is when the slot could have been used again, not after `now`.
+    pub(super) fn done(&mut self, slot: SlotId, now: Moment, since: Moment, shared: &mut Shared) {
         // Those that have waited too long waited for a slot, not for us.
         self.give_up(now, shared);
         self.pool.free(slot);
         if self.blocked == Some(Blocked::NoSlot) {
-            self.unblock(now);
+            self.unblock(since);
         }
     }
 
     pub(super) fn advance(&mut self, now: Moment, shared: &mut Shared, gate: &mut dyn Gate) {
         self.count_due(now + MICROSECOND, shared);
+        // First, for those that have waited too long waited for what holds them back until now.
+        self.give_up(now, shared);
         match self.blocked {
-            Some(Blocked::Ceiling(until)) if until <= now => self.unblock(now),
-            Some(Blocked::NoGrant) if shared.may_send(now) => self.unblock(now),
+            Some(Blocked::Ceiling(until)) if until <= now => self.unblock(until),
+            // A grant is for the fleet to keep renewed, and is also what a shard lacks that has stood still.
+            Some(Blocked::NoGrant) if shared.may_send(now) => self.blocked = None,
             _ => {}
         }
-        self.give_up(now, shared);
         if self.over_time(now, shared) {
             self.drop_all(now, shared);
         }
@@ -199,7 +202,7 @@ impl Open {
         }
         let user = shared.slots[slot.0 as usize].user;
         let segment = shared.marks.segment_at(due);
-        let own_lag = now.since(due.max(self.unblocked_since));
+        let own_lag = Some(now.since(due.max(self.unblocked_since)));
         let start = Start {
             slot,
             load,
@@ -250,8 +253,8 @@ impl Open {
         self.waiting -= 1;
     }
 
-    fn unblock(&mut self, now: Moment) {
+    fn unblock(&mut self, since: Moment) {
         self.blocked = None;
-        self.unblocked_since = now;
+        self.unblocked_since = self.unblocked_since.max(since);
     }
 }

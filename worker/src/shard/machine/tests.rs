@@ -122,7 +122,7 @@ impl World {
                 if !self.running.remove(&slot) {
                     continue;
                 }
-                Input::Done(SlotId(slot))
+                Input::Done(SlotId(slot), Moment::from_micros(end))
             } else {
                 Input::Tick
             };
@@ -136,7 +136,7 @@ impl World {
     }
 
     fn goes_short(&mut self, input: &Input) -> bool {
-        let (Some(short), Input::Done(slot)) = (self.short, input) else {
+        let (Some(short), Input::Done(slot, _)) = (self.short, input) else {
             return false;
         };
         let now = Moment::from_micros(self.now);
@@ -285,15 +285,17 @@ fn arrivals_that_wait_too_long_are_dropped_for_the_reason_that_held_them() {
     assert_eq!((record.scheduled, record.started.len()), (400, 5));
     assert_eq!(record.dropped, BTreeMap::from([(DropReason::NoSlot, 395)]));
     assert!(record.dropped_ages.iter().all(|age| *age == 2 * SECOND));
-    // A ceiling of 10/s in front of 100/s.
+    // A ceiling of 10/s in front of 100/s, whether or not something ends when it opens again.
     let ceiling = plan(vec![open(500, Duration::from_secs(1))], Duration::ZERO);
-    let mut world = World::new(&ceiling, &epochs, slow);
-    world.gate.every = 100_000;
-    let record = world.run(20 * SECOND);
-    assert_eq!(record.scheduled, 400);
-    let dropped = record.dropped[&DropReason::Ceiling];
-    assert_eq!(record.started.len() as u64 + dropped, 400);
-    assert!((45..=55).contains(&record.started.len()), "{}", record.started.len());
+    for target in [slow, |begun| begun + 50_000] {
+        let mut world = World::new(&ceiling, &epochs, target);
+        world.gate.every = 100_000;
+        let record = world.run(20 * SECOND);
+        assert_eq!((record.scheduled, record.dropped.len()), (400, 1));
+        let dropped = record.dropped[&DropReason::Ceiling];
+        assert_eq!(record.started.len() as u64 + dropped, 400);
+        assert!((45..=55).contains(&record.started.len()), "{}", record.started.len());
+    }
     // A shard that sleeps through: what it finds too old is late.
     let mut world = World::new(&ceiling, &epochs, slow);
     world.handle(Input::Grant(Moment::from_secs(100)));
@@ -388,18 +390,91 @@ fn own_lag_is_the_time_in_which_a_slot_was_free() {
     let epochs = [(LoadId(0), epoch(&[0], hold(10, 1), 0, Moment::ZERO))];
     let record = World::new(&plan, &epochs, |begun| begun + 250_000).run(60 * SECOND);
     assert_eq!(record.started.len(), 10);
-    assert!(record.started.iter().all(|start| start.own_lag == Duration::ZERO));
+    assert!(record.started.iter().all(|start| start.own_lag == Some(Duration::ZERO)));
     // Arrival 1, due at 0.1 s, waited for the slot until 0.25 s.
     assert_eq!(record.started[1].at.as_micros(), 250_000);
     // Woken 30 ms late with a free slot: that is our own doing.
     let mut world = World::new(&plan, &epochs, |begun| begun + 1_000);
     world.handle(Input::Grant(Moment::from_secs(100)));
     world.now = 1_000;
-    world.handle(Input::Done(SlotId(0)));
+    world.handle(Input::Done(SlotId(0), Moment::from_micros(1_000)));
     world.running.clear();
     world.now = 130_000;
     world.handle(Input::Tick);
-    assert_eq!(world.record.started[1].own_lag, Duration::from_millis(30));
+    assert_eq!(world.record.started[1].own_lag, Some(Duration::from_millis(30)));
+    // The answer was there at 0.25 s, but its slot had its turn only 20 ms later.
+    let mut world = World::new(&plan, &epochs, |_| u64::MAX);
+    world.handle(Input::Grant(Moment::from_secs(100)));
+    world.now = 250_000;
+    world.handle(Input::Tick);
+    world.now = 270_000;
+    world.running.clear();
+    world.handle(Input::Done(SlotId(0), Moment::from_micros(250_000)));
+    let late = &world.record.started[1];
+    assert_eq!(
+        (late.at.as_micros(), late.own_lag),
+        (270_000, Some(Duration::from_millis(20)))
+    );
+}
+
+#[test]
+fn own_lag_is_not_smaller_for_a_longer_sleep() {
+    let plan = plan(vec![open(500, Duration::from_mins(1))], Duration::ZERO);
+    let epochs = [(LoadId(0), epoch(&[0], hold(100, 10), 0, Moment::ZERO))];
+    for sleep in [900_000, 1_500_000, 3_000_000] {
+        let mut world = World::new(&plan, &epochs, |begun| begun + 1_000);
+        world.inputs = (0..10)
+            .map(|at| (at * SECOND, Input::Grant(Moment::from_secs(at + 3))))
+            .collect();
+        world.sleep = (2_000_000, sleep);
+        let record = world.run(60 * SECOND);
+        let worst = record.started.iter().filter_map(|start| start.own_lag).max().unwrap();
+        assert!(
+            worst + Duration::from_millis(10) >= Duration::from_micros(sleep),
+            "{sleep}: {worst:?}"
+        );
+    }
+}
+
+#[test]
+fn what_a_ceiling_holds_back_is_no_lag_of_ours() {
+    let own = |record: &Record| {
+        record
+            .started
+            .iter()
+            .filter_map(|start| start.own_lag)
+            .collect::<Vec<_>>()
+    };
+    let epochs = [(LoadId(0), epoch(&[0], hold(100, 2), 0, Moment::ZERO))];
+    let arrivals = self::plan(vec![open(500, Duration::from_mins(1))], Duration::ZERO);
+    let mut world = World::new(&arrivals, &epochs, |at| at + 1);
+    world.gate.every = 100_000;
+    let lags = own(&world.run(60 * SECOND));
+    assert!(
+        lags.len() > 150 && lags.iter().all(|lag| *lag < Duration::from_millis(1)),
+        "{lags:?}"
+    );
+    // Users, of whom each has to wait until the others have had their turn; they pause, so that they can be late.
+    let pause = Delay {
+        min: Duration::from_millis(1),
+        max: Duration::from_millis(1),
+    };
+    let hold = UserStageShape::Hold {
+        users: 20,
+        length: Duration::from_secs(4),
+    };
+    let plan = plan(vec![users(vec![hold], Some(pause), None)], Duration::ZERO);
+    let wheel = [(LoadId(0), epoch(&[0], vec![], 0, Moment::ZERO))];
+    let mut world = World::new(&plan, &wheel, |at| at + 1_000);
+    world.gate = Bucket {
+        every: 100_000,
+        ..OPEN_GATE
+    };
+    let lags = own(&world.run(20 * SECOND));
+    assert!(
+        lags.len() > 30 && lags.iter().all(|lag| *lag < Duration::from_millis(1)),
+        "{lags:?}"
+    );
 }
 
 #[test]

@@ -19,8 +19,9 @@ pub struct SlotId(pub u32);
 pub enum Input {
     /// Time has passed.
     Tick,
-    /// A slot's iteration has ended.
-    Done(SlotId),
+    /// A slot's iteration has ended, at an instant that may have passed: the slot was kept from its next one since then by
+    /// this shard alone.
+    Done(SlotId, Moment),
     /// Load may be offered until this run time. Renewals never shorten.
     Grant(Moment),
     /// An epoch, at the start or later.
@@ -112,8 +113,9 @@ pub struct Start {
     pub at: Moment,
     /// The segment of its due instant.
     pub segment: SegmentId,
-    /// The part of the lag in which the shard could have started it.
-    pub own_lag: Duration,
+    /// The part of the lag in which the shard could have started it; `None` where there can be none, since it fell due when
+    /// it was started: as many of these as there may be must not make those few look good that are late.
+    pub own_lag: Option<Duration>,
 }
 
 /// Ceilings in front of the slots.

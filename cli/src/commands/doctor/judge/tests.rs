@@ -235,8 +235,11 @@ fn capacities_name_what_stops_them() {
         (found.new_per_s, found.threads, found.requests_per_s),
         (470, 3, 150_000)
     );
+    facts.quota_cores = Some(3.5);
+    assert_eq!(capacity(&facts).threads, 2, "a quota counts in whole cores");
     facts.quota_cores = Some(0.2);
-    assert_eq!(capacity(&facts).requests_per_s, 10_000);
+    let found = capacity(&facts);
+    assert_eq!((found.threads, found.requests_per_s), (1, 10_000));
 }
 
 #[test]

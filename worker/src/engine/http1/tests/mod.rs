@@ -4,3 +4,4 @@ mod answers;
 mod connections;
 mod parsing;
 mod secure;
+mod waiting;

@@ -1,10 +1,15 @@
 //! The raw engine over TLS.
 
+use std::pin::pin;
+use std::task::{Context, Waker};
+use std::time::Duration;
+
 use barrage_model::plan::{Method, Resolve};
 use url::Url;
 
-use crate::engine::testing::{Do, Server, Slot, assert_times, certificate, send};
-use crate::engine::{EngineOptions, Origin};
+use crate::clock::Stamp;
+use crate::engine::testing::{Do, Server, Slot, assert_times, certificate, driven, send, until};
+use crate::engine::{EngineOptions, Origin, Outgoing, Request};
 use crate::net::TlsOptions;
 
 const PATIENCE_MS: u64 = 20_000;
@@ -65,10 +70,7 @@ async fn a_handshake_that_comes_to_nothing_is_a_tls_failure() {
     let table = [
         (vec![send("HTTP/1.1 400 Bad Request\r\n\r\n"), Do::Hang], "failed tls"),
         (vec![Do::Cut], "failed tls"),
-        (
-            vec![Do::Wait(std::time::Duration::from_millis(30)), Do::Reset],
-            "failed tls",
-        ),
+        (vec![Do::Wait(Duration::from_millis(30)), Do::Reset], "failed tls"),
         (vec![Do::Hang], "timeout"),
     ];
     for (script, wanted) in table {
@@ -114,6 +116,79 @@ async fn an_answer_cut_off_under_tls_is_not_complete() {
     }
 }
 
+/// A slot with a connection to a server of this script, which it has used once.
+async fn connected(script: Vec<Do>) -> (Server, Slot) {
+    let (config, _) = certificate(&["127.0.0.1"]);
+    let server = Server::tls(vec![script], config).await;
+    let tls = TlsOptions {
+        insecure: true,
+        ..TlsOptions::default()
+    };
+    let mut slot = Slot::with(EngineOptions::default(), &tls, &[]);
+    slot.ask(&server.origin(0), Method::Get, PATIENCE_MS).await.unwrap();
+    (server, slot)
+}
+
+/// Asks once more; the slot has its turn only a while after the answer was there. The result, and an instant after which
+/// the answer cannot have come.
+async fn asked_late(server: &Server, slot: &mut Slot) -> (String, Stamp) {
+    let origin = server.origin(0);
+    let (reactor, terms) = (slot.reactor().unwrap(), slot.terms(PATIENCE_MS));
+    let request = Request::Http1(Outgoing {
+        head: b"GET / HTTP/1.1\r\n\r\n",
+        body: b"",
+        method: Method::Get,
+        origin: &origin,
+        terms,
+    });
+    slot.answer.clear(slot.clock.now());
+    let (result, there) = {
+        let mut exchange = pin!(slot.set.exchange(&request, &mut slot.answer));
+        assert!(
+            exchange
+                .as_mut()
+                .poll(&mut Context::from_waker(Waker::noop()))
+                .is_pending()
+        );
+        until(|| {
+            reactor.look();
+            reactor.held() > 0
+        })
+        .await;
+        let there = slot.clock.now();
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        (driven(&reactor, exchange).await, there)
+    };
+    assert_eq!(reactor.held(), 0, "nothing stays where the shard reads ahead");
+    (slot.word(&result), there)
+}
+
+#[tokio::test]
+async fn an_answer_over_tls_came_when_it_was_there_and_not_when_the_slot_had_its_turn() {
+    let (server, mut slot) = connected(vec![Do::Read, send(OK), Do::Read, send(OK), Do::Read, send(OK)]).await;
+    for _ in 0..2 {
+        let (word, there) = asked_late(&server, &mut slot).await;
+        assert_eq!(word, "200 ok");
+        let answer = &slot.answer;
+        assert!(answer.done_at <= there, "{:?} and {there:?}", answer.done_at);
+        assert!(answer.timings.first_byte.unwrap() <= there.since(answer.sent_at.unwrap()));
+        assert!(answer.reused);
+    }
+}
+
+#[tokio::test]
+async fn what_comes_behind_an_answer_over_tls_is_never_the_next_answer() {
+    // More than what is decrypted at once, so that a part of it is still there when the answer is complete.
+    let more = Do::Send([OK.as_bytes(), &[b'x'; 9_000]].concat());
+    let first = [Do::Read, send(OK), Do::Read, send(OK), more, Do::Hang];
+    let (server, mut slot) = connected(first.to_vec()).await;
+    assert_eq!(asked_late(&server, &mut slot).await.0, "200 ok");
+    let result = slot.ask(&server.origin(0), Method::Get, PATIENCE_MS).await;
+    assert_eq!(slot.word(&result), "200 ok");
+    assert!(!slot.answer.reused, "on a new connection");
+    assert_eq!(server.accepted(), 2);
+}
+
 #[tokio::test]
 async fn a_large_body_passes_through_tls_both_ways() {
     let (config, _) = certificate(&["127.0.0.1"]);
@@ -132,7 +207,7 @@ async fn a_large_body_passes_through_tls_both_ways() {
     let head = format!("PUT / HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n", body.len());
     let origin = server.origin(0);
     let terms = slot.terms(PATIENCE_MS);
-    let out = crate::engine::Outgoing {
+    let out = Outgoing {
         head: head.as_bytes(),
         body: &body,
         method: Method::Put,

@@ -84,6 +84,11 @@ impl Browser {
         let result = self.run(out, answer.began_at, answer).await;
         answer.done_at = clock.now();
         answer.reused = answer.wire_requests > 0 && self.counter.connections() == 0;
+        // Judged by the clock and not by which event came first, so that a stalled generator cannot turn a late answer into
+        // a good one.
+        if result.is_ok() && answer.done_at > out.terms.deadline {
+            return Err(Failure::fixed(Cause::Timeout, "timed out while receiving the answer"));
+        }
         result
     }
 

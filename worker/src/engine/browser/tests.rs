@@ -2,6 +2,8 @@
 
 use std::cell::Cell;
 use std::convert::Infallible;
+use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -16,7 +18,7 @@ use tokio_util::task::AbortOnDropHandle;
 use url::Url;
 
 use crate::engine::testing::{Do, Server, Slot, assert_times, certificate, send};
-use crate::engine::{EngineOptions, Failure, FullRequest, Limits, Request};
+use crate::engine::{EngineOptions, Failure, FullRequest, Limits, Request, Terms};
 use crate::net::TlsOptions;
 
 const PATIENCE_MS: u64 = 20_000;
@@ -421,4 +423,42 @@ async fn nothing_is_sent_after_the_grant_has_ended() {
     let result = slot.exchange(&Request::Full(request)).await;
     assert_eq!(slot.word(&result), "expired");
     assert_eq!((server.accepted(), slot.answer.wire_requests), (0, 0));
+}
+
+fn plain<'a>(url: &'a str, headers: &'a HeaderMap, redirects: u16, terms: Terms<'a>) -> Request<'a> {
+    Request::Full(FullRequest {
+        method: Method::Get,
+        url,
+        headers,
+        body: b"",
+        decompress: false,
+        redirects,
+        terms,
+    })
+}
+
+#[tokio::test]
+async fn an_answer_that_is_read_after_its_deadline_is_a_timeout() {
+    let server = Server::start(vec![vec![Do::Read, send(OK), Do::Hang]]).await;
+    let mut slot = Slot::new(EngineOptions::default());
+    let (url, headers, terms) = (server.url("/"), HeaderMap::new(), slot.terms(200));
+    let request = plain(&url, &headers, 0, terms);
+    let (clock, mut stalled) = (slot.clock, false);
+    slot.answer.clear(clock.now());
+    let result = {
+        let mut work = pin!(slot.set.exchange(&request, &mut slot.answer));
+        poll_fn(|cx| {
+            // The generator stands still right before it looks at the answer.
+            if !stalled && server.seen().len() == 1 {
+                stalled = true;
+                std::thread::sleep(terms.deadline.since(clock.now()) + Duration::from_millis(20));
+            }
+            work.as_mut().poll(cx)
+        })
+        .await
+    };
+    assert!(stalled);
+    assert_eq!(slot.word(&result), "timeout", "{result:?}");
+    assert_eq!((slot.answer.status, slot.answer.wire_requests), (200, 1));
+    assert_times(&slot.answer, &result);
 }

@@ -50,6 +50,36 @@ struct Built {
     requests: u32,
 }
 
+/// Enters into the answer what of the call was sent, also when the caller gives up in the middle of it.
+struct Tally<'a> {
+    answer: &'a mut Answer,
+    counter: &'a Counter,
+}
+
+impl Tally<'_> {
+    fn timed_out(&self) -> Failure {
+        let message = if self.counter.connecting() {
+            "timed out while connecting"
+        } else if self.answer.status == 0 {
+            "timed out waiting for the answer"
+        } else {
+            "timed out while receiving the answer"
+        };
+        Failure::fixed(Cause::Timeout, message)
+    }
+}
+
+impl Drop for Tally<'_> {
+    fn drop(&mut self) {
+        if self.counter.connecting() {
+            (self.answer.sent_at, self.answer.wire_requests) = (None, 0);
+        } else {
+            self.answer.wire_requests = 1 + self.counter.hops();
+            self.answer.reused = self.counter.connections() == 0;
+        }
+    }
+}
+
 impl Browser {
     pub(crate) fn new(shared: Rc<EngineShared>) -> Self {
         Self {
@@ -83,7 +113,6 @@ impl Browser {
         let clock = self.shared.clock();
         let result = self.run(out, answer.began_at, answer).await;
         answer.done_at = clock.now();
-        answer.reused = answer.wire_requests > 0 && self.counter.connections() == 0;
         // Judged by the clock and not by which event came first, so that a stalled generator cannot turn a late answer into
         // a good one.
         if result.is_ok() && answer.done_at > out.terms.deadline {
@@ -106,22 +135,17 @@ impl Browser {
         }
         self.counter.begin(out.redirects);
         answer.sent_at = Some(now);
-        let talk = self.talk(&client, request, out.terms, answer);
-        let limit = out.terms.deadline.since(now);
-        let result = tokio::time::timeout(limit, talk).await;
-        answer.wire_requests = 1 + self.counter.hops();
-        let failure = match result {
-            Ok(Ok(())) => return Ok(()),
-            Ok(Err(failure)) => failure,
-            Err(_) if self.counter.connecting() => Failure::fixed(Cause::Timeout, "timed out while connecting"),
-            Err(_) if answer.status == 0 => Failure::fixed(Cause::Timeout, "timed out waiting for the answer"),
-            Err(_) => Failure::fixed(Cause::Timeout, "timed out while receiving the answer"),
+        let counter = Arc::clone(&self.counter);
+        let tally = Tally {
+            answer,
+            counter: &counter,
         };
-        if self.counter.connecting() {
-            answer.sent_at = None;
-            answer.wire_requests = 0;
+        let talk = self.talk(&client, request, out.terms, &mut *tally.answer);
+        let limit = out.terms.deadline.since(now);
+        match tokio::time::timeout(limit, talk).await {
+            Ok(result) => result,
+            Err(_) => Err(tally.timed_out()),
         }
-        Err(failure)
     }
 
     async fn talk(

@@ -17,7 +17,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::task::AbortOnDropHandle;
 use url::Url;
 
-use crate::engine::testing::{Do, Server, Slot, assert_times, certificate, send};
+use crate::engine::testing::{Do, Server, Slot, assert_times, certificate, send, until};
 use crate::engine::{EngineOptions, Failure, FullRequest, Limits, Request, Terms};
 use crate::net::TlsOptions;
 
@@ -461,4 +461,32 @@ async fn an_answer_that_is_read_after_its_deadline_is_a_timeout() {
     assert_eq!(slot.word(&result), "timeout", "{result:?}");
     assert_eq!((slot.answer.status, slot.answer.wire_requests), (200, 1));
     assert_times(&slot.answer, &result);
+}
+
+#[tokio::test]
+async fn what_was_sent_is_counted_when_the_exchange_is_given_up() {
+    let hop = send("HTTP/1.1 302 Found\r\nLocation: /next\r\nContent-Length: 0\r\n\r\n");
+    let once = vec![Do::Read, Do::Hang];
+    let table = [
+        ("http", once.clone(), 1),
+        ("http", vec![Do::Read, hop, Do::Read, Do::Hang], 2),
+        // The handshake is never answered.
+        ("https", vec![Do::Hang], 0),
+    ];
+    for (scheme, script, sent) in table {
+        let server = Server::start(vec![script]).await;
+        let mut slot = Slot::new(EngineOptions::default());
+        let (url, headers) = (format!("{scheme}://{}/", server.address), HeaderMap::new());
+        let request = plain(&url, &headers, 5, slot.terms(PATIENCE_MS));
+        tokio::select! {
+            result = slot.exchange(&request) => panic!("{result:?}"),
+            () = until(|| server.accepted() == 1 && server.seen().len() == sent) => {}
+        }
+        let answer = &slot.answer;
+        assert_eq!(
+            (answer.wire_requests as usize, answer.sent_at.is_some()),
+            (sent, sent > 0),
+            "{scheme} {sent}"
+        );
+    }
 }

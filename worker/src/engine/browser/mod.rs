@@ -14,8 +14,11 @@ mod hooks;
 #[cfg(test)]
 mod tests;
 
+use std::future::poll_fn;
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use barrage_model::outcome::FailureClass;
@@ -27,7 +30,8 @@ use self::hooks::{Counter, Names, SlotJar};
 use super::answer::{Answer, Cause, Failure};
 use super::request::{FullRequest, Terms, http_method};
 use super::set::EngineShared;
-use crate::clock::Stamp;
+use super::timer::DeadlineTimer;
+use crate::clock::{Clock, Stamp};
 
 /// Idle connections that one slot keeps to one host.
 const IDLE_MAX: usize = 8;
@@ -39,6 +43,7 @@ pub(crate) struct Browser {
     counter: Arc<Counter>,
     jar: Arc<SlotJar>,
     clients: Vec<Built>,
+    timer: DeadlineTimer,
 }
 
 /// A client for requests of one kind. The settings belong to the client, so each combination in use has its own.
@@ -80,6 +85,50 @@ impl Drop for Tally<'_> {
     }
 }
 
+/// Does the work of one call until the time limit, `None`, or the end of the grant where that comes before anything can have
+/// been sent: the client itself looks up, connects and shakes hands after it was given the request.
+async fn in_time(
+    work: impl Future<Output = Result<(), Failure>>,
+    terms: Terms<'_>,
+    counter: &Counter,
+    (clock, timer): (Clock, &mut DeadlineTimer),
+) -> Option<Result<(), Failure>> {
+    let mut work = pin!(work);
+    // That the time limit has passed is `None`, like everywhere here.
+    let too_late = || {
+        let failure = counter.connecting().then(|| terms.too_late(clock.now())).flatten()?;
+        Some((failure.cause == Cause::Expired).then_some(Err(failure)))
+    };
+    poll_fn(|cx| {
+        // Asked before each turn in which the connection may be found ready, since the request is written right after it.
+        if let Some(end) = too_late() {
+            return Poll::Ready(end);
+        }
+        if let Poll::Ready(result) = work.as_mut().poll(cx) {
+            return Poll::Ready(Some(result));
+        }
+        loop {
+            let until = if counter.connecting() {
+                // At its last instant a grant still holds.
+                terms.latest().plus_us(1)
+            } else {
+                terms.deadline
+            };
+            if timer.poll(cx, clock, None, until).is_pending() {
+                return Poll::Pending;
+            }
+            // A grant may have been renewed meanwhile; then its new end is waited for.
+            if let Some(end) = too_late() {
+                return Poll::Ready(end);
+            }
+            if clock.now() >= terms.deadline {
+                return Poll::Ready(None);
+            }
+        }
+    })
+    .await
+}
+
 impl Browser {
     pub(crate) fn new(shared: Rc<EngineShared>) -> Self {
         Self {
@@ -87,6 +136,7 @@ impl Browser {
             counter: Arc::default(),
             jar: Arc::default(),
             clients: Vec::new(),
+            timer: DeadlineTimer::default(),
         }
     }
 
@@ -140,12 +190,11 @@ impl Browser {
             answer,
             counter: &counter,
         };
+        let mut timer = std::mem::take(&mut self.timer);
         let talk = self.talk(&client, request, out.terms, &mut *tally.answer);
-        let limit = out.terms.deadline.since(now);
-        match tokio::time::timeout(limit, talk).await {
-            Ok(result) => result,
-            Err(_) => Err(tally.timed_out()),
-        }
+        let result = in_time(talk, out.terms, &counter, (self.shared.clock(), &mut timer)).await;
+        self.timer = timer;
+        result.unwrap_or_else(|| Err(tally.timed_out()))
     }
 
     async fn talk(

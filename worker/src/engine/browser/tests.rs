@@ -13,6 +13,7 @@ use http::HeaderMap;
 use http_body_util::Full;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::task::AbortOnDropHandle;
 use url::Url;
@@ -461,6 +462,79 @@ async fn an_answer_that_is_read_after_its_deadline_is_a_timeout() {
     assert_eq!(slot.word(&result), "timeout", "{result:?}");
     assert_eq!((slot.answer.status, slot.answer.wire_requests), (200, 1));
     assert_times(&slot.answer, &result);
+}
+
+/// A TLS server that lets its clients wait before it shakes hands; counts the requests it has seen.
+async fn hesitant(wait: Duration) -> (String, Arc<AtomicUsize>, AbortOnDropHandle<()>) {
+    let (config, _) = certificate(&["127.0.0.1"]);
+    let acceptor = TlsAcceptor::from(Arc::new(config));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("https://{}/", listener.local_addr().unwrap());
+    let seen = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&seen);
+    let task = tokio::spawn(async move {
+        let (stream, _) = listener.accept().await.unwrap();
+        tokio::time::sleep(wait).await;
+        let Ok(mut stream) = acceptor.accept(stream).await else {
+            return;
+        };
+        if stream.read_u8().await.is_ok() {
+            count.fetch_add(1, Ordering::SeqCst);
+            stream.write_all(OK.as_bytes()).await.unwrap();
+            stream.flush().await.unwrap();
+            std::future::pending::<()>().await;
+        }
+    });
+    (url, seen, AbortOnDropHandle::new(task))
+}
+
+#[tokio::test]
+async fn a_grant_that_ends_while_connecting_is_the_end_of_the_request() {
+    const HANDSHAKE: Duration = Duration::from_millis(400);
+    let trusting = TlsOptions {
+        insecure: true,
+        ..TlsOptions::default()
+    };
+    // (the grant's end in milliseconds, whether it is renewed before that, the time limit, the result)
+    for (granted_ms, renewed, timeout_ms, wanted) in [
+        (100, false, PATIENCE_MS, "expired"),
+        (100, false, 200, "expired"),
+        (200, false, 100, "timeout"),
+        (200, true, PATIENCE_MS, "200 ok"),
+    ] {
+        let (url, seen, _server) = hesitant(HANDSHAKE).await;
+        let mut slot = Slot::with(EngineOptions::default(), &trusting, &[]);
+        let granted = Cell::new(Some(slot.clock.now() + Duration::from_millis(granted_ms)));
+        let (headers, mut terms) = (HeaderMap::new(), slot.terms(timeout_ms));
+        terms.send_by = Some(&granted);
+        let request = plain(&url, &headers, 0, terms);
+        let renewal = async {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            if renewed {
+                granted.set(None);
+            }
+            std::future::pending::<Result<(), Failure>>().await
+        };
+        let result = tokio::select! {
+            result = slot.exchange(&request) => result,
+            never = renewal => never,
+        };
+        let shown = format!("{granted_ms} {renewed} {timeout_ms}: {result:?}");
+        assert_eq!(slot.word(&result), wanted, "{shown}");
+        assert_times(&slot.answer, &result);
+        let sent = u32::from(result.is_ok());
+        assert_eq!(
+            (slot.answer.wire_requests, slot.answer.sent_at.is_some()),
+            (sent, sent == 1),
+            "{shown}"
+        );
+        if sent == 0 {
+            let took = slot.answer.done_at.since(slot.answer.began_at);
+            assert!(took < HANDSHAKE, "{shown} after {took:?}");
+            tokio::time::sleep(HANDSHAKE).await;
+        }
+        assert_eq!(seen.load(Ordering::SeqCst), sent as usize, "{shown}");
+    }
 }
 
 #[tokio::test]

@@ -153,7 +153,7 @@ pub(crate) static TARGET: Object = Object {
             "host",
             Shape::Text { max: 255 },
             "the URL's host",
-            "The `host` header and TLS name to use.",
+            "The `host` header and TLS name to use; with https not for steps that need the full client.",
         ),
     ],
     choices: &[],

@@ -2,6 +2,7 @@
 
 mod body;
 mod checks;
+mod engines;
 mod fields;
 mod json;
 mod load;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use barrage_model::ids::ScenarioId;
 use barrage_model::plan::{
-    DataFormat, DataSource, Load, LoadModel, Network, OnEnd, Pacing, Pick, Plan, Request, Scenario, Target, Variable,
+    DataFormat, DataSource, Load, LoadModel, Network, OnEnd, Pacing, Pick, Plan, Scenario, Target, Variable,
 };
 use barrage_model::template::Template;
 
@@ -98,6 +98,7 @@ impl Reader<'_> {
         };
         number_steps(&mut plan);
         self.check_engines(&fields, &plan)?;
+        self.check_tls_names(&fields, &plan)?;
         let known = Known::of(&plan);
         plan.sla = fields.or("sla", Vec::new(), |value| self.slas(value, &known))?;
         Ok(plan)
@@ -427,31 +428,6 @@ impl Reader<'_> {
             steps: steps?,
         };
         Ok((scenario, weight?, own.map(|model| (start_at, model))))
-    }
-
-    /// What the network asks of the engines.
-    fn check_engines(&self, fields: &Fields<'_, '_>, plan: &Plan) -> Got<()> {
-        let key = match (&plan.network.proxy, plan.network.cookies) {
-            (Some(_), _) => "proxy",
-            (None, true) => "cookies",
-            (None, false) => return Ok(()),
-        };
-        let mut requests: Vec<&Request> = Vec::new();
-        plan.step_lists().for_each(|steps| requests_of(steps, &mut requests));
-        let network = fields.value("network").map(|value| value.node);
-        let span = network
-            .and_then(|node| node.get(key))
-            .map_or(Span::default(), |node| node.span);
-        self.refuse_raw_engine(span, key, &requests)
-    }
-}
-
-fn requests_of<'p>(steps: &'p [barrage_model::plan::Step], found: &mut Vec<&'p Request>) {
-    for step in steps {
-        if let barrage_model::plan::Action::Request(request) = &step.action {
-            found.push(request);
-        }
-        step.action.inner().for_each(|inner| requests_of(inner, found));
     }
 }
 

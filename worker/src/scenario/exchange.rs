@@ -113,7 +113,7 @@ impl Buffers {
             },
             Wire::Full { target, fields: texts } => {
                 url.clear();
-                url.push_str(program.origins.base(origin));
+                url.push_str(full_base(program, origin)?);
                 url.push_str(&String::from_utf8_lossy(bytes(target, scope, given, head)?));
                 fields.clear();
                 for (name, text) in texts {
@@ -129,6 +129,16 @@ impl Buffers {
         };
         Ok(Rendered { origin, body, form })
     }
+}
+
+/// `http://host:port` for the full client. The request's own target was looked at before the run, but a URL that is made of a
+/// value may lead to another.
+fn full_base(program: &Program, origin: u32) -> Result<&str, RenderError> {
+    if program.origins.hides_tls_name(origin) {
+        let problem = "its URL leads to an https target with a `host` of its own, which the full client cannot use";
+        return Err(RenderError::Other(problem));
+    }
+    Ok(program.origins.base(origin))
 }
 
 /// The head of an HTTP/2 request: the plan's own when it has no gap, else made in `made`.

@@ -97,6 +97,18 @@ impl Origins {
         self.base_paths.get(origin as usize).map_or("", String::as_str)
     }
 
+    /// The host that an origin is asked for instead of its own.
+    pub(super) fn shown_host(&self, origin: u32) -> Option<&str> {
+        let authority = self.get(origin).authority.as_str();
+        let own = self.base(origin).ends_with(&format!("//{authority}"));
+        (!own).then_some(authority)
+    }
+
+    /// Whether the full client would reach an origin under another TLS name than the plan says: it takes the name from the URL.
+    pub(in crate::scenario) fn hides_tls_name(&self, origin: u32) -> bool {
+        self.get(origin).scheme == Scheme::Https && self.shown_host(origin).is_some()
+    }
+
     /// `http://host:port`.
     pub(in crate::scenario) fn base(&self, origin: u32) -> &str {
         &self.bases[origin as usize]

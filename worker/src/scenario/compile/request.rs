@@ -122,7 +122,7 @@ impl Request {
                 let fields = fields.map(|field| (field.name, field.value)).collect();
                 Wire::Http2(Head::compile(plan.method, origin, located.path, fields)?)
             }
-            Engine::Reqwest => full(located.path, fields, host_override(origins, destination))?,
+            Engine::Reqwest => full(located.path, fields, full_host(origins, destination)?)?,
         };
         let checks = Checks::compile(linker, &plan.expect)?;
         let extracts = plan.extract.iter().map(|extract| Extract::compile(linker, extract));
@@ -274,11 +274,16 @@ fn head(
     layout.finish()
 }
 
-/// The `host` that a target wants to be asked for instead of its own.
-fn host_override<'o>(origins: &'o Origins, destination: &Destination) -> Option<&'o str> {
+/// The `host` that a target wants to be asked for instead of its own, when the full client asks.
+fn full_host<'o>(origins: &'o Origins, destination: &Destination) -> Result<Option<&'o str>, StepProblem> {
     let (Destination::Fixed(origin) | Destination::Dynamic { target: origin, .. }) = destination;
-    let authority = origins.get(*origin).authority.as_str();
-    (!origins.base(*origin).ends_with(&format!("//{authority}"))).then_some(authority)
+    if origins.hides_tls_name(*origin) {
+        return Err(StepProblem::Engine {
+            engine: Engine::Reqwest.word(),
+            why: "its https target has a `host` of its own, which only the raw engines use as the TLS name",
+        });
+    }
+    Ok(origins.shown_host(*origin))
 }
 
 fn full(target: Text, mut fields: Vec<Field>, host: Option<&str>) -> Result<Wire, StepProblem> {

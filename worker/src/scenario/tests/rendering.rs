@@ -520,17 +520,76 @@ fn the_full_client_gets_the_same_request() {
         })],
     );
     plan.targets[0] = Target {
-        https: true,
         host_override: Some("shop.test".to_owned()),
-        ..target(8443)
+        ..target(8080)
     };
     plan.network.cookies = true;
     expect![[r#"
-        https://127.0.0.1:8443/a
+        http://127.0.0.1:8080/a
         host: shop.test
         user-agent: barrage/VERSION
     "#]]
     .assert_eq(&shown(plan, &Files::new()));
+}
+
+#[test]
+fn the_full_client_is_refused_where_it_would_use_another_tls_name() {
+    let of = |https: bool, host: Option<&str>, url: &str, engine: EngineChoice| {
+        let request = Request {
+            name: "s".to_owned(),
+            engine,
+            ..get(url)
+        };
+        let mut plan = plan(443, vec![ask(request)]);
+        plan.targets[0] = Target {
+            https,
+            host_override: host.map(str::to_owned),
+            ..target(8443)
+        };
+        compile(plan).err().map(|error| said(&error))
+    };
+    let refused = "step `s` of `main` cannot be prepared: engine `reqwest` cannot be used: its https target has a `host` of \
+                   its own, which only the raw engines use as the TLS name";
+    let table = [
+        (true, Some("shop.test"), "/", EngineChoice::Reqwest, Some(refused)),
+        (true, Some("shop.test"), "/", EngineChoice::Http1, None),
+        (true, Some("shop.test"), "/", EngineChoice::Http2, None),
+        (true, Some("127.0.0.1:8443"), "/", EngineChoice::Reqwest, None),
+        (true, None, "/", EngineChoice::Reqwest, None),
+        (false, Some("shop.test"), "/", EngineChoice::Reqwest, None),
+        (
+            true,
+            Some("shop.test"),
+            "https://127.0.0.2:8443/",
+            EngineChoice::Reqwest,
+            None,
+        ),
+    ];
+    for (https, host, url, engine, wanted) in table {
+        let found = of(https, host, url, engine);
+        assert_eq!(found.as_deref(), wanted, "{https} {host:?} {url} {engine:?}");
+    }
+    // Where a value leads to is known in the iteration only.
+    let mut files = Files::new();
+    let mut plan = plan(
+        8080,
+        vec![ask(Request {
+            engine: EngineChoice::Reqwest,
+            ..get("${rows.site}")
+        })],
+    );
+    plan.targets.push(Target {
+        name: "other".to_owned(),
+        https: true,
+        host_override: Some("shop.test".to_owned()),
+        ..target(8443)
+    });
+    let sites = "site\nhttps://shop.test/z\n";
+    plan.data = vec![rows(sites, Pick::Sequential, OnEnd::Wrap, &mut files)];
+    assert_eq!(
+        shown(plan, &files),
+        "the request was not sent: its URL leads to an https target with a `host` of its own, which the full client cannot use"
+    );
 }
 
 #[test]

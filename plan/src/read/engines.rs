@@ -1,0 +1,84 @@
+//! What the network and the targets ask of the engines.
+
+use barrage_model::plan::{Action, EngineChoice, Plan, Request, Step};
+use barrage_model::template::Part;
+
+use super::{Fields, Got, Reader};
+use crate::problem::{Problem, quoted};
+use crate::yaml::Span;
+
+impl Reader<'_> {
+    /// What the network asks of the engines.
+    pub(super) fn check_engines(&self, fields: &Fields<'_, '_>, plan: &Plan) -> Got<()> {
+        let key = match (&plan.network.proxy, plan.network.cookies) {
+            (Some(_), _) => "proxy",
+            (None, true) => "cookies",
+            (None, false) => return Ok(()),
+        };
+        let network = fields.value("network").map(|value| value.node);
+        let span = network
+            .and_then(|node| node.get(key))
+            .map_or(Span::default(), |node| node.span);
+        self.refuse_raw_engine(span, key, &requests(plan))
+    }
+
+    /// The full client takes the TLS name from the URL, so a target that says another is not for it.
+    pub(super) fn check_tls_names(&self, fields: &Fields<'_, '_>, plan: &Plan) -> Got<()> {
+        for request in requests(plan) {
+            let Some(target) = plan.targets.get(usize::from(request.target)) else {
+                continue;
+            };
+            let host = target.host_override.as_ref().filter(|_| target.https);
+            let other = host.is_some_and(|host| *host != target.authority());
+            if !other || !is_full(plan, request) || is_absolute(request) {
+                continue;
+            }
+            let one = fields.value("target").map(|value| value.node);
+            let several = fields.value("targets").map(|value| value.node);
+            let node = one.or_else(|| several.and_then(|node| node.get(&target.name)));
+            let span = node
+                .and_then(|node| node.get("host"))
+                .map_or(Span::default(), |node| node.span);
+            let found = format!(
+                "found a `host` for an https target, but the step {} needs the full client, which cannot use it as the TLS name",
+                quoted(&request.name)
+            );
+            return Err(self.fail(
+                span,
+                Problem::new(found, "no `host`, or steps that a raw engine can send"),
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// Whether the full client sends it.
+fn is_full(plan: &Plan, request: &Request) -> bool {
+    let network = &plan.network;
+    request.engine == EngineChoice::Reqwest
+        || network.proxy.is_some()
+        || network.cookies
+        || request.redirects > 0
+        || request.decompress
+}
+
+/// Whether its URL names another place than its target.
+fn is_absolute(request: &Request) -> bool {
+    let first = request.url.parts().first();
+    matches!(first, Some(Part::Literal(text)) if text.starts_with("http://") || text.starts_with("https://"))
+}
+
+fn requests(plan: &Plan) -> Vec<&Request> {
+    let mut found = Vec::new();
+    plan.step_lists().for_each(|steps| collect(steps, &mut found));
+    found
+}
+
+fn collect<'p>(steps: &'p [Step], found: &mut Vec<&'p Request>) {
+    for step in steps {
+        if let Action::Request(request) = &step.action {
+            found.push(request);
+        }
+        step.action.inner().for_each(|inner| collect(inner, found));
+    }
+}

@@ -127,7 +127,6 @@ impl Resolver {
         Ok(in_turn(&found, port, entry.turn.fetch_add(1, Ordering::Relaxed)))
     }
 
-    /// Port 0 means that the asker does not know the port: then an entry for any one port will do.
     fn fixed_for(&self, host: &str, port: u16) -> Option<Vec<SocketAddr>> {
         let named = || {
             self.fixed
@@ -136,8 +135,7 @@ impl Resolver {
         };
         let found = named()
             .find(|fixed| fixed.port == Some(port))
-            .or_else(|| named().find(|fixed| fixed.port.is_none()))
-            .or_else(|| named().find(|_| port == 0))?;
+            .or_else(|| named().find(|fixed| fixed.port.is_none()))?;
         Some(in_turn(
             &found.addresses,
             port,
@@ -268,7 +266,6 @@ mod tests {
                 ("shop.test", Some(443), "127.0.0.3"),
                 ("shop.test", Some(443), "::1"),
                 ("shop.test", None, "127.0.0.9"),
-                ("other.test", Some(444), "127.0.0.5"),
             ],
         );
         let ask = async |host: &str, port| text(&resolver.resolve(host, port).await.unwrap());
@@ -279,7 +276,6 @@ mod tests {
         assert_eq!(ask("shop.test", 443).await, "127.0.0.3:443 127.0.0.2:443 [::1]:443");
         assert_eq!(ask("shop.test", 443).await, "127.0.0.2:443 127.0.0.3:443 [::1]:443");
         assert_eq!(ask("shop.test", 80).await, "127.0.0.9:80");
-        assert_eq!(ask("other.test", 0).await, "127.0.0.5:0");
     }
 
     #[tokio::test]

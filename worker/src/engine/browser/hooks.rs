@@ -1,7 +1,7 @@
 //! The places where the full client asks us: names, cookies, redirects, connections.
 
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU16, AtomicU32, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::task::{Context, Poll};
 
@@ -16,13 +16,20 @@ use crate::net::Resolver;
 
 /// Names are looked up by the run's one resolver, so `--resolve` and the DNS policy hold here too.
 #[derive(Debug)]
-pub(super) struct Names(pub(super) Arc<Resolver>);
+pub(super) struct Names {
+    pub(super) resolver: Arc<Resolver>,
+    pub(super) counter: Arc<Counter>,
+    /// The proxy's port: behind a proxy its name is the only one that is looked up here.
+    pub(super) proxy_port: Option<u16>,
+}
 
 impl Resolve for Names {
     fn resolve(&self, name: Name) -> Resolving {
-        let resolver = Arc::clone(&self.0);
+        let resolver = Arc::clone(&self.resolver);
+        // The client asks for the name alone, but an answer may be fixed for one port.
+        let port = self.proxy_port.unwrap_or_else(|| self.counter.port());
         Box::pin(async move {
-            let addresses = resolver.resolve(name.as_str(), 0).await?;
+            let addresses = resolver.resolve(name.as_str(), port).await?;
             Ok(Box::new(addresses.into_iter()) as Addrs)
         })
     }
@@ -60,15 +67,27 @@ pub(super) struct Counter {
     hops: AtomicU32,
     connections: AtomicU32,
     connected: AtomicU32,
+    port: AtomicU16,
 }
 
 impl Counter {
     /// Starts counting for the next call.
-    pub(super) fn begin(&self, redirects_max: u16) {
+    pub(super) fn begin(&self, redirects_max: u16, url: &Url) {
+        self.go_to(url);
         self.redirects_max.store(u32::from(redirects_max), Ordering::Relaxed);
         self.hops.store(0, Ordering::Relaxed);
         self.connections.store(0, Ordering::Relaxed);
         self.connected.store(0, Ordering::Relaxed);
+    }
+
+    fn go_to(&self, url: &Url) {
+        let port = url.port_or_known_default().unwrap_or_default();
+        self.port.store(port, Ordering::Relaxed);
+    }
+
+    /// The port that the call is on its way to.
+    fn port(&self) -> u16 {
+        self.port.load(Ordering::Relaxed)
     }
 
     /// Redirects followed since the call began.
@@ -94,6 +113,7 @@ impl Counter {
                 return attempt.stop();
             }
             counter.hops.fetch_add(1, Ordering::Relaxed);
+            counter.go_to(attempt.url());
             attempt.follow()
         })
     }

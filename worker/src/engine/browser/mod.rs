@@ -183,7 +183,7 @@ impl Browser {
         if let Some(failure) = out.terms.too_late(now) {
             return Err(failure);
         }
-        self.counter.begin(out.redirects);
+        self.counter.begin(out.redirects, request.url());
         answer.sent_at = Some(now);
         let counter = Arc::clone(&self.counter);
         let tally = Tally {
@@ -279,7 +279,12 @@ impl Browser {
         let options = self.shared.options();
         let mut tls = self.shared.tls().as_ref().clone();
         tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-        let names = Names(Arc::clone(self.shared.resolver()));
+        let proxy = options.proxy.as_deref().and_then(|proxy| Url::parse(proxy).ok());
+        let names = Names {
+            resolver: Arc::clone(self.shared.resolver()),
+            counter: Arc::clone(&self.counter),
+            proxy_port: proxy.and_then(|proxy| proxy.port_or_known_default()),
+        };
         let idle = if options.reuse == Reuse::Never { 0 } else { IDLE_MAX };
         let mut builder = reqwest::Client::builder()
             .tls_backend_preconfigured(tls)

@@ -564,3 +564,41 @@ async fn what_was_sent_is_counted_when_the_exchange_is_given_up() {
         );
     }
 }
+
+#[tokio::test]
+async fn names_that_are_fixed_by_port_lead_to_the_address_of_the_port() {
+    let script = vec![Do::Read, send(OK), Do::Hang];
+    let first = Server::start(vec![script.clone()]).await;
+    let second = Server::on("127.0.0.2:0", vec![script], None).await.unwrap();
+    let to_second = format!("http://shop.invalid:{}/", second.address.port());
+    let hop = format!("HTTP/1.1 302 Found\r\nLocation: {to_second}\r\nContent-Length: 0\r\n\r\n");
+    let leads_on = Server::start(vec![vec![Do::Read, send(&hop), Do::Hang]]).await;
+    let fixed: Vec<_> = [&leads_on, &first, &second]
+        .map(|server| Resolve {
+            host: "shop.invalid".to_owned(),
+            port: Some(server.address.port()),
+            address: server.address.ip(),
+        })
+        .into();
+    let to_first = format!("http://shop.invalid:{}/", leads_on.address.port());
+    let proxy = format!("http://shop.invalid:{}", second.address.port());
+    for (url, proxy, reached) in [
+        (&to_second, None, 1),
+        (&to_first, None, 2),
+        (&"http://other.invalid/".to_owned(), Some(proxy), 3),
+    ] {
+        let options = EngineOptions {
+            proxy,
+            ..EngineOptions::default()
+        };
+        let mut slot = Slot::with(options, &TlsOptions::default(), &fixed);
+        let kind = Kind {
+            redirects: 1,
+            ..Kind::default()
+        };
+        let result = ask(&mut slot, url, kind).await;
+        assert_eq!(slot.word(&result), "200 ok", "{url}: {result:?}");
+        assert_eq!(second.accepted(), reached, "{url}");
+    }
+    assert_eq!(first.accepted(), 0);
+}

@@ -59,7 +59,8 @@ pub(crate) static NETWORK: Object = Object {
             "cookies",
             Shape::Flag,
             "false",
-            "Keep cookies within an iteration (open model) or a user (closed model); uses the full client.",
+            "Keep cookies within an iteration (open model) or a user (closed model), up to 256KiB, beyond which new ones are \
+             ignored; uses the full client.",
         ),
         or(
             "body_limit",

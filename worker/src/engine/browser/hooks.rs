@@ -1,13 +1,11 @@
-//! The places where the full client asks us: names, cookies, redirects, connections.
+//! The places where the full client asks us: names, redirects, connections.
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, AtomicU32, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
 use std::task::{Context, Poll};
 
-use reqwest::cookie::{CookieStore, Jar};
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
-use reqwest::header::HeaderValue;
 use reqwest::redirect::Policy;
 use tower::{Layer, Service};
 use url::Url;
@@ -32,31 +30,6 @@ impl Resolve for Names {
             let addresses = resolver.resolve(name.as_str(), port).await?;
             Ok(Box::new(addresses.into_iter()) as Addrs)
         })
-    }
-}
-
-/// The cookies of one user, which can be forgotten without closing the user's connections.
-#[derive(Debug, Default)]
-pub(super) struct SlotJar(RwLock<Arc<Jar>>);
-
-impl SlotJar {
-    pub(super) fn forget(&self) {
-        // Replacing the jar is the only write, so a poisoned lock still guards a whole value.
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::default();
-    }
-
-    fn jar(&self) -> Arc<Jar> {
-        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
-    }
-}
-
-impl CookieStore for SlotJar {
-    fn set_cookies(&self, headers: &mut dyn Iterator<Item = &HeaderValue>, url: &Url) {
-        self.jar().set_cookies(headers, url);
-    }
-
-    fn cookies(&self, url: &Url) -> Option<HeaderValue> {
-        self.jar().cookies(url)
     }
 }
 

@@ -9,6 +9,7 @@
 //! the time from `sent_at` on.
 
 mod classify;
+mod cookies;
 mod hooks;
 
 #[cfg(test)]
@@ -26,7 +27,8 @@ use barrage_model::plan::Reuse;
 use reqwest::header::HeaderValue;
 use url::Url;
 
-use self::hooks::{Counter, Names, SlotJar};
+use self::cookies::SlotJar;
+use self::hooks::{Counter, Names};
 use super::answer::{Answer, Cause, Failure};
 use super::request::{FullRequest, Terms, http_method};
 use super::set::EngineShared;

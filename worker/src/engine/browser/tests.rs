@@ -13,11 +13,14 @@ use http::HeaderMap;
 use http_body_util::Full;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use reqwest::cookie::CookieStore;
+use reqwest::header::HeaderValue;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::task::AbortOnDropHandle;
 use url::Url;
 
+use super::cookies::SlotJar;
 use crate::engine::testing::{Do, Server, Slot, assert_times, certificate, send, until};
 use crate::engine::{EngineOptions, Failure, FullRequest, Limits, Request, Terms};
 use crate::net::TlsOptions;
@@ -601,4 +604,35 @@ async fn names_that_are_fixed_by_port_lead_to_the_address_of_the_port() {
         assert_eq!(second.accepted(), reached, "{url}");
     }
     assert_eq!(first.accepted(), 0);
+}
+
+#[test]
+fn a_users_cookies_are_bounded_until_they_are_forgotten() {
+    const BOUND: usize = 256 * 1024;
+    let (jar, url) = (SlotJar::default(), Url::parse("http://shop.test/a/b").unwrap());
+    let set = |text: String| jar.set_cookies(&mut [&HeaderValue::from_str(&text).unwrap()].into_iter(), &url);
+    let carried = || {
+        jar.cookies(&url)
+            .map_or(String::new(), |value| value.to_str().unwrap().to_owned())
+    };
+    let long = "x".repeat(200);
+    // What is set anew takes the place of what it replaces, however often.
+    for n in 0..3_000 {
+        set(format!("session={n}-{long}; Path=/"));
+    }
+    assert_eq!(carried(), format!("session=2999-{long}"));
+    for n in 0..3_000 {
+        set(format!("fresh{n}={long}"));
+    }
+    let full = carried();
+    assert!(full.len() > BOUND / 2 && full.len() <= BOUND, "{}", full.len());
+    // A full jar still learns of the cookies that it has, and takes up no other.
+    set(format!("session=last-{long}; Path=/"));
+    set(format!("late={long}"));
+    let after = carried();
+    assert!(after.contains("session=last-") && !after.contains("session=2999-") && !after.contains("late="));
+    assert_eq!(after.len(), full.len());
+    jar.forget();
+    set("late=1".to_owned());
+    assert_eq!(carried(), "late=1");
 }

@@ -16,7 +16,7 @@ use super::http1::{Http1, Limits, OnIdleClose, Shared};
 use super::http2::{self, Http2};
 use super::request::Request;
 use crate::clock::{Clock, Stamp};
-use crate::net::{Connector, Origin, Reactor, Resolver};
+use crate::net::{Connector, Family, Origin, Reactor, Resolver};
 
 /// How the engines of a run behave.
 #[derive(Clone, Debug)]
@@ -114,11 +114,14 @@ impl EngineShared {
         &self.tls
     }
 
-    pub(super) fn next_source(&self) -> Option<IpAddr> {
-        let turn = self.next_source.get();
-        self.next_source.set(turn.wrapping_add(1));
+    /// The next source address, of a family if one is asked for.
+    pub(super) fn next_source(&self, family: Option<Family>) -> Option<IpAddr> {
         let sources = &self.options.sources;
-        (!sources.is_empty()).then(|| sources[turn % sources.len()])
+        let start = self.next_source.get();
+        let mut turns = (0..sources.len()).map(|step| (start + step) % sources.len());
+        let at = turns.find(|at| family.is_none_or(|family| family.has(sources[*at])))?;
+        self.next_source.set(at + 1);
+        Some(sources[at])
     }
 }
 

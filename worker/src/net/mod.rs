@@ -13,6 +13,7 @@ pub(crate) mod wire;
 pub use connect::{ConnectError, Connector, Timings};
 pub use origin::{Origin, OriginError, Scheme};
 pub use reactor::Reactor;
+pub(crate) use resolver::Family;
 pub use resolver::{ResolveError, Resolver};
 pub use scarce::Scarce;
 pub use tls::{TlsError, TlsOptions};

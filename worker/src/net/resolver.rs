@@ -25,6 +25,23 @@ fn bare(host: &str) -> &str {
         .unwrap_or(host)
 }
 
+/// The two kinds of addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Family {
+    V4,
+    V6,
+}
+
+impl Family {
+    pub(crate) fn of(address: IpAddr) -> Self {
+        if address.is_ipv4() { Self::V4 } else { Self::V6 }
+    }
+
+    pub(crate) fn has(self, address: IpAddr) -> bool {
+        Self::of(address) == self
+    }
+}
+
 /// A name that has no address.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("could not resolve {host}")]
@@ -112,7 +129,22 @@ impl Resolver {
     /// # Cancel safety
     /// Cancel safe; a lookup that was under way is given up and started again by the next question.
     pub async fn resolve(&self, host: &str, port: u16) -> Result<Vec<SocketAddr>, ResolveError> {
-        if let Some(addresses) = self.fixed_for(host, port) {
+        self.answer(host, port, 1).await
+    }
+
+    /// The family of the addresses that are tried first; nobody's turn is taken by asking.
+    ///
+    /// # Errors
+    /// As [`Resolver::resolve`].
+    pub(crate) async fn family(&self, host: &str, port: u16) -> Result<Family, ResolveError> {
+        let addresses = self.answer(host, port, 0).await?;
+        let first = addresses.first().map(|first| Family::of(first.ip()));
+        first.ok_or_else(|| ResolveError::without_address(host))
+    }
+
+    /// As [`Resolver::resolve`], with the number of turns that this answer is.
+    async fn answer(&self, host: &str, port: u16, turns: usize) -> Result<Vec<SocketAddr>, ResolveError> {
+        if let Some(addresses) = self.fixed_for(host, port, turns) {
             return Ok(addresses);
         }
         if let Ok(address) = bare(host).parse::<IpAddr>() {
@@ -124,10 +156,10 @@ impl Resolver {
             DnsPolicy::Once => self.shared(&entry, host, None).await?,
             DnsPolicy::Ttl(ttl) => self.shared(&entry, host, Some(ttl)).await?,
         };
-        Ok(in_turn(&found, port, entry.turn.fetch_add(1, Ordering::Relaxed)))
+        Ok(in_turn(&found, port, entry.turn.fetch_add(turns, Ordering::Relaxed)))
     }
 
-    fn fixed_for(&self, host: &str, port: u16) -> Option<Vec<SocketAddr>> {
+    fn fixed_for(&self, host: &str, port: u16, turns: usize) -> Option<Vec<SocketAddr>> {
         let named = || {
             self.fixed
                 .iter()
@@ -139,7 +171,7 @@ impl Resolver {
         Some(in_turn(
             &found.addresses,
             port,
-            found.turn.fetch_add(1, Ordering::Relaxed),
+            found.turn.fetch_add(turns, Ordering::Relaxed),
         ))
     }
 

@@ -11,6 +11,7 @@
 mod classify;
 mod cookies;
 mod hooks;
+mod sources;
 
 #[cfg(test)]
 mod tests;
@@ -29,11 +30,13 @@ use url::Url;
 
 use self::cookies::SlotJar;
 use self::hooks::{Counter, Names};
+use self::sources::Families;
 use super::answer::{Answer, Cause, Failure};
 use super::request::{FullRequest, Terms, http_method};
 use super::set::EngineShared;
 use super::timer::DeadlineTimer;
 use crate::clock::{Clock, Stamp};
+use crate::net::Family;
 
 /// Idle connections that one slot keeps to one host.
 const IDLE_MAX: usize = 8;
@@ -46,12 +49,15 @@ pub(crate) struct Browser {
     jar: Arc<SlotJar>,
     clients: Vec<Built>,
     timer: DeadlineTimer,
+    families: Families,
 }
 
 /// A client for requests of one kind. The settings belong to the client, so each combination in use has its own.
 #[derive(Debug)]
 struct Built {
     decompress: bool,
+    /// The family of its source address, where it matters.
+    family: Option<Family>,
     client: reqwest::Client,
     made_at: Stamp,
     requests: u32,
@@ -139,6 +145,7 @@ impl Browser {
             jar: Arc::default(),
             clients: Vec::new(),
             timer: DeadlineTimer::default(),
+            families: Families::default(),
         }
     }
 
@@ -174,7 +181,8 @@ impl Browser {
     }
 
     async fn run(&mut self, out: &FullRequest<'_>, began_at: Stamp, answer: &mut Answer) -> Result<(), Failure> {
-        let client = self.client(out, began_at)?.clone();
+        let family = self.families.needed(&self.shared, out.url, out.terms.deadline).await?;
+        let client = self.client(out.decompress, family, began_at)?.clone();
         let request = client
             .request(http_method(out.method), out.url)
             .headers(out.headers.clone())
@@ -249,23 +257,23 @@ impl Browser {
     }
 
     /// The client for a request of this kind, made when first needed and again when `reuse` says so.
-    fn client(&mut self, out: &FullRequest<'_>, now: Stamp) -> Result<&reqwest::Client, Failure> {
+    fn client(&mut self, decompress: bool, family: Option<Family>, now: Stamp) -> Result<&reqwest::Client, Failure> {
         let reuse = self.shared.options().reuse;
         self.clients.retain(|built| match reuse {
             Reuse::Always | Reuse::Never => true,
             Reuse::MaxRequests(most) => built.requests < most,
             Reuse::MaxAge(age) => now.since(built.made_at) < age,
         });
-        let decompress = out.decompress;
-        let fits = |built: &Built| built.decompress == decompress;
+        let fits = |built: &Built| built.decompress == decompress && built.family == family;
         let at = if let Some(at) = self.clients.iter().position(fits) {
             at
         } else {
             let client = self
-                .build(decompress)
+                .build(decompress, family)
                 .map_err(|error| Failure::from_error(Cause::Failed(FailureClass::Protocol), &error))?;
             self.clients.push(Built {
                 decompress,
+                family,
                 client,
                 made_at: now,
                 requests: 0,
@@ -277,7 +285,7 @@ impl Browser {
         Ok(&built.client)
     }
 
-    fn build(&self, decompress: bool) -> Result<reqwest::Client, reqwest::Error> {
+    fn build(&self, decompress: bool, family: Option<Family>) -> Result<reqwest::Client, reqwest::Error> {
         let options = self.shared.options();
         let mut tls = self.shared.tls().as_ref().clone();
         tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
@@ -297,7 +305,7 @@ impl Browser {
             .referer(false)
             .pool_idle_timeout(None::<Duration>)
             .pool_max_idle_per_host(idle)
-            .local_address(self.shared.next_source())
+            .local_address(self.shared.next_source(family))
             .gzip(decompress)
             .deflate(decompress)
             .brotli(decompress);

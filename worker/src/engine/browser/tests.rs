@@ -3,6 +3,7 @@
 use std::cell::Cell;
 use std::convert::Infallible;
 use std::future::poll_fn;
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -635,4 +636,73 @@ fn a_users_cookies_are_bounded_until_they_are_forgotten() {
     jar.forget();
     set("late=1".to_owned());
     assert_eq!(carried(), "late=1");
+}
+
+/// A server that answers each connection with the address it came from.
+async fn mirror(address: &str) -> (SocketAddr, AbortOnDropHandle<()>) {
+    let listener = tokio::net::TcpListener::bind(address).await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let task = tokio::spawn(async move {
+        loop {
+            let (mut stream, peer) = listener.accept().await.unwrap();
+            let said = peer.ip().to_string();
+            let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{said}", said.len());
+            let mut head = [0; 4_096];
+            let _ = stream.read(&mut head).await;
+            let _ = stream.write_all(answer.as_bytes()).await;
+        }
+    });
+    (address, AbortOnDropHandle::new(task))
+}
+
+#[tokio::test]
+async fn only_source_addresses_of_the_targets_family_are_used() {
+    let (four, _four) = mirror("127.0.0.1:0").await;
+    let (six, _six) = mirror("[::1]:0").await;
+    let fixed: Vec<_> = [
+        ("four.invalid", "127.0.0.1"),
+        ("both.invalid", "::1"),
+        ("both.invalid", "127.0.0.1"),
+    ]
+    .map(|(host, address)| Resolve {
+        host: host.to_owned(),
+        port: None,
+        address: address.parse().unwrap(),
+    })
+    .into();
+    let to_six = format!("HTTP/1.1 302 Found\r\nLocation: http://{six}/\r\nContent-Length: 0\r\n\r\n");
+    let leads_on = Server::start(vec![vec![Do::Read, send(&to_six), Do::Hang]]).await;
+    let four_named = format!("four.invalid:{}", four.port());
+    let (mixed, only_four, only_six) = (&["127.0.0.2", "::1", "127.0.0.3"][..], &["127.0.0.2"][..], &["::1"][..]);
+    let in_turn = ["200 127.0.0.2", "200 127.0.0.3", "200 127.0.0.2"];
+    let table = [
+        (mixed, four.to_string(), in_turn),
+        (mixed, four_named.clone(), in_turn),
+        (mixed, six.to_string(), ["200 ::1"; 3]),
+        (mixed, format!("both.invalid:{}", six.port()), ["200 ::1"; 3]),
+        (only_four, four_named.clone(), ["200 127.0.0.2"; 3]),
+        (only_four, format!("both.invalid:{}", four.port()), ["200 127.0.0.2"; 3]),
+        (only_four, six.to_string(), ["failed connect"; 3]),
+        (only_four, leads_on.address.to_string(), ["failed connect"; 3]),
+        (only_six, four.to_string(), ["failed connect"; 3]),
+        (only_six, four_named, ["failed connect"; 3]),
+    ];
+    for (sources, authority, wanted) in table {
+        let options = EngineOptions {
+            sources: sources.iter().map(|source| source.parse().unwrap()).collect(),
+            ..EngineOptions::default()
+        };
+        let first = Slot::with(options, &TlsOptions::default(), &fixed);
+        let mut found = Vec::new();
+        for _ in 0..3 {
+            let mut slot = Slot::beside(&first.shared);
+            let kind = Kind {
+                redirects: 1,
+                ..Kind::default()
+            };
+            let result = ask(&mut slot, &format!("http://{authority}/"), kind).await;
+            found.push(slot.word(&result));
+        }
+        assert_eq!(found, wanted, "{sources:?} {authority}");
+    }
 }

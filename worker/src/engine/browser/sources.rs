@@ -1,0 +1,77 @@
+//! From which of the plan's source addresses a call goes out.
+//!
+//! The client binds all its connections to one address and tries no target of another family, so where the plan has sources of
+//! both families the client is chosen by the target's.
+
+use std::net::IpAddr;
+
+use barrage_model::outcome::FailureClass;
+use url::{Host, Url};
+
+use super::super::answer::{Cause, Failure};
+use super::super::set::EngineShared;
+use crate::clock::Stamp;
+use crate::net::Family;
+
+/// Names whose family one slot remembers; when there are more, it begins anew.
+const NAMES_MAX: usize = 16;
+
+/// The families of the names that a slot has gone to, so that each is asked for once.
+#[derive(Debug, Default)]
+pub(super) struct Families(Vec<(String, u16, Family)>);
+
+impl Families {
+    /// The family that the source address of a call must have; `None` when any will do or there is none to choose.
+    ///
+    /// # Errors
+    /// The class `dns`, or a timeout, when the target's name has to be looked up for it.
+    pub(super) async fn needed(
+        &mut self,
+        shared: &EngineShared,
+        url: &str,
+        deadline: Stamp,
+    ) -> Result<Option<Family>, Failure> {
+        let options = shared.options();
+        let has = |family: Family| options.sources.iter().any(|source| family.has(*source));
+        if !(has(Family::V4) && has(Family::V6)) {
+            return Ok(None);
+        }
+        // Behind a proxy every connection goes to the proxy. What is no URL is refused by the client itself.
+        let Ok(peer) = Url::parse(options.proxy.as_deref().unwrap_or(url)) else {
+            return Ok(None);
+        };
+        match peer.host() {
+            None => Ok(None),
+            Some(Host::Ipv4(address)) => Ok(Some(Family::of(IpAddr::V4(address)))),
+            Some(Host::Ipv6(address)) => Ok(Some(Family::of(IpAddr::V6(address)))),
+            Some(Host::Domain(name)) => {
+                let port = peer.port_or_known_default().unwrap_or_default();
+                self.of_name(shared, name, port, deadline).await.map(Some)
+            }
+        }
+    }
+
+    async fn of_name(
+        &mut self,
+        shared: &EngineShared,
+        name: &str,
+        port: u16,
+        deadline: Stamp,
+    ) -> Result<Family, Failure> {
+        let same = |known: &&(String, u16, Family)| known.0 == name && known.1 == port;
+        if let Some((_, _, family)) = self.0.iter().find(same) {
+            return Ok(*family);
+        }
+        let left = deadline.since(shared.clock().now());
+        let family = match tokio::time::timeout(left, shared.resolver().family(name, port)).await {
+            Ok(Ok(family)) => family,
+            Ok(Err(error)) => return Err(Failure::from_error(Cause::Failed(FailureClass::Dns), &error)),
+            Err(_) => return Err(Failure::fixed(Cause::Timeout, "timed out in the name lookup")),
+        };
+        if self.0.len() >= NAMES_MAX {
+            self.0.clear();
+        }
+        self.0.push((name.to_owned(), port, family));
+        Ok(family)
+    }
+}

@@ -1,16 +1,21 @@
 //! Names to addresses, by the plan's policy and by nothing else.
 //!
 //! One resolver serves all shards of a worker: a lookup happens only when a connection is opened, so its lock is never on
-//! the hot path. Concurrent questions for one name share one lookup, and its failure.
+//! the hot path. Concurrent questions for one name share one lookup, and its failure; where the policy wants a lookup for
+//! each connection they share none.
+//!
+//! The system's resolver cannot be interrupted: a lookup runs to its end on a thread of its own, whoever still waits for it,
+//! so those that run are bounded.
 
 use std::collections::BTreeMap;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs as _};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use barrage_model::plan::{DnsPolicy, Resolve};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use crate::clock::{Clock, Stamp};
 
@@ -18,6 +23,13 @@ use crate::clock::{Clock, Stamp};
 const ADDRESSES_MAX: usize = 64;
 /// Names kept at once; when a plan generates more, the cache starts anew.
 const NAMES_MAX: usize = 4_096;
+/// Lookups that run at once, those given up by all who asked among them; each holds a thread. Further ones wait for a place.
+const LOOKUPS_MAX: usize = 256;
+
+/// What a lookup has found.
+type Found = Result<Arc<[SocketAddr]>, ResolveError>;
+/// The system's resolver, or a test's; it blocks.
+type Ask = fn(&str) -> io::Result<Vec<SocketAddr>>;
 
 fn bare(host: &str) -> &str {
     host.strip_prefix('[')
@@ -65,13 +77,41 @@ impl ResolveError {
 #[derive(Debug, Default)]
 struct Known {
     found: Option<(Stamp, Arc<[SocketAddr]>)>,
-    failed: Option<(Stamp, ResolveError)>,
+    /// The latest lookup; it runs until it has sent, or its sender is gone.
+    running: Option<watch::Receiver<Option<Found>>>,
 }
 
 #[derive(Debug, Default)]
 struct Entry {
-    known: tokio::sync::Mutex<Known>,
+    known: Mutex<Known>,
     turn: AtomicUsize,
+}
+
+impl Entry {
+    // Every critical section leaves it whole, so a poisoned lock is still good.
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Known {
+    /// The answer, while it is good enough, or the lookup that will give one.
+    fn standing(&self, now: Stamp, ttl: Option<Duration>) -> Option<Standing> {
+        if let Some((at, addresses)) = &self.found
+            && ttl.is_none_or(|ttl| now.since(*at) < ttl)
+        {
+            return Some(Standing::Found(Arc::clone(addresses)));
+        }
+        // Changed: it has answered. Closed: it has ended.
+        let running = self.running.as_ref()?;
+        matches!(running.has_changed(), Ok(false)).then(|| Standing::Running(running.clone()))
+    }
+}
+
+/// What there is of an answer.
+enum Standing {
+    Found(Arc<[SocketAddr]>),
+    Running(watch::Receiver<Option<Found>>),
 }
 
 /// Fixed addresses of one name, gathered from the plan's `network.resolve` in its order.
@@ -92,6 +132,8 @@ pub struct Resolver {
     policy: DnsPolicy,
     fixed: Vec<Fixed>,
     names: Mutex<BTreeMap<String, Arc<Entry>>>,
+    places: Arc<Semaphore>,
+    ask: Ask,
 }
 
 impl Resolver {
@@ -118,6 +160,8 @@ impl Resolver {
             policy,
             fixed: gathered,
             names: Mutex::default(),
+            places: Arc::new(Semaphore::new(LOOKUPS_MAX)),
+            ask: ask_system,
         }
     }
 
@@ -127,7 +171,7 @@ impl Resolver {
     /// [`ResolveError`] when the lookup failed or gave no address.
     ///
     /// # Cancel safety
-    /// Cancel safe; a lookup that was under way is given up and started again by the next question.
+    /// Cancel safe; a lookup that was under way goes on, and serves the next question where the policy lets it.
     pub async fn resolve(&self, host: &str, port: u16) -> Result<Vec<SocketAddr>, ResolveError> {
         self.answer(host, port, 1).await
     }
@@ -152,7 +196,7 @@ impl Resolver {
         }
         let entry = self.entry(host);
         let found = match self.policy {
-            DnsPolicy::PerConnection => lookup(host).await?,
+            DnsPolicy::PerConnection => self.own(host).await?,
             DnsPolicy::Once => self.shared(&entry, host, None).await?,
             DnsPolicy::Ttl(ttl) => self.shared(&entry, host, Some(ttl)).await?,
         };
@@ -187,53 +231,76 @@ impl Resolver {
         Arc::clone(names.entry(host.to_owned()).or_default())
     }
 
-    async fn shared(
-        &self,
-        entry: &Entry,
-        host: &str,
-        ttl: Option<Duration>,
-    ) -> Result<Arc<[SocketAddr]>, ResolveError> {
-        let asked = self.clock.now();
-        let mut known = entry.known.lock().await;
-        if let Some((at, addresses)) = &known.found
-            && ttl.is_none_or(|ttl| self.clock.now().since(*at) < ttl)
-        {
-            return Ok(Arc::clone(addresses));
-        }
-        // Whoever waited while a lookup failed takes that failure; else a dead resolver is asked once per slot in a row.
-        if let Some((at, error)) = &known.failed
-            && *at > asked
-        {
-            return Err(error.clone());
-        }
-        match lookup(host).await {
-            Ok(addresses) => {
-                *known = Known {
-                    found: Some((self.clock.now(), Arc::clone(&addresses))),
-                    failed: None,
-                };
-                Ok(addresses)
-            }
-            Err(error) => {
-                *known = Known {
-                    found: None,
-                    failed: Some((self.clock.now(), error.clone())),
-                };
-                Err(error)
+    /// By a lookup of this question's own.
+    async fn own(&self, host: &str) -> Found {
+        let place = self.place().await;
+        let (ask, name) = (self.ask, host.to_owned());
+        let looked_up = tokio::task::spawn_blocking(move || {
+            let _place = place;
+            lookup(ask, &name)
+        });
+        // It does not panic, and is lost only with its runtime.
+        looked_up
+            .await
+            .unwrap_or_else(|_| Err(ResolveError::without_address(host)))
+    }
+
+    /// By what is known, else by the lookup that runs, else by one that others may share.
+    async fn shared(&self, entry: &Arc<Entry>, host: &str, ttl: Option<Duration>) -> Found {
+        loop {
+            let standing = entry.known().standing(self.clock.now(), ttl);
+            let standing = match standing {
+                Some(standing) => standing,
+                None => self.begin(entry, host, ttl, self.place().await),
+            };
+            let mut running = match standing {
+                Standing::Found(addresses) => return Ok(addresses),
+                Standing::Running(running) => running,
+            };
+            let found = running.wait_for(Option::is_some).await.map(|found| (*found).clone());
+            // A lookup ends without an answer only where its runtime has ended, which may be another shard's.
+            if let Ok(Some(found)) = found {
+                return found;
             }
         }
     }
+
+    async fn place(&self) -> OwnedSemaphorePermit {
+        let places = Arc::clone(&self.places);
+        places.acquire_owned().await.expect("nobody closes it")
+    }
+
+    /// Begins a lookup unless somebody has meanwhile. It belongs to nobody who asks: it leaves its answer in the entry.
+    fn begin(&self, entry: &Arc<Entry>, host: &str, ttl: Option<Duration>, place: OwnedSemaphorePermit) -> Standing {
+        let mut known = entry.known();
+        if let Some(standing) = known.standing(self.clock.now(), ttl) {
+            return standing;
+        }
+        let (sender, running) = watch::channel(None);
+        known.running = Some(running.clone());
+        drop(known);
+        let (clock, ask, entry, host) = (self.clock, self.ask, Arc::clone(entry), host.to_owned());
+        tokio::task::spawn_blocking(move || {
+            let _place = place;
+            let found = lookup(ask, &host);
+            if let Ok(addresses) = &found {
+                entry.known().found = Some((clock.now(), Arc::clone(addresses)));
+            }
+            sender.send_replace(Some(found));
+        });
+        // Kept, since it may have answered before anybody looks again.
+        Standing::Running(running)
+    }
 }
 
-async fn lookup(host: &str) -> Result<Arc<[SocketAddr]>, ResolveError> {
-    let failure = match tokio::net::lookup_host((host, 0)).await {
-        Ok(addresses) => {
-            let found: Arc<[SocketAddr]> = addresses.take(ADDRESSES_MAX).collect();
-            if !found.is_empty() {
-                return Ok(found);
-            }
-            None
-        }
+fn ask_system(host: &str) -> io::Result<Vec<SocketAddr>> {
+    Ok((host, 0).to_socket_addrs()?.take(ADDRESSES_MAX).collect())
+}
+
+fn lookup(ask: Ask, host: &str) -> Found {
+    let failure = match ask(host) {
+        Ok(addresses) if !addresses.is_empty() => return Ok(addresses.into()),
+        Ok(_) => None,
         Err(error) => Some(Arc::new(error)),
     };
     // A minimal container has no hosts file, but this name has a meaning that needs no file (RFC 6761).
@@ -342,7 +409,7 @@ mod tests {
         for (policy, age, kept) in table {
             let resolver = resolver(policy, &[]);
             let now = resolver.clock.now();
-            resolver.entry("localhost").known.lock().await.found = Some((now - age, Arc::clone(&marker)));
+            resolver.entry("localhost").known().found = Some((now - age, Arc::clone(&marker)));
             let found = resolver.resolve("localhost", 80).await.unwrap();
             assert_eq!(
                 found == [SocketAddr::from(([127, 9, 9, 9], 80))],
@@ -352,21 +419,174 @@ mod tests {
         }
     }
 
+    /// A resolver that is asked by hand: it counts the questions, and answers those that it lets through.
+    #[derive(Debug, Default)]
+    struct Desk {
+        asked: usize,
+        running_max: usize,
+        running: usize,
+        answers: usize,
+    }
+
+    /// One desk for each test, since what asks it is a plain function.
+    macro_rules! desk {
+        ($answer:expr) => {{
+            static DESK: (Mutex<Desk>, std::sync::Condvar) = (
+                Mutex::new(Desk {
+                    asked: 0,
+                    running_max: 0,
+                    running: 0,
+                    answers: 0,
+                }),
+                std::sync::Condvar::new(),
+            );
+            let ask: Ask = |_| {
+                let mut desk = DESK.0.lock().unwrap();
+                desk.asked += 1;
+                desk.running += 1;
+                desk.running_max = desk.running_max.max(desk.running);
+                let answer: fn(usize) -> io::Result<Vec<SocketAddr>> = $answer;
+                let answer = answer(desk.asked);
+                // One too many must not hold up the test's end, which waits for it.
+                let limit = Duration::from_secs(2);
+                let (mut desk, _) = DESK
+                    .1
+                    .wait_timeout_while(desk, limit, |desk| desk.answers == 0)
+                    .unwrap();
+                desk.answers = desk.answers.saturating_sub(1);
+                desk.running -= 1;
+                answer
+            };
+            (&DESK, ask)
+        }};
+    }
+
+    fn let_through(desk: &(Mutex<Desk>, std::sync::Condvar), count: usize) {
+        desk.0.lock().unwrap().answers += count;
+        desk.1.notify_all();
+    }
+
+    async fn asked(desk: &(Mutex<Desk>, std::sync::Condvar), count: usize) {
+        until(|| desk.0.lock().unwrap().asked >= count).await;
+    }
+
+    async fn until(reached: impl Fn() -> bool) {
+        for _ in 0..500 {
+            if reached() {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("the awaited state was not reached");
+    }
+
+    fn asking(policy: DnsPolicy, ask: Ask) -> Resolver {
+        Resolver {
+            ask,
+            ..resolver(policy, &[])
+        }
+    }
+
+    const SHARING: [DnsPolicy; 2] = [DnsPolicy::Once, DnsPolicy::Ttl(Duration::from_secs(5))];
+
+    #[tokio::test]
+    async fn those_who_give_up_leave_one_lookup_behind() {
+        for policy in SHARING {
+            let (desk, ask) = desk!(|_| Ok(vec![SocketAddr::from(([127, 0, 0, 7], 0))]));
+            let before = desk.0.lock().unwrap().asked;
+            let resolver = asking(policy, ask);
+            for _ in 0..20 {
+                let waits = (0..10)
+                    .map(|_| tokio::time::timeout(Duration::from_millis(2), resolver.resolve("black-hole.test", 80)));
+                let all = futures_util::future::join_all(waits).await;
+                assert!(all.iter().all(Result::is_err), "nobody has answered");
+            }
+            asked(desk, before + 1).await;
+            let late = resolver.resolve("black-hole.test", 80);
+            let (found, ()) = tokio::join!(late, async { let_through(desk, 1) });
+            assert_eq!(text(&found.unwrap()), "127.0.0.7:80", "{policy:?}");
+            assert_eq!(
+                text(&resolver.resolve("black-hole.test", 81).await.unwrap()),
+                "127.0.0.7:81"
+            );
+            assert_eq!(desk.0.lock().unwrap().asked, before + 1, "{policy:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_nobody_waited_for_is_kept() {
+        let (desk, ask) = desk!(|_| Ok(vec![SocketAddr::from(([127, 0, 0, 7], 0))]));
+        let resolver = asking(DnsPolicy::Once, ask);
+        let waited = tokio::time::timeout(Duration::from_millis(2), resolver.resolve("slow.test", 80)).await;
+        assert!(waited.is_err());
+        let_through(desk, 1);
+        until(|| resolver.entry("slow.test").known().found.is_some()).await;
+        assert!(resolver.resolve("slow.test", 80).await.is_ok());
+        assert_eq!(desk.0.lock().unwrap().asked, 1);
+    }
+
     #[tokio::test]
     async fn a_failure_is_shared_by_those_who_waited_for_it() {
-        let resolver = resolver(DnsPolicy::Once, &[]);
-        let entry = resolver.entry("localhost");
-        let error = ResolveError {
-            host: "localhost".to_owned(),
-            source: None,
+        let (desk, ask) = desk!(|at| match at {
+            1 => Err(io::Error::other("no such name")),
+            _ => Ok(vec![SocketAddr::from(([127, 0, 0, 7], 0))]),
+        });
+        let resolver = asking(DnsPolicy::Once, ask);
+        let waits = (0..10).map(|_| resolver.resolve("gone.test", 80));
+        let release = async {
+            asked(desk, 1).await;
+            let_through(desk, 1);
         };
-        entry.known.lock().await.failed = Some((Stamp::FAR, error));
-        assert!(resolver.resolve("localhost", 80).await.is_err());
-        entry.known.lock().await.failed.as_mut().unwrap().0 = Stamp::from_us(0);
+        let (all, ()) = tokio::join!(futures_util::future::join_all(waits), release);
+        assert!(all.iter().all(Result::is_err), "{all:?}");
+        assert_eq!(desk.0.lock().unwrap().asked, 1);
+        let_through(desk, 1);
         assert!(
-            resolver.resolve("localhost", 80).await.is_ok(),
+            resolver.resolve("gone.test", 80).await.is_ok(),
             "an old failure does not stick"
         );
+    }
+
+    #[tokio::test]
+    async fn lookups_that_run_are_bounded_whatever_is_asked() {
+        let (desk, ask) = desk!(|_| Ok(vec![SocketAddr::from(([127, 0, 0, 7], 0))]));
+        for policy in [DnsPolicy::PerConnection, DnsPolicy::Once] {
+            let resolver = Resolver {
+                places: Arc::new(Semaphore::new(3)),
+                ..asking(policy, ask)
+            };
+            let before = desk.0.lock().unwrap().asked;
+            let names: Vec<_> = (0..10).map(|n| format!("{n}.test")).collect();
+            let waits = names
+                .iter()
+                .map(|name| tokio::time::timeout(Duration::from_millis(20), resolver.resolve(name, 80)));
+            let all = futures_util::future::join_all(waits).await;
+            assert!(all.iter().all(Result::is_err), "nobody has answered");
+            asked(desk, before + 3).await;
+            // Those given up hold their places; those who had none have left the queue.
+            let_through(desk, 4);
+            assert!(resolver.resolve("late.test", 80).await.is_ok());
+            let desk = desk.0.lock().unwrap();
+            assert_eq!((desk.asked, desk.running_max), (before + 4, 3), "{policy:?}");
+        }
+    }
+
+    #[test]
+    fn a_lookup_that_ended_with_its_runtime_is_begun_again() {
+        let (desk, ask) = desk!(|_| Ok(vec![SocketAddr::from(([127, 0, 0, 7], 0))]));
+        let resolver = asking(DnsPolicy::Once, ask);
+        let entry = resolver.entry("other-shard.test");
+        let (sender, running) = watch::channel(None);
+        entry.known().running = Some(running);
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        let_through(desk, 1);
+        let (found, ()) =
+            runtime.block_on(async { tokio::join!(resolver.resolve("other-shard.test", 80), async { drop(sender) }) });
+        assert!(found.is_ok());
+        assert_eq!(desk.0.lock().unwrap().asked, 1);
     }
 
     #[test]

@@ -4,8 +4,9 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use barrage_model::outcome::FailureClass;
+use bytes::Bytes;
 use h2::client::ResponseFuture;
-use h2::{Reason, RecvStream};
+use h2::{Reason, RecvStream, SendStream};
 
 use super::Core;
 use super::classify::{Progress, Refusal, failure};
@@ -30,6 +31,38 @@ enum Stage {
     Reading(RecvStream),
 }
 
+/// The rest of a body, which is given to the library only as the server's window has room for it.
+///
+/// What the library holds it has to write, whatever becomes of the answer: a whole body would make the stream one that both
+/// sides have ended when the answer ends early, of which neither a reset nor the place is given back as long as the server
+/// grants no window. With a part of it held back here, the stream is reset when its request is dropped.
+#[derive(Debug)]
+struct Upload {
+    stream: SendStream<Bytes>,
+    rest: Bytes,
+}
+
+impl Upload {
+    /// Gives what there is room for; ready when nothing is left to give.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        while !self.rest.is_empty() {
+            // Nothing more can be sent: the answer tells why.
+            let Some(Ok(room)) = ready!(self.stream.poll_capacity(cx)) else {
+                break;
+            };
+            if room == 0 {
+                // The server has taken back what it had granted.
+                continue;
+            }
+            let part = self.rest.split_to(room.min(self.rest.len()));
+            if self.stream.send_data(part, self.rest.is_empty()).is_err() {
+                break;
+            }
+        }
+        Poll::Ready(())
+    }
+}
+
 /// What became of a request on one connection.
 #[derive(Debug)]
 pub(super) enum Landed {
@@ -49,6 +82,8 @@ pub(super) struct Flight<'a> {
     /// This request began to make the connection.
     dialled: bool,
     ticket: Option<Ticket>,
+    /// What the server's window has no room for yet of our body.
+    upload: Option<Upload>,
     reused: bool,
     /// Bytes that the connection had received when the request was sent.
     received_before: u64,
@@ -72,6 +107,7 @@ impl<'a> Flight<'a> {
             stage,
             dialled,
             ticket: None,
+            upload: None,
             reused: false,
             received_before: 0,
             length: None,
@@ -160,7 +196,7 @@ impl<'a> Flight<'a> {
         self.reused = self.link.has_answered();
         self.received_before = self.link.gauge().received();
         let body = self.out.body;
-        let (response, mut upload, ticket) = match self.link.begin(self.out.head, body.is_empty()) {
+        let (response, mut stream, ticket) = match self.link.begin(self.out.head, body.is_empty()) {
             Ok(begun) => begun,
             Err(refusal) => {
                 self.link.retire();
@@ -171,16 +207,25 @@ impl<'a> Flight<'a> {
         answer.wire_requests = 1;
         answer.reused = self.reused;
         self.ticket = Some(ticket);
-        if !body.is_empty()
-            && let Err(error) = upload.send_data(body.clone(), true)
-        {
-            return Poll::Ready(Some(Landed::Ended(Err(self.failed(&error)))));
+        if !body.is_empty() {
+            stream.reserve_capacity(body.len());
+            if stream.capacity() < body.len() {
+                let rest = body.clone();
+                self.upload = Some(Upload { stream, rest });
+            } else if let Err(error) = stream.send_data(body.clone(), true) {
+                return Poll::Ready(Some(Landed::Ended(Err(self.failed(&error)))));
+            }
         }
         self.stage = Stage::Asked(response);
         Poll::Ready(None)
     }
 
     fn receive(&mut self, cx: &mut Context<'_>, answer: &mut Answer) -> Poll<Result<(), Failure>> {
+        if let Some(upload) = &mut self.upload
+            && upload.poll(cx).is_ready()
+        {
+            self.upload = None;
+        }
         if let Stage::Asked(response) = &mut self.stage {
             let response = ready!(std::pin::Pin::new(response).poll(cx));
             let now = self.arrived(answer)?;

@@ -3,6 +3,7 @@
 mod connections;
 mod failures;
 mod flow;
+mod frames;
 mod secure;
 mod server;
 

@@ -1,0 +1,114 @@
+//! Correct servers that do what no library's server does, frame by frame.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+use tokio_util::task::AbortOnDropHandle;
+use url::Url;
+
+use super::failures::frame;
+use super::{on_a_shard, post};
+use crate::engine::testing::{Slot, until};
+use crate::engine::{EngineOptions, Origin};
+
+const HEADERS: u8 = 1;
+const RST_STREAM: u8 = 3;
+const SETTINGS: u8 = 4;
+const END_STREAM: u8 = 1;
+const END_HEADERS: u8 = 4;
+const CANCEL: u32 = 8;
+
+/// Answers each request when its head is there, and never grants any window beyond the first.
+struct FrameServer {
+    origin: Origin,
+    accepted: Arc<AtomicUsize>,
+    /// Streams that were reset, and why.
+    resets: Arc<Mutex<Vec<(u32, u32)>>>,
+    _task: AbortOnDropHandle<()>,
+}
+
+impl FrameServer {
+    async fn start(streams: u32, answer: fn(u32) -> Vec<u8>) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = Url::parse(&format!("http://{}/", listener.local_addr().unwrap())).unwrap();
+        let accepted: Arc<AtomicUsize> = Arc::default();
+        let resets: Arc<Mutex<Vec<_>>> = Arc::default();
+        let (count, log) = (Arc::clone(&accepted), Arc::clone(&resets));
+        let task = tokio::spawn(async move {
+            let mut connections = JoinSet::new();
+            loop {
+                let (stream, _) = listener.accept().await.unwrap();
+                stream.set_nodelay(true).unwrap();
+                count.fetch_add(1, Ordering::SeqCst);
+                connections.spawn(serve(stream, streams, answer, Arc::clone(&log)));
+            }
+        });
+        Self {
+            origin: Origin::from_url(0, &url).unwrap(),
+            accepted,
+            resets,
+            _task: AbortOnDropHandle::new(task),
+        }
+    }
+
+    fn accepted(&self) -> usize {
+        self.accepted.load(Ordering::SeqCst)
+    }
+
+    fn resets(&self) -> Vec<(u32, u32)> {
+        self.resets.lock().unwrap().clone()
+    }
+}
+
+/// Until the client has gone.
+async fn serve(
+    mut stream: TcpStream,
+    streams: u32,
+    answer: fn(u32) -> Vec<u8>,
+    resets: Arc<Mutex<Vec<(u32, u32)>>>,
+) -> std::io::Result<()> {
+    let settings = [&[0, 3][..], &streams.to_be_bytes()].concat();
+    stream.write_all(&frame(SETTINGS, 0, 0, &settings)).await?;
+    let mut preface = [0; 24];
+    stream.read_exact(&mut preface).await?;
+    loop {
+        let mut head = [0; 9];
+        stream.read_exact(&mut head).await?;
+        let mut payload = vec![0; u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize];
+        stream.read_exact(&mut payload).await?;
+        let id = u32::from_be_bytes([head[5], head[6], head[7], head[8]]);
+        match (head[3], head[4]) {
+            (HEADERS, _) => stream.write_all(&answer(id)).await?,
+            (RST_STREAM, _) => {
+                let reason = u32::from_be_bytes(payload[..4].try_into().unwrap());
+                resets.lock().unwrap().push((id, reason));
+            }
+            (SETTINGS, 0) => stream.write_all(&frame(SETTINGS, 1, 0, &[])).await?,
+            _ => {}
+        }
+    }
+}
+
+/// `413` without a body, and without a word on the rest of the request's.
+fn too_large(id: u32) -> Vec<u8> {
+    frame(HEADERS, END_HEADERS | END_STREAM, id, b"\x08\x03413")
+}
+
+#[test]
+fn an_answer_that_ends_before_our_body_gives_its_stream_back() {
+    on_a_shard(async {
+        let server = FrameServer::start(2, too_large).await;
+        let mut slot = Slot::new(EngineOptions::default());
+        let ask = post("/upload", vec![b'x'; 200_000]);
+        for at in 0..7 {
+            let result = ask.by(&mut slot, &server.origin, 5_000).await;
+            assert_eq!(slot.word(&result), "413 ", "request {at}: {result:?}");
+        }
+        until(|| server.resets().len() == 7).await;
+        let expected: Vec<_> = (0..7).map(|at| (2 * at + 1, CANCEL)).collect();
+        assert_eq!((server.resets(), server.accepted()), (expected, 1));
+    });
+}

@@ -29,6 +29,9 @@ const RESET_STREAMS_MAX: usize = 4_096;
 const RESET_STREAMS_FOR: Duration = Duration::from_secs(30);
 /// Streams that we may find broken before a connection is given up; each costs some 500 bytes until it is written off.
 const BROKEN_STREAMS_MAX: usize = 16_384;
+/// Empty frames of bodies that a connection may receive before a new one takes its place. The library gives a connection up
+/// for the 101st over its whole life, and all streams with it; those in progress have the rest for themselves.
+const EMPTY_FRAMES_MAX: usize = 64;
 /// Streams of one connection: half of what their numbers allow, after that a new one is made.
 const STREAMS_MAX: u64 = 1 << 29;
 /// How long a connection that nobody uses may take to say farewell.
@@ -402,6 +405,11 @@ impl Driver<'_> {
         state.limit.set(self.connection.max_concurrent_send_streams());
         if let Some(link) = self.link.upgrade() {
             link.let_go();
+            // Where answers have brought some, those in progress are taken to bring one each.
+            let empty = state.gauge.empty_frames();
+            if empty + empty.min(state.active.get() as usize) >= EMPTY_FRAMES_MAX {
+                link.retire();
+            }
         }
         if !state.gauge.is_blocked() {
             // Everything has been written, so those given up are written off.

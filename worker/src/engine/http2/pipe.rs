@@ -16,6 +16,12 @@ const TURN_BYTES: usize = 256 * 1024;
 /// What a server that does not know HTTP/2 begins its refusal with.
 const HTTP1: &[u8] = b"HTTP/1.";
 
+const FRAME_HEAD_BYTES: usize = 9;
+/// A kind of frame, and flags of it.
+const DATA: u8 = 0;
+const END_STREAM: u8 = 1;
+const PADDED: u8 = 8;
+
 /// How a socket stopped giving and taking bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum SocketEnd {
@@ -30,6 +36,66 @@ pub(super) enum SocketEnd {
     },
 }
 
+/// Follows the frames of what is received, by their heads alone.
+#[derive(Debug, Default)]
+struct Frames {
+    /// The beginning of a frame that is not told apart yet: its head, and the length of its padding.
+    begun: [u8; FRAME_HEAD_BYTES + 1],
+    have: usize,
+    /// Bytes that belong to the frame told apart last.
+    skip: usize,
+    /// Frames of a body that held nothing and did not end it.
+    empty: usize,
+}
+
+impl Frames {
+    fn follow(&mut self, mut bytes: &[u8]) {
+        loop {
+            let skipped = self.skip.min(bytes.len());
+            self.skip -= skipped;
+            bytes = &bytes[skipped..];
+            if bytes.is_empty() {
+                return;
+            }
+            let wanted = self.wanted() - self.have;
+            let taken = wanted.min(bytes.len());
+            self.begun[self.have..][..taken].copy_from_slice(&bytes[..taken]);
+            self.have += taken;
+            bytes = &bytes[taken..];
+            if self.have == self.wanted() {
+                self.tell_apart();
+            }
+        }
+    }
+
+    /// Bytes by which the frame at hand is told apart.
+    fn wanted(&self) -> usize {
+        FRAME_HEAD_BYTES + usize::from(self.have >= FRAME_HEAD_BYTES && self.is_padded())
+    }
+
+    fn is_padded(&self) -> bool {
+        self.begun[3] == DATA && self.begun[4] & PADDED != 0 && self.length() > 0
+    }
+
+    fn length(&self) -> usize {
+        usize::from(self.begun[0]) << 16 | usize::from(self.begun[1]) << 8 | usize::from(self.begun[2])
+    }
+
+    fn tell_apart(&mut self) {
+        let length = self.length();
+        self.skip = length - (self.have - FRAME_HEAD_BYTES);
+        let padding = if self.is_padded() {
+            usize::from(self.begun[FRAME_HEAD_BYTES]) + 1
+        } else {
+            0
+        };
+        if self.begun[3] == DATA && self.begun[4] & END_STREAM == 0 && length == padding {
+            self.empty += 1;
+        }
+        self.have = 0;
+    }
+}
+
 /// What is known of a socket outside of the library that drives it.
 #[derive(Debug, Default)]
 pub(super) struct Gauge {
@@ -42,6 +108,8 @@ pub(super) struct Gauge {
     /// Bytes that may still be taken from the socket in this turn.
     turn: Cell<usize>,
     spoke_http1: Cell<bool>,
+    /// Frames of bodies that held nothing and ended nothing.
+    empty_frames: Cell<usize>,
     end: RefCell<Option<SocketEnd>>,
 }
 
@@ -72,6 +140,11 @@ impl Gauge {
         self.spoke_http1.get()
     }
 
+    /// Frames of bodies, so far, that held nothing and ended nothing.
+    pub(super) fn empty_frames(&self) -> usize {
+        self.empty_frames.get()
+    }
+
     /// How the socket ended, once it has.
     pub(super) fn end(&self) -> Option<SocketEnd> {
         self.end.borrow().clone()
@@ -100,6 +173,7 @@ pub(super) struct Pipe {
     /// What was read and did not fit into the library's buffer, and how much of it has been given since.
     rest: Vec<u8>,
     given: usize,
+    frames: Frames,
     /// Nothing has been read yet.
     fresh: bool,
 }
@@ -112,6 +186,7 @@ impl Pipe {
             scratch,
             rest: Vec::new(),
             given: 0,
+            frames: Frames::default(),
             fresh: true,
         };
         // The handshake's.
@@ -177,6 +252,8 @@ impl AsyncRead for Pipe {
         if std::mem::take(&mut pipe.fresh) {
             pipe.gauge.spoke_http1.set(bytes.starts_with(HTTP1));
         }
+        pipe.frames.follow(bytes);
+        pipe.gauge.empty_frames.set(pipe.frames.empty);
         let (now, later) = bytes.split_at(count.min(into.remaining()));
         into.put_slice(now);
         pipe.rest.extend_from_slice(later);
@@ -211,5 +288,52 @@ impl AsyncWrite for Pipe {
     /// The socket closes when it is dropped, which is what follows.
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.poll_flush(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn empty_frames_are_counted_however_they_arrive() {
+        let frame = |kind: u8, flags: u8, payload: &[u8]| {
+            let head = [0, 0, payload.len() as u8, kind, flags, 0, 0, 0, 1];
+            [&head[..], payload].concat()
+        };
+        let table: [(&[u8], u8, u8, usize); 10] = [
+            (b"", DATA, 0, 1),
+            (b"", DATA, END_STREAM, 0),
+            (b"hello", DATA, 0, 0),
+            (b"\x00", DATA, PADDED, 1),
+            (b"\x03\0\0\0", DATA, PADDED, 1),
+            (b"\x02\0\0\0", DATA, PADDED, 0),
+            (b"\x03\0\0\0", DATA, PADDED | END_STREAM, 0),
+            // Against the rules, which is for the library to say.
+            (b"", DATA, PADDED, 1),
+            (b"\xff\0", DATA, PADDED, 0),
+            (b"", 4, 0, 0),
+        ];
+        let mut all = Vec::new();
+        let mut sum = 0;
+        for (payload, kind, flags, empty) in table {
+            let bytes = frame(kind, flags, payload);
+            let mut frames = Frames::default();
+            frames.follow(&bytes);
+            assert_eq!((frames.empty, frames.have, frames.skip), (empty, 0, 0), "{bytes:?}");
+            all.extend(bytes);
+            sum += empty;
+        }
+        for length in 1..=all.len() {
+            let mut frames = Frames::default();
+            for piece in all.chunks(length) {
+                frames.follow(piece);
+            }
+            assert_eq!(
+                (frames.empty, frames.have, frames.skip),
+                (sum, 0, 0),
+                "in pieces of {length}"
+            );
+        }
     }
 }

@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
+use futures_util::future::join_all;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
@@ -10,15 +11,17 @@ use tokio_util::task::AbortOnDropHandle;
 use url::Url;
 
 use super::failures::frame;
-use super::{on_a_shard, post};
+use super::{PATIENCE_MS, get, on_a_shard, post, slots};
 use crate::engine::testing::{Slot, until};
 use crate::engine::{EngineOptions, Origin};
 
+const DATA: u8 = 0;
 const HEADERS: u8 = 1;
 const RST_STREAM: u8 = 3;
 const SETTINGS: u8 = 4;
 const END_STREAM: u8 = 1;
 const END_HEADERS: u8 = 4;
+const PADDED: u8 = 8;
 const CANCEL: u32 = 8;
 
 /// Answers each request when its head is there, and never grants any window beyond the first.
@@ -110,5 +113,58 @@ fn an_answer_that_ends_before_our_body_gives_its_stream_back() {
         until(|| server.resets().len() == 7).await;
         let expected: Vec<_> = (0..7).map(|at| (2 * at + 1, CANCEL)).collect();
         assert_eq!((server.resets(), server.accepted()), (expected, 1));
+    });
+}
+
+fn with_an_empty_frame(id: u32) -> Vec<u8> {
+    [
+        frame(HEADERS, END_HEADERS, id, b"\x88"),
+        frame(DATA, 0, id, b""),
+        frame(DATA, END_STREAM, id, b"hello"),
+    ]
+    .concat()
+}
+
+fn with_padding_alone(id: u32) -> Vec<u8> {
+    [
+        frame(HEADERS, END_HEADERS, id, b"\x88"),
+        frame(DATA, PADDED, id, &[2, 0, 0]),
+        frame(DATA, END_STREAM, id, b"hello"),
+    ]
+    .concat()
+}
+
+#[test]
+fn an_empty_frame_in_each_answer_costs_no_answer() {
+    on_a_shard(async {
+        for (answer, users, connections) in [
+            (with_an_empty_frame as fn(u32) -> Vec<u8>, 1, 5),
+            (with_padding_alone, 1, 5),
+            (with_an_empty_frame, 20, 7),
+        ] {
+            let server = FrameServer::start(1_000, answer).await;
+            let options = EngineOptions {
+                streams_per_connection: 20,
+                ..EngineOptions::default()
+            };
+            let mut all = slots(Slot::new(options), users);
+            let ask = get("/");
+            let asked = all.iter_mut().map(|slot| {
+                let (origin, ask) = (&server.origin, &ask);
+                async move {
+                    for at in 0..300 / users {
+                        let result = ask.by(slot, origin, PATIENCE_MS).await;
+                        assert_eq!(slot.word(&result), "200 hello", "request {at}: {result:?}");
+                    }
+                }
+            });
+            join_all(asked).await;
+            // One connection is used for many answers still.
+            let accepted = server.accepted();
+            assert!(
+                (4..=connections).contains(&accepted),
+                "{users} users: {accepted} connections"
+            );
+        }
     });
 }

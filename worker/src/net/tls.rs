@@ -9,6 +9,7 @@ use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, Server
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::server::ParsedCertificate;
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 
 /// What a plan can say about TLS to its targets.
@@ -119,9 +120,23 @@ impl TlsOptions {
     }
 }
 
-/// Accepts every certificate, but still checks that the peer holds its key.
+/// Accepts every certificate, but still checks that the peer holds its key; where the certificate is of a form that cannot be
+/// read, such as X.509 version 1, that goes unchecked too.
 #[derive(Debug)]
 struct AnyCertificate(Arc<CryptoProvider>);
+
+impl AnyCertificate {
+    /// What was found of a signature, unless the key it should be by could not be read at all.
+    fn forgiving(
+        checked: Result<HandshakeSignatureValid, rustls::Error>,
+        certificate: &CertificateDer<'_>,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        if checked.is_err() && ParsedCertificate::try_from(certificate).is_err() {
+            return Ok(HandshakeSignatureValid::assertion());
+        }
+        checked
+    }
+}
 
 impl ServerCertVerifier for AnyCertificate {
     fn verify_server_cert(
@@ -141,7 +156,9 @@ impl ServerCertVerifier for AnyCertificate {
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        rustls::crypto::verify_tls12_signature(message, certificate, signed, &self.0.signature_verification_algorithms)
+        let known = &self.0.signature_verification_algorithms;
+        let checked = rustls::crypto::verify_tls12_signature(message, certificate, signed, known);
+        Self::forgiving(checked, certificate)
     }
 
     fn verify_tls13_signature(
@@ -150,7 +167,9 @@ impl ServerCertVerifier for AnyCertificate {
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        rustls::crypto::verify_tls13_signature(message, certificate, signed, &self.0.signature_verification_algorithms)
+        let known = &self.0.signature_verification_algorithms;
+        let checked = rustls::crypto::verify_tls13_signature(message, certificate, signed, known);
+        Self::forgiving(checked, certificate)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
@@ -160,7 +179,88 @@ impl ServerCertVerifier for AnyCertificate {
 
 #[cfg(test)]
 mod tests {
+    use rustls::server::ServerConfig;
+    use rustls::sign::{CertifiedKey, SingleCertAndKey};
+    use rustls::{ClientConnection, ServerConnection, SupportedProtocolVersion};
+
     use super::*;
+
+    /// Made by `openssl x509 -req` without extensions; its key stands below.
+    const VERSION_1: &str = "\
+-----BEGIN CERTIFICATE-----
+MIIBGDCBvwIUenkS5SS2oISoIXHtaFUr9szEY5IwCgYIKoZIzj0EAwIwDjEMMAoG
+A1UEAwwDb2xkMCAXDTI2MTEyNjE4NTg0NVoYDzIxMjYxMTAyMTg1ODQ1WjAOMQww
+CgYDVQQDDANvbGQwWTATBgcqhkjOPQIBBggqhkjOPQMBBwNCAAQHml6+KbKBA+i0
+/JoJcZFVYuvwALlZaSNGbMvOD3/rgoYG3/RakgfVAhKGh7m374Se/7CLBr/e1A+n
+qlLxF3/wMAoGCCqGSM49BAMCA0gAMEUCIBti6Ju6ex8c6ByAemrk1YEXdd1774a0
+w8rlLaIaBaVLAiEA9IMUNEPA/GGbAem670S1kCQkcaKNucJA2SpwvVkzT/o=
+-----END CERTIFICATE-----
+";
+    const VERSION_1_KEY: &str = "\
+-----BEGIN PRIVATE KEY-----
+MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgIB6JCDqzHRgietp9
+en64zubpLojnFPF9tOpBeSIJoLuhRANCAAQHml6+KbKBA+i0/JoJcZFVYuvwALlZ
+aSNGbMvOD3/rgoYG3/RakgfVAhKGh7m374Se/7CLBr/e1A+nqlLxF3/w
+-----END PRIVATE KEY-----
+";
+
+    /// Shakes hands in memory with a server that shows `certificate` and signs with `key`.
+    fn shake(
+        options: &TlsOptions,
+        version: &'static SupportedProtocolVersion,
+        certificate: CertificateDer<'static>,
+        key: &PrivateKeyDer<'static>,
+    ) -> Result<(), rustls::Error> {
+        let provider = rustls::crypto::ring::default_provider();
+        let key = provider.key_provider.load_private_key(key.clone_key()).unwrap();
+        let shown = SingleCertAndKey::from(CertifiedKey::new(vec![certificate], key));
+        let mut config = ServerConfig::builder_with_provider(Arc::new(provider))
+            .with_protocol_versions(&[version])
+            .unwrap()
+            .with_no_client_auth()
+            .with_cert_resolver(Arc::new(shown));
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        let mut server = ServerConnection::new(Arc::new(config)).unwrap();
+        let name = ServerName::try_from("shop.test").unwrap();
+        let mut client = ClientConnection::new(options.build().unwrap(), name).unwrap();
+        while client.is_handshaking() || server.is_handshaking() {
+            let mut bytes = Vec::new();
+            client.write_tls(&mut bytes).unwrap();
+            server.read_tls(&mut &bytes[..]).unwrap();
+            server.process_new_packets()?;
+            bytes.clear();
+            server.write_tls(&mut bytes).unwrap();
+            client.read_tls(&mut &bytes[..]).unwrap();
+            client.process_new_packets()?;
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn any_certificate_is_accepted_where_the_plan_says_so_and_its_key_is_proven_where_it_can_be() {
+        let old = CertificateDer::from_pem_slice(VERSION_1.as_bytes()).unwrap();
+        let old_key = PrivateKeyDer::from_pem_slice(VERSION_1_KEY.as_bytes()).unwrap();
+        let made = rcgen::generate_simple_self_signed(["other.test".to_owned()]).unwrap();
+        let (new, new_key) = (made.cert.der().clone(), made.signing_key.serialize_der());
+        let new_key = PrivateKeyDer::try_from(new_key).unwrap();
+        for version in [&rustls::version::TLS12, &rustls::version::TLS13] {
+            for insecure in [false, true] {
+                let options = TlsOptions {
+                    insecure,
+                    ..TlsOptions::default()
+                };
+                let by_old = shake(&options, version, old.clone(), &old_key);
+                let by_new = shake(&options, version, new.clone(), &new_key);
+                assert_eq!(
+                    (by_old.is_ok(), by_new.is_ok()),
+                    (insecure, insecure),
+                    "{by_old:?} {by_new:?}"
+                );
+                let by_a_thief = shake(&options, version, new.clone(), &old_key);
+                assert!(by_a_thief.is_err(), "the key is another's");
+            }
+        }
+    }
 
     #[test]
     fn bad_settings_are_refused_before_the_run() {

@@ -208,7 +208,10 @@ impl Http2 {
             let landed = poll_fn(|cx| flight.poll(cx, timer, answer)).await;
             drop(flight);
             let refusal = match landed {
-                Landed::Ended(result) => return result,
+                Landed::Ended(result) => {
+                    self.leave_if_used_up(&link);
+                    return result;
+                }
                 Landed::Elsewhere(None) => continue,
                 Landed::Elsewhere(Some(refusal)) => refusal,
             };
@@ -229,6 +232,14 @@ impl Http2 {
             };
             answer.done_at = shared.core.clock.now();
             return Err(failure);
+        }
+    }
+
+    /// Leaves the seat on a connection that takes no further request, so that it closes at once and not when the slot asks
+    /// again, which may be much later.
+    fn leave_if_used_up(&mut self, link: &Rc<Link>) {
+        if !self.shared.core.may_take(link) {
+            self.seats.retain(|seat| !Rc::ptr_eq(&seat.link, link));
         }
     }
 

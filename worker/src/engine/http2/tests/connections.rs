@@ -159,6 +159,25 @@ fn connections_are_used_as_long_as_the_policy_says() {
 }
 
 #[test]
+fn a_connection_that_is_used_up_closes_with_its_last_answer() {
+    on_a_shard(async {
+        for (reuse, requests) in [(Reuse::Never, 1), (Reuse::MaxRequests(3), 3)] {
+            let server = Http2Server::start(Manner::default()).await;
+            let origin = server.origin();
+            let mut slot = Slot::new(EngineOptions {
+                reuse,
+                ..EngineOptions::default()
+            });
+            for at in 0..requests {
+                assert_eq!(slot.shared.open_connections(), usize::from(at > 0), "{reuse:?}");
+                get("/").by(&mut slot, &origin, PATIENCE_MS).await.unwrap();
+            }
+            until(|| slot.shared.open_connections() == 0).await;
+        }
+    });
+}
+
+#[test]
 fn an_announced_end_is_no_failure() {
     on_a_shard(async {
         let manner = Manner {

@@ -33,6 +33,8 @@ pub(crate) struct Start {
     pub(crate) arguments: Vec<String>,
     /// What is added to the environment.
     pub(crate) environment: Vec<(String, String)>,
+    /// A file among its arguments, with what is in it.
+    pub(crate) script: Option<(PathBuf, String)>,
     /// Where it keeps its files: nothing that a reader of the command would type.
     pub(crate) home: Option<PathBuf>,
     /// The only core it may run on.
@@ -46,21 +48,32 @@ impl Start {
             program: program.to_path_buf(),
             arguments: arguments.iter().map(|argument| (*argument).to_owned()).collect(),
             environment: Vec::new(),
+            script: None,
             home: None,
             core,
         }
     }
 
-    /// The command line as one would type it, without pinning and without the folder of the program.
+    /// The command line as one would type it, without pinning and without folders, and what is in its script.
     pub(crate) fn shown(&self) -> String {
         let name = self.program.file_name().unwrap_or_default().to_string_lossy();
         let environment = self.environment.iter().map(|(name, value)| format!("{name}={value} "));
-        let arguments = self.arguments.iter().map(|argument| format!(" {argument}"));
-        format!(
-            "{}{name}{}",
-            environment.collect::<String>(),
-            arguments.collect::<String>()
-        )
+        let mut shown = environment.collect::<String>();
+        shown.push_str(&name);
+        for argument in &self.arguments {
+            let script = self
+                .script
+                .as_ref()
+                .filter(|(path, _)| path.as_os_str() == argument.as_str());
+            let file = script.and_then(|(path, _)| path.file_name()?.to_str());
+            shown.push(' ');
+            shown.push_str(file.unwrap_or(argument));
+        }
+        if let Some((_, text)) = &self.script {
+            // A line of the page for each of its own.
+            shown.extend(text.lines().flat_map(|line| ["\n    ", line]));
+        }
+        shown
     }
 }
 
@@ -288,6 +301,9 @@ mod tests {
         let mut start = Start::new(Path::new("/usr/bin/hey"), &["-c", "64", "http://127.0.0.1:1/"], 0);
         start.environment.push(("GOMAXPROCS".to_owned(), "1".to_owned()));
         assert_eq!(start.shown(), "GOMAXPROCS=1 hey -c 64 http://127.0.0.1:1/");
+        let mut start = Start::new(Path::new("k6"), &["run", "/tmp/x/script.js"], 0);
+        start.script = Some((PathBuf::from("/tmp/x/script.js"), "a();\nb();\n".to_owned()));
+        assert_eq!(start.shown(), "k6 run script.js\n    a();\n    b();");
     }
 
     #[test]

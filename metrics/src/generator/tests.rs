@@ -1,7 +1,13 @@
-use barrage_model::delta::Shortages;
-use barrage_model::ledger::Open;
+use std::sync::Arc;
+use std::time::Duration;
+
+use barrage_model::delta::{IterationRow, Shortages};
+use barrage_model::ids::SegmentId;
+use barrage_model::ledger::{IterationCounts, Open};
+use barrage_model::plan::IterationsLoad;
 
 use super::*;
+use crate::testing;
 use GeneratorVerdict::{Degraded, Invalid, Valid};
 
 /// A reading of one second in which nothing happened, on a host with memory.
@@ -237,6 +243,36 @@ fn late_drops() {
     let verdict = |late| dropped_late(late, 100).map(|reason| reason.verdict);
     assert_eq!(verdict(1), Some(Degraded));
     assert_eq!(verdict(2), Some(Invalid));
+}
+
+#[test]
+fn loads_without_late_drops_do_not_hide_those_of_others() {
+    let mut config = testing::config(1, 10, 0);
+    let mut plan = testing::plan(10, 0);
+    plan.loads[1].model = LoadModel::Iterations(IterationsLoad {
+        count: 1_000_000,
+        users: 5,
+        at_most: Duration::from_secs(10),
+    });
+    config.plan = Arc::new(plan);
+    let mut ledger = Ledger::new(config);
+    let mut counter = testing::Counter::default();
+    (0..49).for_each(|_| counter.count(&testing::ok(1_000)));
+    counter.count(&testing::dropped(DropReason::Late, 60_000));
+    let mut delta = counter.delta(1, 0, false);
+    delta.iterations.push(IterationRow {
+        load: testing::CLOSED,
+        scenario: testing::HEALTH,
+        segment: SegmentId(0),
+        counts: IterationCounts {
+            scheduled: 1_000_000,
+            ..IterationCounts::default()
+        },
+    });
+    ledger.apply(WorkerId(0), testing::FIRST, &delta).unwrap();
+    let reason = super::late_drops(&ledger).unwrap();
+    assert_eq!(reason.verdict, Invalid, "{}", reason.text);
+    assert!(reason.text.starts_with("1 of 50 arrivals"), "{}", reason.text);
 }
 
 #[test]

@@ -1,6 +1,8 @@
 //! What the network and the targets ask of the engines.
 
-use barrage_model::plan::{Action, EngineChoice, Plan, Request, Step};
+use std::net::IpAddr;
+
+use barrage_model::plan::{Action, EngineChoice, Plan, Request, Resolve, Step};
 use barrage_model::template::Part;
 
 use super::{Fields, Got, Reader};
@@ -49,6 +51,33 @@ impl Reader<'_> {
             ));
         }
         Ok(())
+    }
+
+    /// The full client connects to an address as it is written, so an answer that is fixed for one is not for it.
+    pub(super) fn check_fixed_addresses(&self, fields: &Fields<'_, '_>, plan: &Plan) -> Got<()> {
+        let is_address = |fixed: &Resolve| fixed.host.parse::<IpAddr>().is_ok();
+        let Some(at) = plan.network.resolve.iter().position(is_address) else {
+            return Ok(());
+        };
+        let all = requests(plan);
+        let Some(request) = all.iter().find(|request| is_full(plan, request)) else {
+            return Ok(());
+        };
+        let found = format!(
+            "found {}, an address, but the step {} needs the full client, which connects to addresses as they are written",
+            quoted(&plan.network.resolve[at].host),
+            quoted(&request.name)
+        );
+        let problem = Problem::new(found, "a name, or steps that a raw engine can send");
+        // Those of the command line come first.
+        if at < self.overrides.resolve.len() {
+            return Err(self.refuse_override("--resolve", problem));
+        }
+        let network = fields.value("network").map(|value| value.node);
+        let span = network
+            .and_then(|node| node.get("resolve"))
+            .map_or(Span::default(), |node| node.span);
+        Err(self.fail(span, problem))
     }
 }
 

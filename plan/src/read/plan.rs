@@ -99,6 +99,7 @@ impl Reader<'_> {
         number_steps(&mut plan);
         self.check_engines(&fields, &plan)?;
         self.check_tls_names(&fields, &plan)?;
+        self.check_fixed_addresses(&fields, &plan)?;
         let known = Known::of(&plan);
         plan.sla = fields.or("sla", Vec::new(), |value| self.slas(value, &known))?;
         Ok(plan)
@@ -147,7 +148,7 @@ impl Reader<'_> {
     }
 
     /// Records an error in what came with the command line.
-    fn refuse_override(&self, flag: &str, problem: Problem) -> super::Reported {
+    pub(super) fn refuse_override(&self, flag: &str, problem: Problem) -> super::Reported {
         let problem = Problem {
             at: None,
             found: format!("{flag}: {}", problem.found),

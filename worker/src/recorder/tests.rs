@@ -115,6 +115,25 @@ fn closed_loads_have_starts_but_no_arrivals() {
 }
 
 #[test]
+fn starts_that_cannot_be_late_do_not_hide_the_lag_of_others() {
+    let mut recorder = Recorder::new(shape(), at(0), None);
+    let mut start = |load, own_lag| {
+        recorder.iteration_started(&IterationStarted {
+            load,
+            scenario: ScenarioId(0),
+            segment: SEGMENT,
+            due: at(0),
+            at: at(50),
+            own_lag,
+        });
+    };
+    (0..1_000).for_each(|_| start(LoadId(1), None));
+    start(LoadId(0), Some(Duration::from_millis(50)));
+    let health = delta(recorder.close(Vec::new())).health;
+    assert!(health.dispatch_lag_p99_us >= 50_000, "{}", health.dispatch_lag_p99_us);
+}
+
+#[test]
 fn the_error_list_shows_kinds_and_cuts_long_texts() {
     let mut recorder = Recorder::new(shape(), at(0), None);
     let long = "ä".repeat(300);

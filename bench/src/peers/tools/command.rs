@@ -16,6 +16,7 @@ const OUR_STREAMS: &str = "--streams";
 /// # Errors
 /// The peer cannot make this load; the text says what it lacks.
 pub(crate) fn peer(tool: Tool, program: &Path, load: &Load, core: usize, folder: &Path) -> Result<Start> {
+    let mut script = None;
     let arguments = match tool {
         Tool::Wrk => wrk(load)?,
         Tool::Wrk2 => wrk2(load)?,
@@ -23,7 +24,11 @@ pub(crate) fn peer(tool: Tool, program: &Path, load: &Load, core: usize, folder:
         Tool::H2load => h2load(load),
         Tool::Oha => oha(load),
         Tool::Hey => hey(load)?,
-        Tool::K6 => k6(load, folder)?,
+        Tool::K6 => {
+            let (path, text) = script.insert((folder.join("script.js"), k6_script(load)?));
+            std::fs::write(&*path, text).context("could not write k6's script")?;
+            words(&["run", "--no-usage-report", "--quiet", &path.to_string_lossy()])
+        }
         Tool::Timerfd => timerfd(load)?,
         Tool::Barrage | Tool::BarrageRun => bail!("is started elsewhere"),
     };
@@ -31,6 +36,7 @@ pub(crate) fn peer(tool: Tool, program: &Path, load: &Load, core: usize, folder:
         program: program.to_path_buf(),
         arguments,
         environment: Vec::new(),
+        script,
         home: None,
         core,
     };
@@ -153,7 +159,7 @@ fn hey(load: &Load) -> Result<Vec<String>> {
     Ok(arguments)
 }
 
-fn k6(load: &Load, folder: &Path) -> Result<Vec<String>> {
+fn k6_script(load: &Load) -> Result<String> {
     only_http1(load)?;
     let (seconds, users) = (load.seconds, load.connections);
     let scenario = match load.rate {
@@ -162,7 +168,7 @@ fn k6(load: &Load, folder: &Path) -> Result<Vec<String>> {
         ),
         None => format!("executor: 'constant-vus', vus: {users}, duration: '{seconds}s'"),
     };
-    let script = format!(
+    Ok(format!(
         "import http from 'k6/http';
 export const options = {{
   insecureSkipTLSVerify: true,
@@ -172,10 +178,7 @@ export const options = {{
 export default function () {{ http.get('{}'); }}
 ",
         load.url
-    );
-    let path = folder.join("script.js");
-    std::fs::write(&path, script).context("could not write k6's script")?;
-    Ok(words(&["run", "--no-usage-report", "--quiet", &path.to_string_lossy()]))
+    ))
 }
 
 fn timerfd(load: &Load) -> Result<Vec<String>> {

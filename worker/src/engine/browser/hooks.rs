@@ -2,7 +2,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU16, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU32, AtomicU64, Ordering};
 use std::task::{Context, Poll};
 
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
@@ -10,6 +10,7 @@ use reqwest::redirect::Policy;
 use tower::{Layer, Service};
 use url::Url;
 
+use crate::clock::{Clock, Stamp};
 use crate::net::Resolver;
 
 /// Names are looked up by the run's one resolver, so `--resolve` and the DNS policy hold here too.
@@ -40,8 +41,19 @@ pub(super) struct Counter {
     hops: AtomicU32,
     connections: AtomicU32,
     connected: AtomicU32,
+    /// What the two counts were at the latest hop.
+    hop_connections: AtomicU32,
+    hop_connected: AtomicU32,
     port: AtomicU16,
+    /// The end of the grant, in microseconds of the worker's clock.
+    send_by_us: AtomicU64,
+    expired: AtomicBool,
 }
+
+/// Why a redirect was not followed.
+#[derive(Debug, thiserror::Error)]
+#[error("the grant ended before the redirect could be followed")]
+struct Expired;
 
 impl Counter {
     /// Starts counting for the next call.
@@ -51,6 +63,20 @@ impl Counter {
         self.hops.store(0, Ordering::Relaxed);
         self.connections.store(0, Ordering::Relaxed);
         self.connected.store(0, Ordering::Relaxed);
+        self.hop_connections.store(0, Ordering::Relaxed);
+        self.hop_connected.store(0, Ordering::Relaxed);
+        self.expired.store(false, Ordering::Relaxed);
+    }
+
+    /// Tells until when a redirect may be followed, as far as is known now.
+    pub(super) fn set_send_by(&self, send_by: Option<Stamp>) {
+        let us = send_by.unwrap_or(Stamp::FAR).as_us();
+        self.send_by_us.store(us, Ordering::Relaxed);
+    }
+
+    /// Whether a redirect was not followed because the grant had ended.
+    pub(super) fn expired(&self) -> bool {
+        self.expired.load(Ordering::Relaxed)
     }
 
     fn go_to(&self, url: &Url) {
@@ -73,20 +99,38 @@ impl Counter {
         self.connections.load(Ordering::Relaxed)
     }
 
-    /// Whether the call is still waiting for its first connection, so that nothing can have been sent.
+    /// Whether the call is waiting for a connection, so that the request it is about cannot have been sent.
     pub(super) fn connecting(&self) -> bool {
-        self.hops() == 0 && self.connections() > 0 && self.connected.load(Ordering::Relaxed) == 0
+        let before = self.hop_connections.load(Ordering::Relaxed);
+        let done_before = self.hop_connected.load(Ordering::Relaxed);
+        self.connections() > before && self.connected.load(Ordering::Relaxed) == done_before
     }
 
-    /// Follows as many redirects as the call allows; the answer after that is the answer.
-    pub(super) fn policy(self: &Arc<Self>) -> Policy {
+    /// Requests that were sent since the call began, as far as can be told.
+    pub(super) fn sent(&self) -> u32 {
+        self.hops() + u32::from(!self.connecting())
+    }
+
+    fn hop(&self, to: &Url) {
+        self.hops.fetch_add(1, Ordering::Relaxed);
+        self.hop_connections.store(self.connections(), Ordering::Relaxed);
+        self.hop_connected
+            .store(self.connected.load(Ordering::Relaxed), Ordering::Relaxed);
+        self.go_to(to);
+    }
+
+    /// Follows as many redirects as the call and its grant allow; the answer after that many is the answer.
+    pub(super) fn policy(self: &Arc<Self>, clock: Clock) -> Policy {
         let counter = Arc::clone(self);
         Policy::custom(move |attempt| {
             if counter.hops() >= counter.redirects_max.load(Ordering::Relaxed) {
                 return attempt.stop();
             }
-            counter.hops.fetch_add(1, Ordering::Relaxed);
-            counter.go_to(attempt.url());
+            if clock.now().as_us() > counter.send_by_us.load(Ordering::Relaxed) {
+                counter.expired.store(true, Ordering::Relaxed);
+                return attempt.error(Expired);
+            }
+            counter.hop(attempt.url());
             attempt.follow()
         })
     }

@@ -16,6 +16,7 @@ mod sources;
 #[cfg(test)]
 mod tests;
 
+use std::cell::Cell;
 use std::future::poll_fn;
 use std::pin::pin;
 use std::rc::Rc;
@@ -84,17 +85,17 @@ impl Tally<'_> {
 
 impl Drop for Tally<'_> {
     fn drop(&mut self) {
-        if self.counter.connecting() {
-            (self.answer.sent_at, self.answer.wire_requests) = (None, 0);
+        self.answer.wire_requests = self.counter.sent();
+        if self.answer.wire_requests == 0 {
+            self.answer.sent_at = None;
         } else {
-            self.answer.wire_requests = 1 + self.counter.hops();
             self.answer.reused = self.counter.connections() == 0;
         }
     }
 }
 
-/// Does the work of one call until the time limit, `None`, or the end of the grant where that comes before anything can have
-/// been sent: the client itself looks up, connects and shakes hands after it was given the request.
+/// Does the work of one call until the time limit, `None`, or the end of the grant where that comes before the request, or
+/// that of a redirect, can have been sent: the client itself looks up, connects and shakes hands after it was given it.
 async fn in_time(
     work: impl Future<Output = Result<(), Failure>>,
     terms: Terms<'_>,
@@ -112,6 +113,7 @@ async fn in_time(
         if let Some(end) = too_late() {
             return Poll::Ready(end);
         }
+        counter.set_send_by(terms.send_by.and_then(Cell::get));
         if let Poll::Ready(result) = work.as_mut().poll(cx) {
             return Poll::Ready(Some(result));
         }
@@ -216,6 +218,9 @@ impl Browser {
     ) -> Result<(), Failure> {
         let https = request.url().scheme() == "https";
         let failed = |error: reqwest::Error, unanswered: bool| {
+            if self.counter.expired() {
+                return Failure::fixed(Cause::Expired, "the grant ended before the redirect could be followed");
+            }
             let reused = unanswered && self.counter.connections() == 0;
             let class = classify::class(&error, https, reused);
             // The URL may carry a secret, and the report knows the step anyway.
@@ -300,7 +305,7 @@ impl Browser {
             .tls_backend_preconfigured(tls)
             .dns_resolver(Arc::new(names))
             .connector_layer(hooks::CountLayer(Arc::clone(&self.counter)))
-            .redirect(self.counter.policy())
+            .redirect(self.counter.policy(self.shared.clock()))
             .retry(reqwest::retry::never())
             .referer(false)
             .pool_idle_timeout(None::<Duration>)

@@ -22,6 +22,7 @@ use tokio_util::task::AbortOnDropHandle;
 use url::Url;
 
 use super::cookies::SlotJar;
+use crate::clock::Stamp;
 use crate::engine::testing::{Do, Server, Slot, assert_times, certificate, send, until};
 use crate::engine::{EngineOptions, Failure, FullRequest, Limits, Request, Terms};
 use crate::net::TlsOptions;
@@ -538,6 +539,57 @@ async fn a_grant_that_ends_while_connecting_is_the_end_of_the_request() {
             tokio::time::sleep(HANDSHAKE).await;
         }
         assert_eq!(seen.load(Ordering::SeqCst), sent as usize, "{shown}");
+    }
+}
+
+#[tokio::test]
+async fn a_redirect_is_not_followed_after_the_grant_has_ended() {
+    const HANDSHAKE: Duration = Duration::from_millis(400);
+    let trusting = TlsOptions {
+        insecure: true,
+        ..TlsOptions::default()
+    };
+    // (the end of the grant after the first request was seen, the result, the requests on the wire)
+    for (left_ms, wanted, on_wire) in [(None, "200 ok", 2), (Some(0), "expired", 1), (Some(100), "expired", 1)] {
+        let (url, seen, _server) = hesitant(HANDSHAKE).await;
+        let hop = format!("HTTP/1.1 302 Found\r\nLocation: {url}\r\nContent-Length: 0\r\n\r\n");
+        let first = Server::start(vec![vec![Do::Read, send(&hop), Do::Hang]]).await;
+        let mut slot = Slot::with(EngineOptions::default(), &trusting, &[]);
+        let granted = Cell::new(Some(Stamp::FAR));
+        let (headers, mut terms) = (HeaderMap::new(), slot.terms(PATIENCE_MS));
+        terms.send_by = Some(&granted);
+        let (to_first, clock) = (first.url("/"), slot.clock);
+        let request = plain(&to_first, &headers, 1, terms);
+        slot.answer.clear(clock.now());
+        let result = {
+            let mut work = pin!(slot.set.exchange(&request, &mut slot.answer));
+            poll_fn(|cx| {
+                if let (Some(Stamp::FAR), Some(left_ms), 1) = (granted.get(), left_ms, first.seen().len()) {
+                    let end = clock.now() + Duration::from_millis(left_ms);
+                    // At its last instant a grant still holds.
+                    granted.set(Some(if left_ms == 0 {
+                        end - Duration::from_micros(1)
+                    } else {
+                        end
+                    }));
+                }
+                work.as_mut().poll(cx)
+            })
+            .await
+        };
+        let shown = format!("{left_ms:?}: {result:?}");
+        assert_eq!(slot.word(&result), wanted, "{shown}");
+        assert_eq!(
+            (slot.answer.wire_requests, slot.answer.sent_at.is_some()),
+            (on_wire, true),
+            "{shown}"
+        );
+        if on_wire == 1 {
+            let took = slot.answer.done_at.since(slot.answer.began_at);
+            assert!(took < HANDSHAKE, "{shown} after {took:?}");
+            tokio::time::sleep(HANDSHAKE).await;
+        }
+        assert_eq!(seen.load(Ordering::SeqCst) as u32, on_wire - 1, "{shown}");
     }
 }
 

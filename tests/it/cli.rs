@@ -550,8 +550,7 @@ fn the_second_signal_ends_at_once() {
     let process = Process::start(&home, ["run", &file, "--no-progress"]);
     wait::until("load", LIMIT, || (server.count() >= 10).then_some(()));
     process.signal(Signal::INT);
-    // The first one waits for what is in flight.
-    std::thread::sleep(Duration::from_secs(1));
+    process.hear("stopping: no new arrivals, waiting for what is in flight", LIMIT);
     process.signal(Signal::INT);
     let ended = process.wait(Duration::from_secs(15));
     assert_code(&ended, 130);

@@ -9,6 +9,7 @@ use tempfile::TempDir;
 use crate::support::barrage::{Ended, Fleet, Process, home};
 use crate::support::report::{assert_iterations_balance, assert_steps_balance, at, sum, whole};
 use crate::support::server::{Reply, Seen, Server};
+use crate::support::wait;
 
 const LIMIT: Duration = Duration::from_mins(1);
 
@@ -105,9 +106,7 @@ fn an_early_stop_ends_the_time_that_rates_are_over() {
                 scenarios:\n  - name: s\n    steps: [ get: /wait/1500 ]\n";
     let process = start(&home, &server, "1", text);
     // Run time of the stop: at least 2 s.
-    while server.seen().len() < 110 {
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    wait::until("load", LIMIT, || (server.seen().len() >= 110).then_some(()));
     process.signal(Signal::INT);
     let report = balanced(&process.wait(LIMIT), &server);
     let seconds = number(&report, "covered_us") / 1e6;

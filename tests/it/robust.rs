@@ -89,11 +89,11 @@ fn the_second_signal_ends_at_once_in_setup_and_teardown() {
         wait::until(state, LIMIT, || (server.count() >= enough).then_some(()));
         process.signal(Signal::INT);
         // In setup the first one is enough.
-        std::thread::sleep(Duration::from_millis(500));
-        let begun = Instant::now();
         if state == "teardown" {
+            process.hear("stopping", LIMIT);
             process.signal(Signal::INT);
         }
+        let begun = Instant::now();
         let ended = process.wait(LIMIT);
         assert!(begun.elapsed() < AT_ONCE, "{state}: {:?}", begun.elapsed());
         assert_ended(&ended, 130, "stopping");

@@ -4,6 +4,8 @@ use std::ffi::OsStr;
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -103,6 +105,9 @@ impl Ended {
 #[derive(Debug)]
 pub struct Process {
     child: Child,
+    /// What it has written to stderr so far.
+    said: Arc<Mutex<String>>,
+    listener: Option<JoinHandle<()>>,
     /// Where it listens, for servers.
     pub url: String,
 }
@@ -117,13 +122,25 @@ impl Process {
 
     /// Starts a command in the background.
     pub fn spawn(mut command: Command) -> Self {
-        let child = command
+        let mut child = command
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
             .expect("the binary starts");
+        let err = child.stderr.take().expect("stderr is piped");
+        let said = Arc::<Mutex<String>>::default();
+        let heard = Arc::clone(&said);
+        let listener = std::thread::spawn(move || {
+            for line in BufReader::new(err).lines().map_while(Result::ok) {
+                let mut said = heard.lock().expect("nobody panics with it");
+                said.push_str(&line);
+                said.push('\n');
+            }
+        });
         Self {
             child,
+            said,
+            listener: Some(listener),
             url: String::new(),
         }
     }
@@ -144,9 +161,7 @@ impl Process {
             .recv_timeout(START_LIMIT)
             .expect("the server says where it listens in time");
         let Some(url) = line.as_deref().and_then(|line| line.strip_prefix("listening on ")) else {
-            let mut stderr = String::new();
-            let mut err = process.child.stderr.take().expect("stderr is piped");
-            let _unreadable = err.read_to_string(&mut stderr);
+            let stderr = process.all_said();
             panic!("the server did not start: {line:?} {stderr}");
         };
         url.clone_into(&mut process.url);
@@ -164,6 +179,27 @@ impl Process {
         kill_process(pid, signal).expect("the process can be signalled");
     }
 
+    /// Waits until it has written this to stderr.
+    #[track_caller]
+    pub fn hear(&self, word: &str, limit: Duration) {
+        let said = || {
+            self.said
+                .lock()
+                .expect("nobody panics with it")
+                .contains(word)
+                .then_some(())
+        };
+        super::wait::until(word, limit, said);
+    }
+
+    /// All that it has written to stderr, once it has closed it.
+    fn all_said(&mut self) -> String {
+        if let Some(listener) = self.listener.take() {
+            listener.join().expect("the listener ends");
+        }
+        self.said.lock().expect("nobody panics with it").clone()
+    }
+
     /// Whether it still runs.
     pub fn runs(&mut self) -> bool {
         self.child.try_wait().expect("the process can be asked").is_none()
@@ -174,17 +210,14 @@ impl Process {
     #[expect(clippy::disallowed_methods, reason = "a test's own time limit")]
     pub fn wait(mut self, limit: Duration) -> Ended {
         use std::os::unix::process::ExitStatusExt as _;
-        let collect = |pipe: Option<Box<dyn std::io::Read + Send>>| {
-            std::thread::spawn(move || {
-                let mut text = String::new();
-                if let Some(mut pipe) = pipe {
-                    let _unreadable = pipe.read_to_string(&mut text);
-                }
-                text
-            })
-        };
-        let stdout = collect(self.child.stdout.take().map(|pipe| Box::new(pipe) as _));
-        let stderr = collect(self.child.stderr.take().map(|pipe| Box::new(pipe) as _));
+        let out = self.child.stdout.take();
+        let stdout = std::thread::spawn(move || {
+            let mut text = String::new();
+            if let Some(mut out) = out {
+                let _unreadable = out.read_to_string(&mut text);
+            }
+            text
+        });
         let end = Instant::now() + limit;
         let status = loop {
             if let Some(status) = self.child.try_wait().expect("the process can be asked") {
@@ -192,7 +225,7 @@ impl Process {
             }
             if Instant::now() >= end {
                 let _gone = self.child.kill();
-                let stderr = stderr.join().unwrap_or_default();
+                let stderr = self.all_said();
                 panic!("the process did not end within {limit:?}: {stderr}");
             }
             std::thread::sleep(Duration::from_millis(20));
@@ -203,7 +236,7 @@ impl Process {
                 .or_else(|| status.signal().map(|number| 128 + number))
                 .unwrap_or(-1),
             stdout: stdout.join().expect("the reader ends"),
-            stderr: stderr.join().expect("the reader ends"),
+            stderr: self.all_said(),
         }
     }
 }

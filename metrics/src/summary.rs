@@ -499,7 +499,7 @@ pub struct HealthExtremes {
     pub rss_max_bytes: u64,
     /// Most resident memory that belongs to no file, bytes.
     pub rss_anon_max_bytes: u64,
-    /// Least memory that programs of its host could still get, bytes.
+    /// Least memory that programs of its host, or of its control group, could still get, bytes.
     pub memory_available_min_bytes: Option<u64>,
     /// Most open descriptors.
     pub descriptors_max: u32,

@@ -231,9 +231,9 @@ pub struct Health {
     pub rss_bytes: u64,
     /// Resident memory that belongs to no file, bytes.
     pub rss_anon_bytes: u64,
-    /// Memory of the host that programs could still get, bytes.
+    /// Memory of the host, or of a control group with a limit, that programs could still get, bytes.
     pub memory_available_bytes: u64,
-    /// Memory of the host, bytes.
+    /// Memory of the host, or of a control group with a limit, bytes.
     pub memory_bytes: u64,
     /// Open file descriptors.
     pub descriptors: u32,

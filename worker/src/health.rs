@@ -151,7 +151,7 @@ impl HealthSampler {
         self.cores = status.cores;
         let work = self.threads();
         let (core_busy_max_us, steal_us) = self.core_times();
-        let memory = host::memory();
+        let memory = host::memory(&self.groups);
         Health {
             covered_us,
             cpu_us: counters.cpu_us.saturating_sub(last.cpu_us),

@@ -48,7 +48,7 @@ pub struct Hello {
     pub max_rate: Option<Rate>,
     /// Cores it may use.
     pub cores: u32,
-    /// Memory of its host, bytes.
+    /// Memory of its host, or the limit of its control group, bytes.
     pub memory_bytes: u64,
     /// Its limit on open files.
     pub descriptors_max: u64,

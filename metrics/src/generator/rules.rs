@@ -212,12 +212,12 @@ pub const RULES: [Rule; 15] = [
     },
     Rule {
         kind: "memory",
-        what: "% of the host's memory in use",
+        what: "% of the memory of the host, or of a control group with a limit, in use",
         limit: 95,
         degraded: Some(share(1, 1)),
         stretch: Some(2),
         invalid: None,
-        why: "a host that reclaims memory or swaps stops threads at any place",
+        why: "who reclaims memory or swaps stops threads at any place",
         reading: memory,
     },
     Rule {

@@ -218,7 +218,7 @@ pub struct Health {
     pub rss_max_bytes: u64,
     /// Most resident memory that belongs to no file, bytes.
     pub rss_anon_max_bytes: u64,
-    /// Least memory that programs of its host could still get, bytes; `null` where the host does not say.
+    /// Least memory that programs of its host, or of its control group, could still get, bytes; `null` where the host does not say.
     pub memory_available_min_bytes: Option<u64>,
     /// Most open descriptors.
     pub descriptors_max: u32,

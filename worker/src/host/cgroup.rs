@@ -1,18 +1,22 @@
-//! The control groups that this process is in, of both versions: their processor quota and how long they were throttled.
+//! The control groups that this process is in, of both versions: their processor quota, how long they were throttled, and
+//! their limit on memory.
 //!
-//! A quota binds everything below it, so every group from the process's own up to the mount's root is looked at.
+//! A limit binds everything below it, so every group from the process's own up to the mount's root is looked at.
 
 use std::path::{Path, PathBuf};
 
-use super::read;
+use super::text::Memory;
+use super::{number, read};
 
-/// Most groups looked at.
+/// Most groups looked at, for each controller.
 const GROUPS_MAX: usize = 16;
 
-/// Where one hierarchy with the processor controller is mounted.
+/// Where one hierarchy is mounted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Mount {
     version: Version,
+    /// What it controls, in version 1; version 2 has one hierarchy for everything.
+    controllers: String,
     /// The group that is seen at `point`.
     root: String,
     point: PathBuf,
@@ -24,43 +28,33 @@ enum Version {
     Two,
 }
 
-/// The groups of this process that may have a quota, its own first.
+/// The groups of this process that may have a limit, its own first.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Groups(Vec<(Version, PathBuf)>);
+pub struct Groups {
+    processor: Vec<(Version, PathBuf)>,
+    memory: Vec<(Version, PathBuf)>,
+}
 
 impl Groups {
     /// Those of this process, now.
     pub fn own() -> Self {
         let mounts = mounts(&read("/proc/self/mountinfo").unwrap_or_default());
-        Self::of(&mounts, &read("/proc/self/cgroup").unwrap_or_default())
-    }
-
-    fn of(mounts: &[Mount], cgroup: &str) -> Self {
-        let mut groups = Vec::new();
-        for (version, path) in cgroup.lines().filter_map(member) {
-            let Some(mount) = mounts.iter().find(|mount| mount.version == version) else {
-                continue;
-            };
-            let mut group = mount.group(path);
-            while group.starts_with(&mount.point) && groups.len() < GROUPS_MAX {
-                groups.push((version, group.clone()));
-                if !group.pop() {
-                    break;
-                }
-            }
+        let cgroup = read("/proc/self/cgroup").unwrap_or_default();
+        Self {
+            processor: groups(&mounts, &cgroup, "cpu"),
+            memory: groups(&mounts, &cgroup, "memory"),
         }
-        Self(groups)
     }
 
     /// For how long they have been throttled since they were made, all together, µs.
     pub fn throttled_us(&self) -> u64 {
-        let files = self.0.iter().filter_map(|(_, group)| read(group.join("cpu.stat")));
+        let files = self.processor.iter().filter_map(|(_, group)| read(group.join("cpu.stat")));
         files.fold(0, |sum, text| sum.saturating_add(throttled(&text)))
     }
 
     /// The tightest quota, in cores; `None` without one.
     pub fn quota_cores(&self) -> Option<f64> {
-        let quotas = self.0.iter().filter_map(|(version, group)| match version {
+        let quotas = self.processor.iter().filter_map(|(version, group)| match version {
             Version::Two => quota(&read(group.join("cpu.max"))?),
             Version::One => {
                 let file = |name: &str| read(group.join(name));
@@ -70,9 +64,65 @@ impl Groups {
         });
         quotas.min_by(f64::total_cmp)
     }
+
+    /// The memory that this process may use, of so much that the host has: that of the group with the least left, where a
+    /// limit leaves less than the host. Pages of files that have not been used lately can be had again, and count as
+    /// available, as they do in the host's own account.
+    pub fn memory(&self, host: Memory) -> Memory {
+        let limited = self.memory.iter().filter_map(|(version, group)| match version {
+            Version::Two => {
+                let limits = ["memory.max", "memory.high"].map(|name| number(group.join(name)));
+                let limit = limits.into_iter().flatten().min()?;
+                left(group, limit, host, "memory.current", "inactive_file")
+            }
+            Version::One => {
+                let limit = number(group.join("memory.limit_in_bytes"))?;
+                left(group, limit, host, "memory.usage_in_bytes", "total_inactive_file")
+            }
+        });
+        limited.fold(host, |tightest, group| Memory {
+            total_bytes: tightest.total_bytes.min(group.total_bytes),
+            available_bytes: tightest.available_bytes.min(group.available_bytes),
+        })
+    }
+}
+
+/// What `limit` leaves; `None` where it is none, being as large as the host.
+fn left(group: &Path, limit: u64, host: Memory, usage: &str, unused: &str) -> Option<Memory> {
+    if limit >= host.total_bytes {
+        return None;
+    }
+    let used = number(group.join(usage))?;
+    let unused = read(group.join("memory.stat")).and_then(|text| value(&text, unused));
+    Some(Memory {
+        total_bytes: limit,
+        available_bytes: limit.saturating_sub(used.saturating_sub(unused.unwrap_or(0))),
+    })
+}
+
+/// The groups with this controller, from the process's own up to the mount's root.
+fn groups(mounts: &[Mount], cgroup: &str, controller: &str) -> Vec<(Version, PathBuf)> {
+    let mut groups = Vec::new();
+    for (version, path) in cgroup.lines().filter_map(|line| member(line, controller)) {
+        let Some(mount) = mounts.iter().find(|mount| mount.has(version, controller)) else {
+            continue;
+        };
+        let mut group = mount.group(path);
+        while group.starts_with(&mount.point) && groups.len() < GROUPS_MAX {
+            groups.push((version, group.clone()));
+            if !group.pop() {
+                break;
+            }
+        }
+    }
+    groups
 }
 
 impl Mount {
+    fn has(&self, version: Version, controller: &str) -> bool {
+        self.version == version && (version == Version::Two || lists(&self.controllers, controller))
+    }
+
     /// The folder of a group, which within a container may be named as it is seen from outside.
     fn group(&self, path: &str) -> PathBuf {
         let below = Path::new(path).strip_prefix(&self.root).unwrap_or(Path::new(""));
@@ -91,13 +141,14 @@ fn mounts(text: &str) -> Vec<Mount> {
         let mut place = place.split(' ').skip(3);
         let (root, point) = (place.next()?, place.next()?);
         let mut kind = kind.split(' ');
-        let version = match (kind.next()?, kind.nth(1)?) {
-            ("cgroup2", _) => Version::Two,
-            ("cgroup", options) if options.split(',').any(|option| option == "cpu") => Version::One,
+        let version = match kind.next()? {
+            "cgroup2" => Version::Two,
+            "cgroup" => Version::One,
             _ => return None,
         };
         Some(Mount {
             version,
+            controllers: kind.nth(1)?.to_owned(),
             root: unescaped(root),
             point: unescaped(point).into(),
         })
@@ -111,25 +162,30 @@ fn unescaped(text: &str) -> String {
 }
 
 /// Reads a line of `/proc/self/cgroup`: `0::/path` for version 2, `4:cpu,cpuacct:/path` for version 1.
-fn member(line: &str) -> Option<(Version, &str)> {
+fn member<'a>(line: &'a str, controller: &str) -> Option<(Version, &'a str)> {
     let mut parts = line.splitn(3, ':').skip(1);
     let (controllers, path) = (parts.next()?, parts.next()?);
     if controllers.is_empty() {
         return Some((Version::Two, path));
     }
-    let has_quota = controllers.split(',').any(|controller| controller == "cpu");
-    has_quota.then_some((Version::One, path))
+    lists(controllers, controller).then_some((Version::One, path))
+}
+
+fn lists(controllers: &str, controller: &str) -> bool {
+    controllers.split(',').any(|one| one == controller)
 }
 
 /// Throttled time, µs, from a `cpu.stat` of version 2 (`throttled_usec`) or 1 (`throttled_time`, ns).
 fn throttled(text: &str) -> u64 {
-    let value = |name: &str| {
-        let mut pairs = text.lines().filter_map(|line| line.split_once(' '));
-        let (_, value) = pairs.find(|(key, _)| *key == name)?;
-        value.trim().parse::<u64>().ok()
-    };
-    let us = value("throttled_usec").or_else(|| value("throttled_time").map(|ns| ns / 1_000));
+    let us = value(text, "throttled_usec").or_else(|| value(text, "throttled_time").map(|ns| ns / 1_000));
     us.unwrap_or(0)
+}
+
+/// The number beside a name, in a file of such lines.
+fn value(text: &str, name: &str) -> Option<u64> {
+    let mut pairs = text.lines().filter_map(|line| line.split_once(' '));
+    let (_, value) = pairs.find(|(key, _)| *key == name)?;
+    value.trim().parse().ok()
 }
 
 /// `quota period`, both µs, in cores; no quota is `max` or −1.
@@ -146,13 +202,13 @@ mod tests {
     const HYBRID: &str = "\
         24 18 0:22 / /sys/fs/cgroup rw,relatime - tmpfs tmpfs rw,mode=755\n\
         25 24 0:23 / /sys/fs/cgroup/cpu,cpuacct rw,relatime shared:9 - cgroup cgroup rw,cpu,cpuacct\n\
+        25 24 0:23 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory\n\
         26 24 0:24 / /sys/fs/cgroup/cpuset rw - cgroup cgroup rw,cpuset\n\
         27 24 0:25 / /sys/fs/cgroup/uni\\040fied rw - cgroup2 cgroup2 rw\n\
         garbled\n- - -\n28 24 0:25 / - cgroup2\n";
 
-    fn folders(mountinfo: &str, cgroup: &str) -> Vec<String> {
-        let Groups(groups) = Groups::of(&mounts(mountinfo), cgroup);
-        groups
+    fn folders(mountinfo: &str, cgroup: &str, controller: &str) -> Vec<String> {
+        groups(&mounts(mountinfo), cgroup, controller)
             .into_iter()
             .map(|(_, group)| group.display().to_string())
             .collect()
@@ -162,7 +218,7 @@ mod tests {
     fn every_group_up_to_the_root_is_found() {
         let cgroup = "5:cpuset:/x\n4:cpu,cpuacct:/a/b\n1:name=systemd:/\n0::/user/me\nnonsense\n7:cpu";
         assert_eq!(
-            folders(HYBRID, cgroup),
+            folders(HYBRID, cgroup, "cpu"),
             [
                 "/sys/fs/cgroup/cpu,cpuacct/a/b",
                 "/sys/fs/cgroup/cpu,cpuacct/a",
@@ -172,24 +228,92 @@ mod tests {
                 "/sys/fs/cgroup/uni fied",
             ]
         );
+        assert_eq!(
+            folders(HYBRID, "6:memory:/m\n5:cpuset:/x\n4:cpu,cpuacct:/a/b", "memory"),
+            ["/sys/fs/cgroup/memory/m", "/sys/fs/cgroup/memory"]
+        );
     }
 
     #[test]
     fn within_a_container_the_mount_is_the_group() {
         let mountinfo = "9 1 0:2 /docker/7 /sys/fs/cgroup rw - cgroup2 cgroup rw\n";
         assert_eq!(
-            folders(mountinfo, "0::/docker/7/inner"),
+            folders(mountinfo, "0::/docker/7/inner", "cpu"),
             ["/sys/fs/cgroup/inner", "/sys/fs/cgroup"]
         );
-        assert_eq!(folders(mountinfo, "0::/"), ["/sys/fs/cgroup"]);
-        assert_eq!(folders(mountinfo, "0::/docker/7/../../etc"), ["/sys/fs/cgroup"]);
-        assert_eq!(folders("", "0::/"), [""; 0]);
+        assert_eq!(folders(mountinfo, "0::/", "memory"), ["/sys/fs/cgroup"]);
+        assert_eq!(folders(mountinfo, "0::/docker/7/../../etc", "cpu"), ["/sys/fs/cgroup"]);
+        assert_eq!(folders("", "0::/", "cpu"), [""; 0]);
     }
 
     #[test]
     fn a_path_of_any_depth_stays_within_bounds() {
         let deep = format!("0::{}", "/x".repeat(1_000));
-        assert_eq!(folders(HYBRID, &deep).len(), GROUPS_MAX);
+        assert_eq!(folders(HYBRID, &deep, "cpu").len(), GROUPS_MAX);
+    }
+
+    /// Groups whose files are these, one folder each.
+    fn limited(folder: &Path, version: Version, files: &[&[(&str, &str)]]) -> Groups {
+        let memory = files.iter().enumerate().map(|(index, files)| {
+            let group = folder.join(index.to_string());
+            std::fs::create_dir(&group).unwrap();
+            for (name, text) in *files {
+                std::fs::write(group.join(name), text).unwrap();
+            }
+            (version, group)
+        });
+        Groups {
+            processor: Vec::new(),
+            memory: memory.collect(),
+        }
+    }
+
+    #[test]
+    fn the_group_with_the_least_memory_left_counts() {
+        let host = Memory {
+            total_bytes: 1_000,
+            available_bytes: 700,
+        };
+        let in_all = |total_bytes, available_bytes| Memory {
+            total_bytes,
+            available_bytes,
+        };
+        let own: &[(&str, &str)] = &[
+            ("memory.max", "400\n"),
+            ("memory.high", "max\n"),
+            ("memory.current", "390\n"),
+            ("memory.stat", "anon 5\ninactive_file 90\n"),
+        ];
+        let fuller: &[(&str, &str)] = &[
+            ("memory.max", "max\n"),
+            ("memory.high", "500\n"),
+            ("memory.current", "480\n"),
+            ("memory.stat", "garbled"),
+        ];
+        let unlimited: &[(&str, &str)] = &[("memory.max", "max\n"), ("memory.current", "999\n")];
+        let as_large: &[(&str, &str)] = &[("memory.max", "1000\n"), ("memory.current", "999\n")];
+        let over: &[(&str, &str)] = &[("memory.max", "10\n"), ("memory.current", "11\n")];
+        for (files, expected) in [
+            (&[own][..], in_all(400, 100)),
+            (&[own, fuller], in_all(400, 20)),
+            (&[unlimited, as_large, &[]], host),
+            (&[over], in_all(10, 0)),
+        ] {
+            let folder = tempfile::tempdir().unwrap();
+            assert_eq!(limited(folder.path(), Version::Two, files).memory(host), expected);
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let first: &[(&str, &str)] = &[
+            ("memory.limit_in_bytes", "300\n"),
+            ("memory.usage_in_bytes", "200\n"),
+            ("memory.stat", "inactive_file 1\ntotal_inactive_file 50\n"),
+        ];
+        let root: &[(&str, &str)] = &[
+            ("memory.limit_in_bytes", "9223372036854771712\n"),
+            ("memory.usage_in_bytes", "999\n"),
+        ];
+        let groups = limited(folder.path(), Version::One, &[first, root]);
+        assert_eq!(groups.memory(host), in_all(300, 150));
     }
 
     #[test]

@@ -61,12 +61,7 @@ pub fn cores() -> text::Cores {
     read("/proc/self/status").map_or_else(Default::default, |text| text::status(&text).cores)
 }
 
-/// Memory of the host.
-pub fn memory() -> Option<text::Memory> {
-    text::memory(&read("/proc/meminfo")?)
-}
-
-/// Memory of the host, bytes; 0 when it cannot be told.
-pub(crate) fn memory_bytes() -> u64 {
-    memory().map_or(0, |memory| memory.total_bytes)
+/// Memory that this process may use: the host's, or less where its control groups have a limit.
+pub fn memory(groups: &cgroup::Groups) -> Option<text::Memory> {
+    text::memory(&read("/proc/meminfo")?).map(|host| groups.memory(host))
 }

@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 /// Highest number of a core that is believed.
 const CORE_MAX: u32 = 8_191;
 
-/// Memory of a host, bytes.
+/// Memory of a host, or of a control group with a limit, bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Memory {
     /// All of it.

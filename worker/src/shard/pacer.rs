@@ -15,16 +15,16 @@ use crate::net::reactor::watch;
 
 /// Longest batching of wake-ups.
 const QUANTUM_MAX_US: u64 = 250;
-/// The quantum in µs is the rate divided by this: three arrivals for one wake-up at 20,000/s, of which the first is late by
-/// the distance to the third. A wake-up costs 50 µs of the core under some hypervisors, so that one for every two arrivals
-/// took more than half of the core at that rate, and the server saw them no more evenly spaced.
-const PER_S_FOR_1_US: u64 = 133;
+/// The quantum in µs is the rate divided by this: two arrivals for one wake-up at 20,000/s, of which the first is late by
+/// the distance to the second. A wake-up for each takes half of the core at that rate, one for every third makes the
+/// dispatch lag 30 µs longer in the 99th percentile.
+const PER_S_FOR_1_US: u64 = 200;
 /// Below this many starts per second each arrival gets a wake-up of its own.
 const QUANTUM_FROM_PER_S: u64 = 4_000;
 
-/// How long after the last wake-up the next one may come, at this many starts per second: 30 µs at 4,000/s, 150 µs at
-/// 20,000/s, and 250 µs from 33,250/s on. A wake-up costs more than a request, so batches buy throughput.
-pub(super) fn quantum(starts_per_s: u64) -> Duration {
+/// How long after the last wake-up the next one may come, at this many starts per second: 20 µs at 4,000/s, 100 µs at
+/// 20,000/s, and 250 µs from 50,000/s on. A wake-up costs more than a request, so batches buy throughput.
+fn quantum(starts_per_s: u64) -> Duration {
     if starts_per_s < QUANTUM_FROM_PER_S {
         return Duration::ZERO;
     }
@@ -72,7 +72,7 @@ impl Lead {
 pub(crate) struct Pacer {
     clock: Clock,
     timer: Option<AsyncFd<OwnedFd>>,
-    spin: Duration,
+    pacing: Pacing,
     lead: Lead,
 }
 
@@ -88,17 +88,34 @@ impl Pacer {
                 None
             }
         };
-        let spin = match pacing {
-            Pacing::Timer => Duration::ZERO,
-            Pacing::Precise => SPIN,
-        };
-        let lead = Lead::default();
         Self {
             clock,
             timer,
-            spin,
-            lead,
+            pacing,
+            lead: Lead::default(),
         }
+    }
+
+    /// The earliest instant for which the timer of a shard is set that was last woken at `last` and starts so many iterations
+    /// per second: a quantum later, less by how late it will be. With precise pacing each arrival has a wake-up of its own.
+    pub(super) fn spared(&self, last: Stamp, starts_per_s: u64) -> Stamp {
+        match self.pacing {
+            Pacing::Timer => last + quantum(starts_per_s).saturating_sub(self.lead.get()),
+            Pacing::Precise => last,
+        }
+    }
+
+    /// Waits about until `at`, which only spares wake-ups: a sleep that ends a little late costs nobody anything, and looking
+    /// at the clock would take back what is spared. Returns as [`Pacer::until`] when it has passed.
+    ///
+    /// # Cancel safety
+    /// As [`Pacer::until`].
+    pub(super) async fn about(&self, at: Stamp) {
+        let now = self.clock.now();
+        if at <= now {
+            return tokio::task::yield_now().await;
+        }
+        self.sleep(at, now).await;
     }
 
     /// Waits until `at`; returns at once, but not before other tasks have had their turn, when it has passed.
@@ -106,32 +123,26 @@ impl Pacer {
     /// # Cancel safety
     /// Cancel safe: the next call sets the timer anew.
     pub(crate) async fn until(&self, at: Stamp) {
-        self.wait(at, self.spin.max(self.lead.get())).await;
-    }
-
-    /// As [`Pacer::until`], for an instant that only spares wake-ups: being a little late for it costs nobody anything,
-    /// and looking at the clock would take back what it spares.
-    ///
-    /// # Cancel safety
-    /// As [`Pacer::until`].
-    pub(crate) async fn about(&self, at: Stamp) {
-        self.wait(at, self.spin).await;
-    }
-
-    /// Sleeps until `early` before `at`, and looks at the clock from there on.
-    async fn wait(&self, at: Stamp, early: Duration) {
         let now = self.clock.now();
         if at <= now {
             return tokio::task::yield_now().await;
         }
-        let wake_at = at - early;
-        if wake_at > now {
-            self.sleep_until(wake_at, now).await;
-            self.lead.learn(self.clock.now().since(wake_at));
-        }
+        let early = match self.pacing {
+            Pacing::Precise => SPIN,
+            Pacing::Timer => self.lead.get(),
+        };
+        self.sleep(at - early, now).await;
         // Others have their turn between two looks at the clock, so answers are read meanwhile.
         while self.clock.now() < at {
             tokio::task::yield_now().await;
+        }
+    }
+
+    /// Sleeps until `wake_at`, if that is still to come.
+    async fn sleep(&self, wake_at: Stamp, now: Stamp) {
+        if wake_at > now {
+            self.sleep_until(wake_at, now).await;
+            self.lead.learn(self.clock.now().since(wake_at));
         }
     }
 
@@ -174,9 +185,9 @@ mod tests {
         for (rate, us) in [
             (0, 0),
             (3_999, 0),
-            (4_000, 30),
-            (20_000, 150),
-            (33_250, 250),
+            (4_000, 20),
+            (20_000, 100),
+            (50_000, 250),
             (1_000_000, 250),
         ] {
             assert_eq!(quantum(rate), Duration::from_micros(us), "{rate}/s");

@@ -22,7 +22,7 @@ use super::blocks::Blocks;
 use super::ceiling::Ceilings;
 use super::machine::{Input, Machine, Output, SlotId, Start};
 use super::mailbox::Mailbox;
-use super::pacer::{Pacer, quantum};
+use super::pacer::Pacer;
 use super::tasks::Tasks;
 use super::{Command, Event, Report, Runner, ShardHandles};
 use crate::clock::{Clock, Stamp};
@@ -176,7 +176,8 @@ async fn keep_time<R: Runner>(shard: Rc<Shard<R>>, pacer: &Pacer, mut commands: 
         shard.input(now, Input::Tick);
         let deadline = shard.machine.borrow().deadline();
         shard.armed.set(deadline);
-        let (due, spared) = (shard.stamp(deadline), last_wake + quantum(rate.of(&shard.starts, now)));
+        let due = shard.stamp(deadline);
+        let spared = pacer.spared(last_wake, rate.of(&shard.starts, now));
         let wake_at = due.max(spared);
         let wake = async {
             if due < spared {

@@ -96,6 +96,7 @@ fn system() -> std::io::Result<Facts> {
         count => count,
     };
     let (steal, busiest) = shares(&before, &after, passed).unzip();
+    let groups = Groups::own();
     Ok(Facts {
         descriptors: host::descriptors_max(),
         descriptors_hard: host::descriptors_hard_max(),
@@ -106,11 +107,11 @@ fn system() -> std::io::Result<Facts> {
         somaxconn: host::number("/proc/sys/net/core/somaxconn"),
         cores,
         cores_of_host: of_host.max(cores),
-        quota_cores: Groups::own().quota_cores(),
+        quota_cores: groups.quota_cores(),
         steal,
         busiest,
         pressure: read("/proc/pressure/cpu").and_then(|text| text::pressure(&text)),
-        memory: host::memory(),
+        memory: host::memory(&groups),
         late,
         clock_source: word("/sys/devices/system/clocksource/clocksource0/current_clocksource"),
         clock_ns: clock_cost_ns(clock),

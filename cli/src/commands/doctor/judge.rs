@@ -330,7 +330,7 @@ fn governor(facts: &Facts) -> Check {
 fn container(facts: &Facts) -> Check {
     let found = facts.container.map_or_else(
         || "no sign of one".to_owned(),
-        |kind| format!("{kind}: the limits above are those that it was given, but memory is the host's"),
+        |kind| format!("{kind}: the limits above are those that it was given"),
     );
     check("container", found, false, false, "")
 }

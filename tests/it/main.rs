@@ -14,6 +14,7 @@ mod mcp;
 mod nginx;
 mod numbers;
 mod quick;
+mod reasons;
 mod robust;
 mod scale;
 mod sketches;

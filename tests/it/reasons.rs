@@ -1,0 +1,96 @@
+//! Reasons for which a generator doubts itself that come without a failed request.
+
+use std::time::Duration;
+
+use rustix::process::Signal;
+use serde_json::Value;
+
+use crate::support::barrage::{Process, home};
+use crate::support::report::{assert_exit, assert_steps_balance, at, whole};
+use crate::support::strain::{barrage, wrapped};
+use crate::support::target::{Answer, Target};
+use crate::support::{plan, wait};
+
+const LIMIT: Duration = Duration::from_mins(2);
+/// How long the process stands still, each time.
+const STILL: Duration = Duration::from_millis(400);
+
+fn soon(_: &str) -> Answer {
+    Answer {
+        status: 200,
+        headers: "",
+        delay: Duration::from_millis(20),
+    }
+}
+
+fn slowly(_: &str) -> Answer {
+    Answer {
+        delay: Duration::from_secs(1),
+        ..soon("")
+    }
+}
+
+fn closed(target: &Target, users: u32, seconds: u32) -> String {
+    format!(
+        "
+name: reasons
+target: {}
+load: {{ users: {users}, for: {seconds}s }}
+steps: [ get: / ]
+",
+        target.url
+    )
+}
+
+/// The reason of this kind.
+fn reason<'a>(report: &'a Value, kind: &str) -> &'a Value {
+    let reasons = at(report, "generator.reasons").as_array().expect("reasons is a list");
+    let found = reasons.iter().find(|reason| reason["kind"] == kind);
+    found.unwrap_or_else(|| panic!("no {kind} in {}", report["generator"]))
+}
+
+#[test]
+fn a_generator_that_is_nearly_out_of_descriptors_says_so_before_a_request_fails() {
+    let (home, target) = (home(), Target::start(slowly, None));
+    let plan = plan::write(&home, &closed(&target, 1_900, 6));
+    let command = barrage(&home, ["run", &plan, "--format", "json", "--no-progress"]);
+    let ended = Process::spawn(wrapped("ulimit -n 2000", &command)).wait(LIMIT);
+    let report = ended.json();
+    assert_steps_balance(&report, "steps_total");
+    let generator = &report["generator"];
+    assert_ne!(generator["verdict"], "valid", "{generator}");
+    reason(&report, "descriptors");
+    let health = &report["workers"][0];
+    assert_eq!(whole(health, "health.descriptors_limit"), 2_000);
+    let most = whole(health, "health.descriptors_max");
+    assert!((1_881..=2_000).contains(&most), "{most}");
+    assert_eq!(whole(health, "health.short_of_descriptors"), 0);
+    assert_exit(&ended, if generator["verdict"] == "invalid" { 95 } else { 0 });
+}
+
+#[test]
+fn a_generator_that_stood_still_says_so_although_no_request_was_due() {
+    let (home, target) = (home(), Target::start(soon, None));
+    let plan = plan::write(&home, &closed(&target, 4, 10));
+    let process = Process::start(&home, ["run", &plan, "--format", "json", "--no-progress"]);
+    for _ in 0..2 {
+        // A second at least, so that each stand-still is in an interval of its own.
+        let from = target.requests();
+        wait::until("requests", LIMIT, || (target.requests() >= from + 250).then_some(()));
+        process.signal(Signal::STOP);
+        std::thread::sleep(STILL);
+        process.signal(Signal::CONT);
+    }
+    let ended = process.wait(LIMIT);
+    let report = ended.json();
+    assert_steps_balance(&report, "steps_total");
+    let generator = &report["generator"];
+    assert_ne!(generator["verdict"], "valid", "{generator}");
+    let intervals = at(reason(&report, "poll_delay"), "intervals_s")
+        .as_array()
+        .expect("intervals is a list");
+    assert!(!intervals.is_empty(), "{generator}");
+    let delay = whole(&report["workers"][0], "health.poll_delay_max_us");
+    assert!(delay >= 300_000, "{delay} µs");
+    assert_exit(&ended, if generator["verdict"] == "invalid" { 95 } else { 0 });
+}

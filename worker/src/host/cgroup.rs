@@ -48,7 +48,10 @@ impl Groups {
 
     /// For how long they have been throttled since they were made, all together, µs.
     pub fn throttled_us(&self) -> u64 {
-        let files = self.processor.iter().filter_map(|(_, group)| read(group.join("cpu.stat")));
+        let files = self
+            .processor
+            .iter()
+            .filter_map(|(_, group)| read(group.join("cpu.stat")));
         files.fold(0, |sum, text| sum.saturating_add(throttled(&text)))
     }
 

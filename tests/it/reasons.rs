@@ -35,7 +35,7 @@ fn closed(target: &Target, users: u32, seconds: u32) -> String {
         "
 name: reasons
 target: {}
-load: {{ users: {users}, for: {seconds}s }}
+users: {{ stages: [ hold: {{ users: {users}, for: {seconds}s }} ] }}
 steps: [ get: / ]
 ",
         target.url

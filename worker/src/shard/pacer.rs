@@ -194,6 +194,22 @@ mod tests {
         }
     }
 
+    #[tokio::test]
+    async fn wake_ups_are_spared_from_the_last_one_on_and_never_with_precise_pacing() {
+        let clock = Clock::boot();
+        let (last, us) = (Stamp::from_us(5_000), Duration::from_micros);
+        let pacer = Pacer::new(clock, Pacing::Timer);
+        assert_eq!(pacer.spared(last, 20_000), last + us(100));
+        // What the timer will be late is taken off; a quantum that is shorter spares nothing.
+        for _ in 0..60 {
+            pacer.lead.learn(us(50));
+        }
+        assert_eq!(pacer.lead.get(), us(30));
+        assert_eq!(pacer.spared(last, 20_000), last + us(70));
+        assert_eq!(pacer.spared(last, 5_000), last);
+        assert_eq!(Pacer::new(clock, Pacing::Precise).spared(last, 20_000), last);
+    }
+
     #[test]
     fn the_lead_is_what_three_of_four_sleeps_exceed() {
         let lead = Lead::default();

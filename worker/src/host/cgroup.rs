@@ -83,9 +83,12 @@ impl Groups {
                 left(group, limit, host, "memory.usage_in_bytes", "total_inactive_file")
             }
         });
-        limited.fold(host, |tightest, group| Memory {
-            total_bytes: tightest.total_bytes.min(group.total_bytes),
-            available_bytes: tightest.available_bytes.min(group.available_bytes),
+        limited.fold(host, |least, group| {
+            if group.available_bytes < least.available_bytes {
+                group
+            } else {
+                least
+            }
         })
     }
 }
@@ -298,7 +301,7 @@ mod tests {
         let over: &[(&str, &str)] = &[("memory.max", "10\n"), ("memory.current", "11\n")];
         for (files, expected) in [
             (&[own][..], in_all(400, 100)),
-            (&[own, fuller], in_all(400, 20)),
+            (&[own, fuller], in_all(500, 20)),
             (&[unlimited, as_large, &[]], host),
             (&[over], in_all(10, 0)),
         ] {

@@ -4,7 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use barrage_model::ids::{LoadId, SegmentId};
+use barrage_model::ids::{LoadId, ScenarioId, SegmentId};
 use barrage_model::ledger::Open;
 use barrage_model::plan::Plan;
 use tokio::sync::oneshot;
@@ -169,6 +169,12 @@ impl Runner for PlanRunner {
         next: impl FnMut(IterationEnded) -> Option<IterationStart>,
     ) -> impl Future<Output = ()> {
         run_iterations(&self.plan, user, iteration, (&shard.recorder, cancel), next)
+    }
+
+    async fn warm(&self, scenario: ScenarioId, users: u32, until: Stamp) {
+        if let Some(origin) = self.plan.first_origin(scenario) {
+            self.context.engines.warm(origin, users as usize, until).await;
+        }
     }
 
     fn connections(&self) -> u32 {

@@ -102,11 +102,15 @@ impl Threads {
         let ceilings = Ceilings::new(plan, layout.max_rate, &layout.ids(), wheel, clock);
         let (outbox, events) = mpsc::channel(EVENTS);
         let (mut commands, mut handles) = (Vec::new(), Vec::new());
-        for (place, machine) in layout.machines()?.into_iter().enumerate() {
+        let counted = layout.counted();
+        let indices = |load| counted.get(&load).map_or(0, |all| all.div_ceil(layout.shards.into()));
+        let openings = layout.machines()?.into_iter().map(|machine| machine.opening(indices));
+        for (place, (machine, opening)) in layout.machines()?.into_iter().zip(openings).enumerate() {
             let (command, inbox) = mpsc::channel(COMMANDS);
             let setup = ShardSetup {
                 place,
                 machine,
+                opening,
                 recorder: Recorder::new(Shape::of(plan), start, layout.trace.clone()),
                 ceilings: ceilings.clone(),
                 pacing: plan.pacing,

@@ -98,6 +98,11 @@ impl EngineShared {
         self.raw.open_connections() + self.streams.open_connections()
     }
 
+    /// Opens so many connections of the `http1` engine ahead of the first requests of slots that have none, until `deadline`.
+    pub async fn warm(&self, origin: &Origin, count: usize, deadline: Stamp) {
+        self.raw.warm(origin, count, deadline).await;
+    }
+
     pub(super) fn clock(&self) -> Clock {
         self.raw.clock
     }
@@ -173,14 +178,6 @@ impl EngineSet {
                 Either::Right(Either::Right(Box::pin(browser.exchange(out, answer))))
             }
         }
-    }
-
-    /// Opens a connection of the `http1` engine ahead of the first request; does nothing when one is kept already.
-    ///
-    /// # Errors
-    /// As [`EngineSet::exchange`], with the classes `dns`, `connect`, `tls` or a timeout.
-    pub async fn warm(&mut self, origin: &Origin, deadline: Stamp, answer: &mut Answer) -> Result<(), Failure> {
-        self.http1.warm(origin, deadline, answer).await
     }
 
     /// Makes the slot a new user: cookies are forgotten, connections stay.

@@ -1,7 +1,6 @@
 //! One virtual user: its connections, its variables, and buffers that are used again.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use barrage_model::ids::LoadId;
 use barrage_model::rng::{Purpose, Rng, stream};
@@ -83,21 +82,9 @@ impl User {
         }
     }
 
-    /// The engines and connections, for warming up and closing.
+    /// The engines and connections, for closing.
     pub fn engines(&mut self) -> &mut EngineSet {
         &mut self.engines
-    }
-
-    /// Opens the connections that the scenarios' requests of the `http1` engine will need, so that the first of them do
-    /// not pay for it. Failures are left to the first requests, which will meet and count them.
-    pub async fn warm(&mut self, plan: &CompiledPlan, limit: Duration) {
-        let deadline = self.shard.clock.now() + limit;
-        for origin in &plan.program.warm {
-            let origin = plan.program.origins.get(*origin);
-            if let Err(failure) = self.engines.warm(origin, deadline, &mut self.answer).await {
-                tracing::debug!(user = self.number, %failure, "connection not warmed");
-            }
-        }
     }
 
     /// Makes the user ready for an iteration.

@@ -15,7 +15,7 @@ use std::io;
 use std::rc::Rc;
 use std::thread::JoinHandle;
 
-use barrage_model::ids::LoadId;
+use barrage_model::ids::{LoadId, ScenarioId};
 
 use crate::clock::{Clock, Stamp};
 use crate::net::Reactor;
@@ -88,6 +88,11 @@ pub trait Runner: 'static {
         cancel: &mut Cancelled,
         next: impl FnMut(IterationEnded) -> Option<IterationStart>,
     ) -> impl Future<Output = ()>;
+
+    /// Opens connections for so many users of a scenario, until an instant. A runner without connections has nothing to do.
+    fn warm(&self, _scenario: ScenarioId, _users: u32, _until: Stamp) -> impl Future<Output = ()> {
+        std::future::ready(())
+    }
 
     /// Open connections to targets.
     fn connections(&self) -> u32;

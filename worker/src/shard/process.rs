@@ -6,7 +6,7 @@
 //! bound of its own, because a control side that takes nothing renews no grant either, and without one nothing is sent.
 
 use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -37,6 +37,8 @@ pub struct ShardSetup {
     pub place: usize,
     /// Its decisions.
     pub machine: Machine,
+    /// What it begins with ([`Machine::opening`]): so many connections are opened before run time 0.
+    pub opening: BTreeMap<ScenarioId, u32>,
     /// Its counts.
     pub recorder: Recorder,
     /// Its ceilings.
@@ -144,7 +146,14 @@ pub(super) async fn run<R: Runner>(setup: ShardSetup, make: impl FnOnce(&ShardHa
     let slots = tokio::task::spawn_local(poll_fn(move |cx| {
         polled.tasks.poll(cx, polled.context.reactor.as_deref())
     }));
+    let warmed = Rc::clone(&shard);
+    let warming = tokio::task::spawn_local(async move {
+        for (scenario, users) in setup.opening {
+            warmed.runner.warm(scenario, users, warmed.start).await;
+        }
+    });
     keep_time(Rc::clone(&shard), &pacer, setup.commands).await;
+    warming.abort();
     // Whatever slot still waits is idle, or was cancelled and counted.
     slots.abort();
     shard.tasks.clear();

@@ -1,3 +1,4 @@
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,8 +14,9 @@ use barrage_model::sketch::highest;
 use barrage_model::time::Moment;
 use tokio::sync::mpsc;
 
-/// Sends nothing: each iteration takes 2 ms, unless it is cancelled first.
-struct Sleeper;
+/// Sends nothing: each iteration takes 2 ms, unless it is cancelled first. Has the connections that it was to open.
+#[derive(Default)]
+struct Sleeper(Cell<u32>);
 
 impl Runner for Sleeper {
     type User = u64;
@@ -45,8 +47,13 @@ impl Runner for Sleeper {
         }
     }
 
+    async fn warm(&self, scenario: ScenarioId, users: u32, _: Stamp) {
+        assert_eq!(scenario, ScenarioId(0));
+        self.0.set(users);
+    }
+
     fn connections(&self) -> u32 {
-        3
+        self.0.get()
     }
 }
 
@@ -62,6 +69,7 @@ fn setup(slots: u32) -> (ShardSetup, mpsc::Sender<Command>, mpsc::Receiver<Event
     let setup = ShardSetup {
         place: 0,
         machine: Machine::new(&plan, ShardId(0), 1, &epochs, testing::marks(&[0])).unwrap(),
+        opening: BTreeMap::from([(ScenarioId(0), 7)]),
         recorder: Recorder::new(Shape::new(1, 1, &[true]), start, None),
         ceilings: Ceilings::default(),
         pacing: Pacing::Timer,
@@ -111,7 +119,7 @@ fn dispatch_lag(delta: &Delta) -> &SketchRow {
 
 #[test]
 fn a_thread_makes_the_load_closes_intervals_and_is_sealed() {
-    let deltas = deltas(10, Sleeper);
+    let deltas = deltas(10, Sleeper::default());
     let mut sum = barrage_model::ledger::IterationCounts::default();
     deltas
         .iter()
@@ -125,7 +133,7 @@ fn a_thread_makes_the_load_closes_intervals_and_is_sealed() {
     let last = deltas.last().unwrap();
     assert_eq!(last.open, barrage_model::ledger::Open::default());
     assert_eq!(deltas[0].iterations[0].counts.scheduled, 100);
-    assert_eq!(deltas[0].health.connections, 3);
+    assert_eq!(deltas[0].health.connections, 7, "opened before the start");
     let lag = dispatch_lag(&deltas[1]);
     assert_eq!((lag.key.group, lag.sketch.count() > 90), (OutcomeGroup::Ok, true));
 }

@@ -24,6 +24,7 @@ use std::rc::Rc;
 
 use barrage_model::outcome::FailureClass;
 use barrage_model::plan::{Method, Reuse};
+use futures_util::stream::{self, StreamExt};
 
 use self::flight::{Flight, Idle};
 use self::parser::KnownHeads;
@@ -35,12 +36,14 @@ use super::request::Outgoing;
 use super::timer::DeadlineTimer;
 use crate::clock::{Clock, Stamp};
 use crate::net::wire::Wire;
-use crate::net::{Connector, Origin};
+use crate::net::{Connector, Origin, Timings};
 
 /// Bytes that one read can take; shared by all slots of a shard, so it stays in the cache.
 const SCRATCH_BYTES: usize = 64 * 1024;
 /// Connections that one slot keeps, to different origins; beyond that the one unused longest is closed.
 const KEPT_MAX: usize = 16;
+/// Connections that are opened at the same time ahead of the first requests: a target's queue of new connections is longer.
+const WARMED_AT_ONCE: usize = 32;
 
 /// What happens when a kept connection is found closed by the server before the next request has been written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -62,7 +65,17 @@ pub(crate) struct Shared {
     pub(crate) on_idle_close: OnIdleClose,
     scratch: RefCell<Box<[u8]>>,
     known: Rc<RefCell<KnownHeads>>,
-    open: Cell<usize>,
+    open: Rc<Cell<usize>>,
+    /// Connections that no slot has taken yet.
+    warmed: RefCell<Vec<Warmed>>,
+}
+
+/// A connection that was opened ahead of its first request.
+#[derive(Debug)]
+struct Warmed {
+    connection: Box<Connection>,
+    /// What that took: told with the request that uses it first.
+    timings: Timings,
 }
 
 impl Shared {
@@ -82,7 +95,79 @@ impl Shared {
             on_idle_close,
             scratch,
             known: Rc::default(),
-            open: Cell::new(0),
+            open: Rc::default(),
+            warmed: RefCell::default(),
+        }
+    }
+
+    /// Opens so many connections for slots that have none yet, until `deadline`. What fails is left to the first requests,
+    /// which will meet it and be counted. None where each request pays for its connection.
+    pub(crate) async fn warm(&self, origin: &Origin, count: usize, deadline: Stamp) {
+        if self.reuse == Reuse::Never {
+            return;
+        }
+        let in_time = |_: &usize| std::future::ready(self.clock.now() < deadline);
+        let opened = stream::iter(0..count).take_while(in_time).map(|_| async {
+            let mut timings = Timings::default();
+            let mut connection = self.connect(origin, deadline, &mut timings).await?;
+            Ok::<_, Failure>(self.is_quiet(&mut connection).then_some(Warmed { connection, timings }))
+        });
+        let mut opened = std::pin::pin!(opened.buffer_unordered(WARMED_AT_ONCE));
+        while let Some(one) = opened.next().await {
+            match one {
+                Ok(warmed) => self.warmed.borrow_mut().extend(warmed),
+                Err(failure) => tracing::debug!(%failure, "connection not warmed"),
+            }
+        }
+    }
+
+    /// A warmed connection to `origin` on which nothing has happened.
+    fn take_warmed(&self, origin: &Origin, now: Stamp) -> Option<Warmed> {
+        loop {
+            let mut warmed = self.warmed.borrow_mut();
+            let at = warmed.iter().position(|one| one.connection.origin == origin.index)?;
+            let mut one = warmed.swap_remove(at);
+            if self.may_keep(&one.connection, now) && self.is_quiet(&mut one.connection) {
+                return Some(one);
+            }
+        }
+    }
+
+    /// Whether nothing has come that no request has asked for; what belongs to TLS is taken.
+    fn is_quiet(&self, connection: &mut Connection) -> bool {
+        flight::look_at_idle(&mut connection.wire, &self.scratch) == Idle::Quiet
+    }
+
+    async fn connect(
+        &self,
+        origin: &Origin,
+        deadline: Stamp,
+        timings: &mut Timings,
+    ) -> Result<Box<Connection>, Failure> {
+        let left = deadline.since(self.clock.now());
+        let result = tokio::time::timeout(left, self.connector.open(origin, timings)).await;
+        match result {
+            Ok(Ok(wire)) => {
+                self.open.set(self.open.get() + 1);
+                Ok(Box::new(Connection {
+                    wire,
+                    origin: origin.index,
+                    requests: 0,
+                    opened_at: self.clock.now(),
+                    open: Rc::clone(&self.open),
+                }))
+            }
+            Ok(Err(error)) => Err(Failure::from_error(Cause::Failed(error.class()), &error)),
+            Err(_) => Err(Failure::fixed(Cause::Timeout, timings.timed_out_in())),
+        }
+    }
+
+    fn may_keep(&self, connection: &Connection, now: Stamp) -> bool {
+        match self.reuse {
+            Reuse::Always => true,
+            Reuse::Never => connection.requests == 0,
+            Reuse::MaxRequests(most) => connection.requests < most,
+            Reuse::MaxAge(age) => now.since(connection.opened_at) < age,
         }
     }
 
@@ -99,12 +184,13 @@ struct Connection {
     origin: u32,
     requests: u32,
     opened_at: Stamp,
-    shared: Rc<Shared>,
+    /// Connections that are open, this one included.
+    open: Rc<Cell<usize>>,
 }
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        self.shared.open.set(self.shared.open.get() - 1);
+        self.open.set(self.open.get() - 1);
     }
 }
 
@@ -142,17 +228,6 @@ impl Http1 {
         self.kept.clear();
     }
 
-    /// Opens a connection and keeps it, so that the first request does not pay for it.
-    pub(crate) async fn warm(&mut self, origin: &Origin, deadline: Stamp, answer: &mut Answer) -> Result<(), Failure> {
-        answer.clear(self.shared.clock.now());
-        if self.kept.iter().all(|kept| kept.origin != origin.index) {
-            let connection = Box::pin(self.connect(origin, deadline, answer)).await;
-            answer.done_at = self.shared.clock.now();
-            self.keep(connection?);
-        }
-        Ok(())
-    }
-
     /// Sends one request and reads its answer.
     ///
     /// # Cancel safety
@@ -170,10 +245,16 @@ impl Http1 {
                 ));
             }
             Kept::ClosedWhileIdle | Kept::None => {
-                // In a box, so that the future of every exchange need not have room for a lookup and a handshake.
-                let connected = Box::pin(self.connect(out.origin, out.terms.deadline, answer)).await;
-                answer.done_at = self.shared.clock.now();
-                connected?
+                if let Some(warmed) = self.shared.take_warmed(out.origin, answer.began_at) {
+                    answer.timings = warmed.timings;
+                    warmed.connection
+                } else {
+                    let timings = &mut answer.timings;
+                    // In a box, so that the future of every exchange need not have room for a lookup and a handshake.
+                    let connected = Box::pin(self.shared.connect(out.origin, out.terms.deadline, timings)).await;
+                    answer.done_at = self.shared.clock.now();
+                    connected?
+                }
             }
         };
         answer.reused = connection.requests > 0;
@@ -202,32 +283,10 @@ impl Http1 {
 
         connection.requests = connection.requests.saturating_add(1);
         let clean = result?;
-        if clean && self.parser.keep_alive() && self.may_keep(&connection, answer.done_at) {
+        if clean && self.parser.keep_alive() && self.shared.may_keep(&connection, answer.done_at) {
             self.settle(connection);
         }
         Ok(())
-    }
-
-    async fn connect(&self, origin: &Origin, deadline: Stamp, answer: &mut Answer) -> Result<Box<Connection>, Failure> {
-        let left = deadline.since(self.shared.clock.now());
-        let timings = &mut answer.timings;
-        let result = tokio::time::timeout(left, self.shared.connector.open(origin, timings)).await;
-        match result {
-            Ok(Ok(wire)) => {
-                self.shared.open.set(self.shared.open.get() + 1);
-                let opened_at = self.shared.clock.now();
-                let shared = Rc::clone(&self.shared);
-                Ok(Box::new(Connection {
-                    wire,
-                    origin: origin.index,
-                    requests: 0,
-                    opened_at,
-                    shared,
-                }))
-            }
-            Ok(Err(error)) => Err(Failure::from_error(Cause::Failed(error.class()), &error)),
-            Err(_) => Err(Failure::fixed(Cause::Timeout, timings.timed_out_in())),
-        }
     }
 
     /// Takes the kept connection to `origin` out of the slot, so that nothing but a complete answer brings it back.
@@ -236,26 +295,16 @@ impl Http1 {
             return Kept::None;
         };
         let mut connection = self.kept.remove(at);
-        if !self.may_keep(&connection, now) {
+        if !self.shared.may_keep(&connection, now) {
             return Kept::None;
         }
         // Costs no system call as long as nothing has happened on the socket since the last answer.
         let shared = &self.shared;
         match flight::look_at_idle(&mut connection.wire, &shared.scratch) {
             Idle::Quiet => Kept::Ready(connection),
-            // A connection that was only warmed has answered nothing yet, so there is no reuse to report.
-            Idle::Closed if connection.requests > 0 => Kept::ClosedWhileIdle,
+            Idle::Closed => Kept::ClosedWhileIdle,
             // What an earlier answer left behind must never be read as the answer to this request.
-            Idle::Closed | Idle::Noise => Kept::None,
-        }
-    }
-
-    fn may_keep(&self, connection: &Connection, now: Stamp) -> bool {
-        match self.shared.reuse {
-            Reuse::Always => true,
-            Reuse::Never => connection.requests == 0,
-            Reuse::MaxRequests(most) => connection.requests < most,
-            Reuse::MaxAge(age) => now.since(connection.opened_at) < age,
+            Idle::Noise => Kept::None,
         }
     }
 

@@ -46,9 +46,6 @@ use link::Known;
 use outside::Outside;
 use steps::Assembler;
 
-/// Most connections that a user opens ahead.
-const WARM_MAX: usize = 8;
-
 /// A plan that is ready to be gone through. Cheap to clone; all shards share one.
 #[derive(Clone)]
 pub struct CompiledPlan {
@@ -75,8 +72,6 @@ pub(in crate::scenario) struct Program {
     /// Function calls in the plan.
     pub(in crate::scenario) calls: u32,
     pub(in crate::scenario) redactor: Redactor,
-    /// Origins to which a user may open its connections before its first request.
-    pub(in crate::scenario) warm: Vec<u32>,
     /// What the engines need from the plan's files.
     pub(in crate::scenario) files: Files,
     /// Whether a user's cookies last no longer than its iteration. Where `on_start` may have logged it in, they stay.
@@ -134,13 +129,11 @@ impl CompiledPlan {
             requests: &mut requests,
         };
         let setup = scenario(&mut assembler, "setup", &always, [&[], &plan.setup])?;
-        let before = assembler.requests.len();
         let scenarios = plan
             .scenarios
             .iter()
             .map(|one| scenario(&mut assembler, &one.name, &always, [&one.on_start, &one.steps]));
         let scenarios = scenarios.collect::<Result<_, _>>()?;
-        let warm = to_warm(&assembler.requests[before..]);
         let teardown = scenario(&mut assembler, "teardown", &always, [&[], &plan.teardown])?;
         let tables = tables(&linker)?;
         let slots = linker.names.iter().filter_map(|(name, known)| match known {
@@ -162,7 +155,6 @@ impl CompiledPlan {
             slots,
             calls,
             redactor,
-            warm,
             files: files.clone(),
             forgets_cookies: plan.scenarios.iter().all(|one| one.on_start.is_empty()),
             rows_ended: AtomicBool::new(false),
@@ -202,6 +194,20 @@ impl CompiledPlan {
             Op::Request(number) => Some(self.program.requests[*number as usize].id),
             _ => None,
         })
+    }
+
+    /// Where a user's first request in a scenario goes, if that is known before and the `http1` engine sends it.
+    pub fn first_origin(&self, scenario: ScenarioId) -> Option<&Origin> {
+        let scenario = self.program.scenarios.get(usize::from(scenario.0))?;
+        let mut ops = scenario.on_start.ops.iter().chain(&scenario.steps.ops);
+        let first = ops.find_map(|op| match op {
+            Op::Request(number) => Some(&self.program.requests[*number as usize]),
+            _ => None,
+        })?;
+        match first.destination {
+            Destination::Fixed(origin) if first.engine == Engine::Http1 => Some(self.program.origins.get(origin)),
+            _ => None,
+        }
     }
 
     /// Every origin that requests go to, the plan's targets first.
@@ -269,20 +275,6 @@ fn scenario(
         data,
         plain,
     })
-}
-
-/// The origins of the requests of the `http1` engine, in order of first use.
-fn to_warm(requests: &[Request]) -> Vec<u32> {
-    let mut origins = Vec::new();
-    for request in requests.iter().filter(|request| request.engine == Engine::Http1) {
-        match request.destination {
-            Destination::Fixed(origin) if origins.len() < WARM_MAX && !origins.contains(&origin) => {
-                origins.push(origin);
-            }
-            _ => {}
-        }
-    }
-    origins
 }
 
 /// Reads the data files that are used, and only the columns that are.

@@ -726,23 +726,24 @@ async fn answers_are_split_by_tags() {
     assert_eq!(ok, BTreeMap::from(want));
 }
 
-#[tokio::test]
-async fn warming_opens_what_the_first_requests_need() {
-    let server = Server::start(|_, _| reply(200, "", "")).await;
-    let full = Request {
+#[test]
+fn the_first_request_says_where_connections_are_opened_before_a_run() {
+    let full = || Request {
         redirects: 1,
         ..get("http://127.0.0.1:1/")
     };
-    let bench = Bench::new(
-        plan(server.port, vec![ask(get("/")), ask(get("/")), ask(full)]),
-        &Files::new(),
-    );
-    let mut user = bench.user();
-    user.warm(&bench.plan, Duration::from_secs(5)).await;
-    assert_eq!((user.engines().open_connections(), server.lines().len()), (1, 0));
-    bench.iterate(&mut user, bench.start(0)).await;
-    assert_eq!(bench.samples("connect", 0).len(), 0);
-    assert_eq!(bench.samples("response", 1).len(), 1);
+    let table = [
+        (vec![ask(get("/")), ask(full())], Some("127.0.0.1")),
+        (vec![ask(full()), ask(get("/"))], None),
+        (vec![ask(get("${uuid()}/")), ask(get("/"))], None),
+        (vec![], None),
+    ];
+    for (steps, want) in table {
+        let compiled = compile(plan(80, steps)).unwrap();
+        let first = compiled.first_origin(ScenarioId(0));
+        assert_eq!(first.map(|origin| &*origin.authority), want);
+        assert!(compiled.first_origin(ScenarioId(9)).is_none());
+    }
 }
 
 #[test]

@@ -7,6 +7,7 @@
 mod closed;
 mod counted;
 mod open;
+mod opening;
 mod pool;
 #[cfg(test)]
 pub(crate) mod testing;

@@ -8,10 +8,12 @@ use std::time::Duration;
 use barrage_model::plan::{Method, Reuse};
 
 use crate::clock::Stamp;
-use crate::engine::testing::{Do, Server, Slot, assert_times, driven, send, until};
-use crate::engine::{Answer, EngineOptions, OnIdleClose, Outgoing, Request, Terms};
+use crate::engine::testing::{Do, Server, Slot, Sockets, assert_times, driven, send, until};
+use crate::engine::{EngineOptions, OnIdleClose, Outgoing, Request, Terms};
+use crate::net::{Origin, TlsOptions};
 
 const PATIENCE_MS: u64 = 20_000;
+const PATIENCE: Duration = Duration::from_millis(PATIENCE_MS);
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 
 fn answering(times: usize) -> Vec<Do> {
@@ -183,21 +185,51 @@ async fn dropping_an_exchange_closes_its_connection() {
 }
 
 #[tokio::test]
-async fn a_warmed_connection_serves_the_first_request() {
-    let server = Server::start(vec![answering(1)]).await;
+async fn a_warmed_connection_serves_the_first_request_of_whoever_comes() {
+    let server = Server::start(vec![answering(2), answering(2)]).await;
     let origin = server.origin(0);
-    let mut slot = Slot::new(EngineOptions {
+    let mut slot = Slot::over(Sockets::Runtime, EngineOptions::default(), &TlsOptions::default(), &[]);
+    let later = slot.clock.now() + PATIENCE;
+    slot.shared.warm(&origin, 2, later).await;
+    until(|| server.accepted() == 2).await;
+    assert_eq!((slot.shared.open_connections(), slot.set.open_connections()), (2, 0));
+    let mut other = Slot::beside(&slot.shared);
+    for reused in [false, true] {
+        for slot in [&mut slot, &mut other] {
+            slot.ask(&origin, Method::Get, PATIENCE_MS).await.unwrap();
+            assert_eq!(slot.answer.reused, reused);
+            // What it took to open it is told once, and is no part of the response time.
+            assert_eq!(slot.answer.timings.connect.is_some(), !reused);
+        }
+    }
+    assert_eq!(server.accepted(), 2);
+}
+
+#[tokio::test]
+async fn what_cannot_be_warmed_is_left_to_the_first_request() {
+    let server = Server::start(vec![vec![Do::Cut], answering(1)]).await;
+    let origin = server.origin(0);
+    let mut slot = Slot::new(EngineOptions::default());
+    let later = slot.clock.now() + PATIENCE;
+    slot.shared.warm(&origin, 1, later).await;
+    // The server has hung up: no failure, for nothing was asked on it.
+    until(|| server.accepted() == 1).await;
+    let closed = std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
+    let closed = url::Url::parse(&format!("http://{closed}/")).unwrap();
+    slot.shared.warm(&Origin::from_url(1, &closed).unwrap(), 3, later).await;
+    slot.shared.warm(&origin, 3, slot.clock.now() - PATIENCE).await;
+    slot.ask(&origin, Method::Get, PATIENCE_MS).await.unwrap();
+    assert!(!slot.answer.reused);
+    assert_eq!(server.accepted(), 2);
+    let never = Slot::new(EngineOptions {
         reuse: Reuse::Never,
         ..EngineOptions::default()
     });
-    for _ in 0..2 {
-        let deadline = slot.clock.now() + Duration::from_secs(20);
-        slot.set.warm(&origin, deadline, &mut Answer::default()).await.unwrap();
-    }
-    until(|| server.accepted() == 1).await;
-    slot.ask(&origin, Method::Get, PATIENCE_MS).await.unwrap();
-    assert!(!slot.answer.reused && slot.answer.timings.connect.is_none());
-    assert_eq!(server.accepted(), 1);
+    never.shared.warm(&origin, 1, later).await;
+    assert_eq!((never.shared.open_connections(), server.accepted()), (0, 2));
 }
 
 #[tokio::test]
@@ -385,16 +417,14 @@ async fn source_addresses_are_bound() {
     let url = format!("http://{}/", listener.local_addr().unwrap());
     let origin = crate::engine::Origin::from_url(0, &url::Url::parse(&url).unwrap()).unwrap();
     let sources = vec!["127.0.0.8".parse().unwrap(), "127.0.0.9".parse().unwrap()];
-    let mut slot = Slot::new(EngineOptions {
+    let slot = Slot::new(EngineOptions {
         sources,
         ..EngineOptions::default()
     });
     let mut peers = Vec::new();
     for _ in 0..3 {
-        let deadline = slot.clock.now() + Duration::from_secs(20);
-        slot.set.warm(&origin, deadline, &mut Answer::default()).await.unwrap();
+        slot.shared.warm(&origin, 1, slot.clock.now() + PATIENCE).await;
         peers.push(listener.accept().await.unwrap().1.ip().to_string());
-        slot.set.close();
     }
     assert_eq!(peers, ["127.0.0.8", "127.0.0.9", "127.0.0.8"]);
 }

@@ -267,3 +267,27 @@ async fn a_refused_client_certificate_is_a_tls_failure() {
     let result = slot.ask(&server.origin(0), Method::Get, PATIENCE_MS).await;
     assert_eq!(slot.word(&result), "failed tls", "{result:?}");
 }
+
+#[tokio::test]
+async fn what_a_handshake_leaves_behind_does_not_stay_where_the_shard_reads_ahead() {
+    let (config, _) = certificate(&["127.0.0.1"]);
+    let script = vec![Do::Read, send(OK), Do::Hang];
+    let server = Server::tls(vec![script], config).await;
+    let tls = TlsOptions {
+        insecure: true,
+        ..TlsOptions::default()
+    };
+    let mut slot = Slot::with(EngineOptions::default(), &tls, &[]);
+    let (origin, reactor) = (server.origin(0), slot.reactor().unwrap());
+    let later = slot.clock.now() + Duration::from_millis(PATIENCE_MS);
+    driven(&reactor, slot.shared.warm(&origin, 3, later)).await;
+    // The session tickets come after the handshake.
+    for _ in 0..10 {
+        tokio::time::sleep(Duration::from_millis(2)).await;
+        reactor.look();
+    }
+    assert_eq!((slot.shared.open_connections(), reactor.held()), (3, 0));
+    slot.ask(&origin, Method::Get, PATIENCE_MS).await.unwrap();
+    let timings = slot.answer.timings;
+    assert!(timings.tls.is_some() && timings.connect.is_some() && !slot.answer.reused);
+}

@@ -43,7 +43,7 @@ fn text(checks: &[Check], capacity: &Capacity) -> String {
     }
     lines.push(String::new());
     lines.push(format!(
-        "up to {} connections to one target address from one source address; {} stop more",
+        "up to {} connections to one target address from one source address, limited by {}",
         grouped(capacity.connections),
         capacity.stopped_by
     ));

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use super::skip::skipped;
+use super::strain::on_core;
 
 /// How often a run is repeated that the machine had no time for.
 const ATTEMPTS: usize = 3;
@@ -166,6 +167,39 @@ impl Stolen {
     pub fn worst_share(self) -> f64 {
         drop(self.stop);
         self.worst.join().expect("it only reads and adds")
+    }
+}
+
+/// Sees whether a core stands still for everybody on it: a hypervisor takes it away without always accounting for that.
+pub struct Standstill {
+    stop: SyncSender<()>,
+    longest: JoinHandle<Duration>,
+}
+
+impl Standstill {
+    /// Looks from now on, every 2 ms. Somebody else who is at work on the core delays that by his slice at most, some 3 ms.
+    #[expect(clippy::disallowed_methods, reason = "a test's own clock")]
+    pub fn from(core: usize) -> Self {
+        let (stop, stopped) = sync_channel(0);
+        let longest = on_core(core, || {
+            // Inherits the core.
+            std::thread::spawn(move || {
+                let (mut longest, mut last) = (Duration::ZERO, Instant::now());
+                while stopped.recv_timeout(Duration::from_millis(2)) == Err(RecvTimeoutError::Timeout) {
+                    let now = Instant::now();
+                    longest = longest.max(now - last);
+                    last = now;
+                }
+                longest
+            })
+        });
+        Self { stop, longest }
+    }
+
+    /// The longest time between two looks.
+    pub fn longest(self) -> Duration {
+        drop(self.stop);
+        self.longest.join().expect("it only reads the time")
     }
 }
 

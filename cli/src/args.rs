@@ -1,9 +1,12 @@
-//! Command-line arguments. Every flag has an environment twin `BARRAGE_<FLAG>`.
+//! Command-line arguments. Every flag has an environment twin, `BARRAGE_<FLAG>` but for `run --insecure`, which has
+//! `BARRAGE_INSECURE_TLS`: the other `--insecure` is about something else.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::place::Place;
 
 /// Distributed load and resilience tests with numbers that can be trusted.
 #[derive(Debug, Parser)]
@@ -45,7 +48,7 @@ pub(crate) enum Command {
     Worker(WorkerArgs),
     /// Asks a coordinator whether it is well; for container health checks
     Health(HealthArgs),
-    /// Looks whether this machine is fit to make load: limits, ports, cores, timers, and what stops it
+    /// Looks whether this machine is fit to make load: limits, ports, cores, timers, and what stops it; exit 4 when a check fails
     Doctor(DoctorArgs),
     /// Shows the whole thing at work: a target, a coordinator and two workers on this machine
     Demo(DemoArgs),
@@ -63,9 +66,16 @@ pub(crate) enum Command {
 /// Where the coordinator is.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct CoordinatorUrl {
-    /// The coordinator's address; without it, the run that this machine has registered last
+    /// The coordinator's address; without it, the one that this user has started last on this machine
     #[arg(long, value_name = "URL", env = "BARRAGE_COORDINATOR")]
     pub(crate) coordinator: Option<String>,
+}
+
+impl CoordinatorUrl {
+    /// The one that is named.
+    pub(crate) fn url(&self) -> Option<&str> {
+        self.coordinator.as_deref()
+    }
 }
 
 /// What fills a plan in.
@@ -80,7 +90,7 @@ pub(crate) struct Fill {
     /// Gives a value to ${KEY} that may be stored and shown
     #[arg(long = "set", value_name = "KEY=VALUE", value_parser = pair, env = "BARRAGE_SET", value_delimiter = ';')]
     pub(crate) set: Vec<(String, String)>,
-    /// Seed of everything random; drawn and printed when absent
+    /// Seed of everything random; when absent, drawn and printed by runs, 1 for the plan commands
     #[arg(long, value_name = "N", env = "BARRAGE_SEED")]
     pub(crate) seed: Option<u64>,
     /// Fixed answer of name resolution, as in curl: HOST:PORT:ADDRESS
@@ -103,7 +113,7 @@ pub(crate) struct Output {
     /// Plain progress lines even on a terminal
     #[arg(long, env = "BARRAGE_NO_PROGRESS", value_parser = flag())]
     pub(crate) no_progress: bool,
-    /// Accepts exit 95: a run whose generator was not valid counts by its SLAs alone
+    /// Leaves exit 95 out: an invalid or inconclusive run counts by the SLAs that could be judged
     #[arg(long, env = "BARRAGE_ACCEPT_INVALID", value_parser = flag())]
     pub(crate) accept_invalid: bool,
 }
@@ -182,9 +192,9 @@ pub(crate) struct RunArgs {
     /// The report.
     #[command(flatten)]
     pub(crate) output: Output,
-    /// A fleet instead of this process.
-    #[command(flatten)]
-    pub(crate) coordinator: CoordinatorUrl,
+    /// The coordinator of a fleet; without it, the run takes place in this process
+    #[arg(long, value_name = "URL", env = "BARRAGE_COORDINATOR")]
+    pub(crate) coordinator: Option<String>,
     /// Load threads; without it, the allowed cores less one, at least one
     #[arg(long, value_name = "N", env = "BARRAGE_THREADS", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub(crate) threads: Option<u16>,
@@ -364,17 +374,6 @@ pub(crate) enum RunsCommand {
     },
 }
 
-/// A coordinator, or a store on this machine.
-#[derive(Clone, Debug, Args)]
-pub(crate) struct Place {
-    /// The coordinator.
-    #[command(flatten)]
-    pub(crate) coordinator: CoordinatorUrl,
-    /// The store, when no coordinator is named
-    #[arg(long, value_name = "DIR", env = "BARRAGE_STORE")]
-    pub(crate) store: Option<PathBuf>,
-}
-
 /// `barrage stop`.
 #[derive(Debug, Args)]
 pub(crate) struct StopArgs {
@@ -418,7 +417,7 @@ pub(crate) enum PlanCommand {
     Schema,
     /// Prints every key of a plan with its meaning, as Markdown
     Reference,
-    /// Prints the normalised plan, expected arrivals, shares and memory
+    /// Prints the normalised plan, expected arrivals, shares, memory, and each step's engine with the reason
     Show {
         /// The plan.
         #[command(flatten)]

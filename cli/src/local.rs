@@ -7,10 +7,10 @@ use barrage_model::ids::RunId;
 use barrage_proto::v1;
 use barrage_report::Format;
 
-use crate::args::Place;
 use crate::clock;
 use crate::commands::serve::default_store;
 use crate::exit::{Failure, chain};
+use crate::place::Place;
 
 /// A store that is read beside whoever writes to it.
 #[derive(Debug)]
@@ -22,7 +22,7 @@ pub(crate) struct Local {
 impl Local {
     /// The named store or the default one; `None` when a coordinator is named instead.
     pub(crate) fn open(place: &Place) -> Result<Option<Self>, Failure> {
-        if place.coordinator.coordinator.is_some() && place.store.is_none() {
+        if place.coordinator.is_some() {
             return Ok(None);
         }
         let folder = place.store.clone().map_or_else(default_store, Ok)?;

@@ -9,6 +9,7 @@ mod commands;
 mod exit;
 mod follow;
 mod local;
+mod place;
 mod places;
 mod plans;
 mod progress;
@@ -20,14 +21,14 @@ mod stdout;
 use std::io::IsTerminal as _;
 use std::process::ExitCode;
 
-use clap::{CommandFactory as _, Parser as _};
+use clap::CommandFactory as _;
 use rustix::process::{Resource, getrlimit, setrlimit};
 
 use crate::args::{Cli, Command};
 use crate::exit::{Failure, Outcome};
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = place::parse();
     allow_descriptors();
     let outcome = runtime().and_then(|runtime| {
         logs();

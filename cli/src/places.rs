@@ -2,15 +2,14 @@
 
 use barrage_model::ids::RunId;
 
-use crate::args::CoordinatorUrl;
 use crate::client::Client;
 use crate::exit::Failure;
 use crate::registry;
 
 /// The named coordinator, or the one that this user started last on this machine.
-pub(crate) fn address(named: &CoordinatorUrl) -> Result<String, Failure> {
-    if let Some(url) = &named.coordinator {
-        return Ok(url.clone());
+pub(crate) fn address(named: Option<&str>) -> Result<String, Failure> {
+    if let Some(url) = named {
+        return Ok(url.to_owned());
     }
     registry::registered().into_iter().next().ok_or_else(|| {
         Failure::CouldNotStart(
@@ -20,7 +19,7 @@ pub(crate) fn address(named: &CoordinatorUrl) -> Result<String, Failure> {
 }
 
 /// A connection to [`address`].
-pub(crate) async fn coordinator(named: &CoordinatorUrl) -> Result<Client, Failure> {
+pub(crate) async fn coordinator(named: Option<&str>) -> Result<Client, Failure> {
     Client::connect(&address(named)?).await
 }
 

@@ -85,17 +85,17 @@ impl Strain {
 }
 
 impl Tally {
-    /// Judges one interval. `cores` are those of the host; intervals of the warm-up only count for the extremes.
+    /// Judges one interval. `cores` are those of the host; intervals of the warm-up only count for the extremes and for
+    /// failures of the generator's own, which are in the report's totals like any other.
     pub(crate) fn add(&mut self, delta: &Delta, cores: u32, warm_up: bool) {
         let health = &delta.health;
         self.note(health);
         // A run that ends with an interval leaves a last one in which it does nothing.
         let idle = delta.last && delta.iterations.is_empty() && delta.steps.is_empty();
-        if warm_up || idle {
-            return;
-        }
-        self.judged = self.judged.saturating_add(1);
-        for (rule, strain) in RULES.iter().zip(&mut self.strained) {
+        let judged = !warm_up && !idle;
+        self.judged = self.judged.saturating_add(u32::from(judged));
+        let rules = RULES.iter().zip(&mut self.strained);
+        for (rule, strain) in rules.filter(|(rule, _)| judged || rule.counts_failures()) {
             let reading = (rule.reading)(health, cores);
             strain.judge(delta.interval, (reading > rule.limit).then_some(reading));
         }

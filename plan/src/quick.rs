@@ -101,7 +101,7 @@ const ARGUMENTS: [(&str, &str); 15] = [
     ("defaults.headers", "-H"),
     ("defaults.timeout", "-t"),
     ("defaults.redirects", "--redirects"),
-    ("defaults.auth", "--basic-auth or --bearer"),
+    ("defaults.auth", "--auth"),
 ];
 
 impl Quick {
@@ -233,8 +233,8 @@ impl Quick {
     fn auth(&self) -> Result<Option<Tree>, QuickError> {
         match (&self.basic_auth, &self.bearer) {
             (Some(_), Some(_)) => {
-                let problem = Problem::new("found `--bearer` beside `--basic-auth`", "only one of them");
-                Err(QuickError::new("--bearer", problem))
+                let problem = Problem::new("found a bearer token beside `--auth`", "only one of them");
+                Err(QuickError::new("--auth", problem))
             }
             (Some(pair), None) => {
                 let (user, password) = pair.split_once(':').unwrap_or((pair, ""));

@@ -374,6 +374,35 @@ fn assert_rendered_anew(home: &TempDir, store: &str, id: &str, out: &Path) {
     }
     let shown = run(home, ["runs", "show", id, "--coordinator", &again.url]);
     assert_eq!(shown.stdout, read(&out.join("report.txt")));
+    assert_place(home, store, id, &again.url);
+}
+
+/// What is asked for goes before the environment, a coordinator before a store.
+fn assert_place(home: &TempDir, store: &str, id: &str, url: &str) {
+    let nobody = "http://127.0.0.1:9";
+    let nothing = home.path().join("nothing").display().to_string();
+    let table = [
+        (Some(url), None, None, Some(nothing.as_str()), 0),
+        (None, Some(store), Some(nobody), None, 0),
+        (None, None, Some(url), Some(nothing.as_str()), 0),
+        (None, None, None, Some(store), 0),
+        (None, Some(nothing.as_str()), Some(url), Some(store), 2),
+        (Some(url), Some(store), None, None, 2),
+    ];
+    for (coordinator, local, coordinator_env, store_env, code) in table {
+        let mut command = command(home);
+        for (name, value) in [("BARRAGE_COORDINATOR", coordinator_env), ("BARRAGE_STORE", store_env)] {
+            command.envs(value.map(|value| (name, value)));
+        }
+        command.args(["runs", "show", id]);
+        for (flag, value) in [("--coordinator", coordinator), ("--store", local)] {
+            command.args(value.map_or_else(Vec::new, |value| vec![flag, value]));
+        }
+        let ended = Ended::new(&command.output().expect("the binary starts"));
+        assert_code(&ended, code);
+        let both = coordinator.is_some() && local.is_some();
+        assert_eq!(ended.stderr.contains("expected one of them"), both, "{}", ended.stderr);
+    }
 }
 
 /// The store alone is enough.

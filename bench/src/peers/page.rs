@@ -56,6 +56,7 @@ fn interval(values: &[f64], decimals: usize) -> String {
 pub(crate) struct SectionText {
     section: Section,
     title: String,
+    runs: Option<String>,
     paragraphs: Vec<String>,
     tables: Vec<(String, Table)>,
     judged: Vec<Judged>,
@@ -69,6 +70,7 @@ impl SectionText {
         Self {
             section,
             title: title.to_owned(),
+            runs: None,
             paragraphs: Vec::new(),
             tables: Vec::new(),
             judged: Vec::new(),
@@ -82,6 +84,11 @@ impl SectionText {
         let mut text = Self::new(section, section.word());
         text.missing("the whole section", reason);
         text
+    }
+
+    /// Says how it was measured, where that is not the number of rounds and the length that was asked for.
+    pub(crate) fn runs(&mut self, text: String) {
+        self.runs = Some(text);
     }
 
     /// Adds a paragraph.
@@ -179,6 +186,8 @@ impl SectionText {
 /// The page, or the parts of it that were measured.
 #[derive(Clone, Debug)]
 pub(crate) struct Page {
+    machine: String,
+    runs: String,
     conditions: String,
     parts: Vec<(Section, String)>,
 }
@@ -194,12 +203,7 @@ impl Page {
             .collect();
         let options = &bench.options;
         let conditions = format!(
-            "Measured on {}: {}. {} interleaved rounds of {} s, contestant on core {}, servers and coordinator on core {}. \
-             Barrage{}. Versions: {}; {}.",
-            clock::today(),
-            machine::description(),
-            options.rounds,
-            options.seconds,
+            "contestant on core {}, servers and coordinator on core {}. Barrage{}. Versions: {}; {}.",
             bench.client_core,
             bench.server_core,
             commit(&options.root),
@@ -207,6 +211,8 @@ impl Page {
             nginx_version(),
         );
         Self {
+            machine: format!("Measured on {}: {}.", clock::today(), machine::description()),
+            runs: rounds(options.rounds, options.seconds),
             conditions,
             parts: Vec::new(),
         }
@@ -214,8 +220,12 @@ impl Page {
 
     /// Adds a section.
     pub(crate) fn put(&mut self, text: &SectionText) {
-        self.parts
-            .push((text.section, format!("{}\n{}\n", text.markdown(), self.conditions)));
+        let Self {
+            machine, conditions, ..
+        } = self;
+        let runs = text.runs.as_ref().unwrap_or(&self.runs);
+        let part = format!("{}\n{machine} {runs}, {conditions}\n", text.markdown());
+        self.parts.push((text.section, part));
     }
 
     /// The page with its sections replaced by those of this run; other sections stay as they are.
@@ -233,6 +243,11 @@ impl Page {
         }
         out
     }
+}
+
+/// How a section is measured.
+pub(crate) fn rounds(rounds: u32, seconds: u32) -> String {
+    format!("{rounds} interleaved rounds of {seconds} s")
 }
 
 /// Every `127.0.0.1:12345` with `PORT` instead of the digits.
@@ -288,9 +303,9 @@ const INTRODUCTION: &str = "\
 # Barrage beside other load generators
 
 Written by `cargo xtask bench-peers`; do not edit. Every figure was measured in the run named below it: the same load for
-everybody, on the same cores, in interleaved rounds. Requests are those that the *server* counted. CPU is user + system time
-of the whole contestant from its start to its end, start-up and report included, as `wait4` tells it. Values are medians with
-[smallest–largest].
+everybody, on the same cores, in interleaved rounds where there are several. Requests are those that the *server* counted.
+CPU is user + system time of the whole contestant from its start to its end, start-up and report included, as `wait4` tells
+it. Values are medians with [smallest–largest].
 
 A judged ratio is the median of the ratios within each round, with the narrowest interval between two of the ratios that holds
 the true median with at least 90 % (exact, from the binomial distribution; seven rounds give the whole range, 98 %). A bar
@@ -309,6 +324,8 @@ mod tests {
     #[test]
     fn a_partial_run_replaces_its_own_sections_only() {
         let page = |section: Section, text: &str| Page {
+            machine: String::new(),
+            runs: String::new(),
             conditions: String::new(),
             parts: vec![(section, text.to_owned())],
         };

@@ -16,7 +16,7 @@ pub(crate) async fn health(args: &HealthArgs) -> Outcome {
     if let Some(url) = &args.url {
         return any(url).await;
     }
-    let url = places::address(&args.coordinator)?;
+    let url = places::address(args.coordinator.url())?;
     let (_, reply) = Client::connect_with_health(&url).await?;
     stdout::line(&format!(
         "coordinator {} · protocol {} · {} workers · {} running · store {}",

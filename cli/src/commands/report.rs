@@ -11,7 +11,7 @@ use crate::stdout;
 pub(crate) async fn report(args: &ReportArgs) -> Outcome {
     let run = args.run.as_deref().map(places::run_id).transpose()?;
     let Some(local) = Local::open(&args.place)? else {
-        let mut client = places::coordinator(&args.place.coordinator).await?;
+        let mut client = places::coordinator(args.place.coordinator.as_deref()).await?;
         let run = match run {
             Some(run) => run,
             None => places::newest(&mut client).await?,

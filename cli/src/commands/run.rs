@@ -21,8 +21,8 @@ pub(crate) async fn run(args: &RunArgs) -> Outcome {
     let mut fill = args.fill.clone();
     let plan = read(args, &mut fill)?;
     follow::ready(&args.output)?;
-    if args.coordinator.coordinator.is_some() {
-        let mut client = crate::places::coordinator(&args.coordinator).await?;
+    if args.coordinator.is_some() {
+        let mut client = crate::places::coordinator(args.coordinator.as_deref()).await?;
         return go(&mut client, &plan, &fill, args).await.map(Followed::code);
     }
     let store = args.store.clone().map_or_else(serve::default_store, Ok)?;

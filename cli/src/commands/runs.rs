@@ -6,10 +6,11 @@ use barrage_model::ids::RunId;
 use barrage_model::units::parse_duration;
 use barrage_proto::v1;
 
-use crate::args::{Place, RunsCommand};
+use crate::args::RunsCommand;
 use crate::commands::report;
 use crate::exit::{Failure, Outcome};
 use crate::local::Local;
+use crate::place::Place;
 use crate::places;
 use crate::progress::clean;
 use crate::stdout;
@@ -46,7 +47,12 @@ pub(crate) async fn runs(command: &RunsCommand) -> Outcome {
 async fn list(place: &Place, limit: u32) -> Outcome {
     let runs = match Local::open(place)? {
         Some(local) => local.list(limit)?,
-        None => places::coordinator(&place.coordinator).await?.list(limit).await?,
+        None => {
+            places::coordinator(place.coordinator.as_deref())
+                .await?
+                .list(limit)
+                .await?
+        }
     };
     let mut text = format!(
         "{:<16}  {:<9}  {:<12}  {:>4}  {:<20}  {:>9}  {:>10}  {}\n",
@@ -73,7 +79,12 @@ async fn list(place: &Place, limit: u32) -> Outcome {
 async fn remove(run: u64, place: &Place) -> Outcome {
     let removed = match Local::open(place)? {
         Some(local) => local.remove(run).await?,
-        None => places::coordinator(&place.coordinator).await?.remove(run).await?,
+        None => {
+            places::coordinator(place.coordinator.as_deref())
+                .await?
+                .remove(run)
+                .await?
+        }
     };
     if removed {
         Ok(0)
@@ -85,7 +96,12 @@ async fn remove(run: u64, place: &Place) -> Outcome {
 async fn prune(request: v1::PruneRequest, place: &Place) -> Outcome {
     let removed = match Local::open(place)? {
         Some(local) => local.prune(&request).await?,
-        None => places::coordinator(&place.coordinator).await?.prune(request).await?,
+        None => {
+            places::coordinator(place.coordinator.as_deref())
+                .await?
+                .prune(request)
+                .await?
+        }
     };
     stdout::line(&format!("{removed} removed"))?;
     Ok(0)

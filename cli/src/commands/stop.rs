@@ -9,7 +9,7 @@ use crate::stdout;
 
 /// Stops one run, or all, and names them.
 pub(crate) async fn stop(args: &StopArgs) -> Outcome {
-    let mut client = places::coordinator(&args.coordinator).await?;
+    let mut client = places::coordinator(args.coordinator.url()).await?;
     let run = args.run.as_deref().map(places::run_id).transpose()?;
     let request = v1::StopRequest {
         run,

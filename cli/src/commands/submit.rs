@@ -11,7 +11,7 @@ use crate::stdout;
 pub(crate) async fn submit(args: &SubmitArgs) -> Outcome {
     let plan = plans::load(&args.plan, &args.fill)?;
     follow::ready(&args.output)?;
-    let mut client = places::coordinator(&args.coordinator).await?;
+    let mut client = places::coordinator(args.coordinator.url()).await?;
     client.upload(plan.files()).await?;
     let mut request = plan.request(&args.fill);
     request.no_wait = args.no_wait;

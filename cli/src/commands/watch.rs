@@ -8,7 +8,7 @@ use crate::places;
 /// Follows a run that was started elsewhere; a signal leaves it running.
 pub(crate) async fn watch(args: &WatchArgs) -> Outcome {
     follow::ready(&args.output)?;
-    let mut client = places::coordinator(&args.coordinator).await?;
+    let mut client = places::coordinator(args.coordinator.url()).await?;
     let run = match &args.run {
         Some(text) => places::run_id(text)?,
         None => places::newest(&mut client).await?,

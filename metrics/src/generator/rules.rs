@@ -97,7 +97,7 @@ const LAG: &str = "µs of dispatch lag (p99) that the generator itself caused";
 const QUEUE: &str = "% of the time a shard was ready to run and had no core";
 const DESCRIPTORS: &str = "% of the limit on open descriptors";
 
-/// The thresholds. Intervals of the warm-up are not judged.
+/// The thresholds. Intervals of the warm-up are judged only by those that [count failures](Rule::counts_failures).
 pub const RULES: [Rule; 15] = [
     Rule {
         kind: "dispatch_lag",
@@ -253,6 +253,12 @@ pub const RULES: [Rule; 15] = [
 ];
 
 impl Rule {
+    /// Whether it counts failures that are the generator's own. They are in the report's totals, which include the warm-up,
+    /// so there they are judged, too.
+    pub(super) fn counts_failures(&self) -> bool {
+        self.limit == 0
+    }
+
     /// The rule as a row of the table in `docs/numbers.md`.
     pub fn row(&self) -> String {
         let share = |share: Option<Share>| match share {
@@ -277,10 +283,14 @@ impl Rule {
 
     /// What was seen, in one sentence: `strained` of `judged` intervals, readings of `sum` together and `worst` at most.
     pub(super) fn sentence(&self, strained: u32, judged: u32, sum: u64, worst: u64) -> String {
-        let when = format!("in {strained} of {judged} intervals");
-        if self.limit == 0 {
-            return format!("{sum} {} {when}", self.what);
+        if self.counts_failures() {
+            return format!(
+                "{sum} {} in {strained} {}",
+                self.what,
+                if strained == 1 { "interval" } else { "intervals" }
+            );
         }
-        format!("more than {} {} {when}, at worst {worst}", self.limit, self.what)
+        let (limit, what) = (self.limit, self.what);
+        format!("more than {limit} {what} in {strained} of {judged} intervals, at worst {worst}")
     }
 }

@@ -176,9 +176,22 @@ fn thresholds_of_what_can_run_out() {
         (reasons[0].kind, reasons[0].text.as_str()),
         (
             "no_descriptor",
-            "6 attempts failed because the generator had no descriptor left in 2 of 5 intervals"
+            "6 attempts failed because the generator had no descriptor left in 2 intervals"
         )
     );
+    // In the warm-up, and in an end in which nothing was asked, they are as much the generator's.
+    for (last, warm_up) in [(false, true), (true, false), (true, true)] {
+        let mut tally = Tally::default();
+        tally.add(&delta(0, short(0, 2, 0), last), 1, warm_up);
+        tally.add(&delta(1, CALM, false), 1, false);
+        let reasons = tally.reasons(WorkerId(0));
+        assert_eq!(
+            (reasons.len(), reasons[0].verdict, reasons[0].kind),
+            (1, Invalid, "no_port")
+        );
+        assert!(reasons[0].text.ends_with("left in 1 interval"), "{}", reasons[0].text);
+        assert_eq!(reasons[0].intervals, [(0, 1)]);
+    }
     // A host that does not say has run out of nothing.
     check(0, 10, Health::default(), Valid);
 }

@@ -5,7 +5,7 @@ use anyhow::Result;
 use super::account;
 use crate::peers::bench::{Bench, Sample};
 use crate::peers::options::Section;
-use crate::peers::page::{Judged, SectionText};
+use crate::peers::page::{self, Judged, SectionText};
 use crate::peers::rounds::{self, Entry, Series};
 use crate::peers::server::Server;
 use crate::peers::stats;
@@ -33,6 +33,7 @@ pub(super) fn measure(bench: &mut Bench) -> Result<SectionText> {
          that second waits until it is over, so with the standstill T that the server measured the true p99 is T − 0.1 s and \
          the true p99.9 is T − 0.01 s.",
     );
+    text.runs(page::rounds(bench.options.rounds, SECONDS));
     let mut light = bench.light(&["--freeze-at-ms", "4000", "--freeze-ms", "1000"])?;
     let load = Load::rate(&light.url(), SECONDS, RATE);
     let mut entries: Vec<Entry> = EVERYBODY.map(|tool| Entry::new(tool, Work::Load(load.clone()))).into();

@@ -31,6 +31,7 @@ pub(super) fn measure(bench: &mut Bench) -> Result<SectionText> {
         "64 connections as fast as they go against nginx, one run each. RssAnon is the memory that is the process's own, from \
          `/proc`, so long after its start. Only what is judged is looked at after 10 minutes.",
     );
+    text.runs("One run each".to_owned());
     let mut nginx = bench.nginx()?;
     let mut table = Table::new(&["client", "after", "requests so far", "RssAnon MB"]);
     for tool in [Tool::Barrage, Tool::BarrageRun, Tool::Wrk, Tool::Oha] {

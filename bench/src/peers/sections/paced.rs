@@ -6,7 +6,7 @@ use super::account;
 use crate::peers::bench::{Bench, Sample};
 use crate::peers::machine::Awake;
 use crate::peers::options::Section;
-use crate::peers::page::{Judged, SectionText};
+use crate::peers::page::{self, Judged, SectionText};
 use crate::peers::rounds::{self, Entry, Series};
 use crate::peers::server::Server;
 use crate::peers::server::process::LightProcess;
@@ -69,6 +69,7 @@ pub(super) fn pacing(bench: &mut Bench) -> Result<SectionText> {
         }
     });
     let seconds = bench.options.seconds.max(PACING_SECONDS);
+    text.runs(page::rounds(bench.options.rounds, seconds));
     let mut light = recording(bench, seconds)?;
     for rate in RATES {
         let series = one(bench, &mut text, &mut light, &PACED, seconds, rate)?;

@@ -4,7 +4,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use barrage_model::outcome::FailureClass;
-use bytes::Bytes;
+use bytes::{Buf as _, Bytes};
 use h2::client::ResponseFuture;
 use h2::{Reason, RecvStream, SendStream};
 
@@ -54,10 +54,12 @@ impl Upload {
                 // The server has taken back what it had granted.
                 continue;
             }
-            let part = self.rest.split_to(room.min(self.rest.len()));
-            if self.stream.send_data(part, self.rest.is_empty()).is_err() {
+            let count = room.min(self.rest.len());
+            let part = self.rest.slice(..count);
+            if self.stream.send_data(part, count == self.rest.len()).is_err() {
                 break;
             }
+            self.rest.advance(count);
         }
         Poll::Ready(())
     }
@@ -84,6 +86,8 @@ pub(super) struct Flight<'a> {
     ticket: Option<Ticket>,
     /// What the server's window has no room for yet of our body.
     upload: Option<Upload>,
+    /// Bytes of our body that were not given to the library, and never will be once `upload` is gone.
+    held_back: usize,
     reused: bool,
     /// Bytes that the connection had received when the request was sent.
     received_before: u64,
@@ -108,6 +112,7 @@ impl<'a> Flight<'a> {
             dialled,
             ticket: None,
             upload: None,
+            held_back: 0,
             reused: false,
             received_before: 0,
             length: None,
@@ -211,6 +216,7 @@ impl<'a> Flight<'a> {
             stream.reserve_capacity(body.len());
             if stream.capacity() < body.len() {
                 let rest = body.clone();
+                self.held_back = rest.len();
                 self.upload = Some(Upload { stream, rest });
             } else if let Err(error) = stream.send_data(body.clone(), true) {
                 return Poll::Ready(Some(Landed::Ended(Err(self.failed(&error)))));
@@ -221,10 +227,12 @@ impl<'a> Flight<'a> {
     }
 
     fn receive(&mut self, cx: &mut Context<'_>, answer: &mut Answer) -> Poll<Result<(), Failure>> {
-        if let Some(upload) = &mut self.upload
-            && upload.poll(cx).is_ready()
-        {
-            self.upload = None;
+        if let Some(upload) = &mut self.upload {
+            let ended = upload.poll(cx).is_ready();
+            self.held_back = upload.rest.len();
+            if ended {
+                self.upload = None;
+            }
         }
         if let Stage::Asked(response) = &mut self.stage {
             let response = ready!(std::pin::Pin::new(response).poll(cx));
@@ -239,7 +247,7 @@ impl<'a> Flight<'a> {
                     answer.headers.push(name.as_str(), value.as_bytes());
                 }
             }
-            if !self.out.body.is_empty() {
+            if self.held_back > 0 {
                 let length = head.headers.get(http::header::CONTENT_LENGTH);
                 self.length = length.and_then(|value| value.to_str().ok()?.parse().ok());
             }
@@ -257,7 +265,8 @@ impl<'a> Flight<'a> {
             self.arrived(answer)?;
             match data {
                 Ok(data) => self.store(&data, answer)?,
-                // The answer was complete without the rest of our body; without a body of ours a server has no such reason.
+                // The answer was complete without the rest of our body; to a request that it has whole a server has no such
+                // reason. One whose end was marked does not come here: the library tells that end, whatever follows it.
                 Err(error) if error.reason() == Some(Reason::NO_ERROR) && self.is_whole_early(answer) => {
                     return Poll::Ready(Ok(()));
                 }
@@ -304,9 +313,10 @@ impl<'a> Flight<'a> {
         Ok(())
     }
 
-    /// Whether this is an answer given before our body was read, with the length that its head has announced.
+    /// Whether this is an answer given before our body was sent, with the length that its head has announced. One that has
+    /// announced none is whole only with a mark at its end.
     fn is_whole_early(&self, answer: &Answer) -> bool {
-        !self.out.body.is_empty() && self.length.is_none_or(|length| length == answer.body_bytes_in)
+        self.held_back > 0 && self.length == Some(answer.body_bytes_in)
     }
 
     fn failed(&self, error: &h2::Error) -> Failure {

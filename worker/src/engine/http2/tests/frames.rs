@@ -23,6 +23,11 @@ const END_STREAM: u8 = 1;
 const END_HEADERS: u8 = 4;
 const PADDED: u8 = 8;
 const CANCEL: u32 = 8;
+/// A reset without an error: the answer is complete, and the rest of the request is not wanted.
+const NOT_WANTED: [u8; 4] = [0; 4];
+/// `:status: 200`, and the same with `content-length: 5`.
+const OK: &[u8] = b"\x88";
+const OK_FIVE: &[u8] = b"\x88\x0f\x0d\x015";
 
 /// Answers each request when its head is there, and never grants any window beyond the first.
 struct FrameServer {
@@ -113,6 +118,87 @@ fn an_answer_that_ends_before_our_body_gives_its_stream_back() {
         until(|| server.resets().len() == 7).await;
         let expected: Vec<_> = (0..7).map(|at| (2 * at + 1, CANCEL)).collect();
         assert_eq!((server.resets(), server.accepted()), (expected, 1));
+    });
+}
+
+fn cut_after_the_head(id: u32) -> Vec<u8> {
+    [
+        frame(HEADERS, END_HEADERS, id, OK),
+        frame(RST_STREAM, 0, id, &NOT_WANTED),
+    ]
+    .concat()
+}
+
+fn cut_in_the_body(id: u32) -> Vec<u8> {
+    [
+        frame(HEADERS, END_HEADERS, id, OK),
+        frame(DATA, 0, id, b"hel"),
+        frame(RST_STREAM, 0, id, &NOT_WANTED),
+    ]
+    .concat()
+}
+
+fn cut_before_its_length(id: u32) -> Vec<u8> {
+    [
+        frame(HEADERS, END_HEADERS, id, OK_FIVE),
+        frame(DATA, 0, id, b"hel"),
+        frame(RST_STREAM, 0, id, &NOT_WANTED),
+    ]
+    .concat()
+}
+
+fn of_its_length(id: u32) -> Vec<u8> {
+    [
+        frame(HEADERS, END_HEADERS, id, OK_FIVE),
+        frame(DATA, 0, id, b"hello"),
+        frame(RST_STREAM, 0, id, &NOT_WANTED),
+    ]
+    .concat()
+}
+
+fn with_an_end(id: u32) -> Vec<u8> {
+    [
+        frame(HEADERS, END_HEADERS, id, OK),
+        frame(DATA, END_STREAM, id, b"hello"),
+        frame(RST_STREAM, 0, id, &NOT_WANTED),
+    ]
+    .concat()
+}
+
+fn a_head_with_an_end(id: u32) -> Vec<u8> {
+    [
+        frame(HEADERS, END_HEADERS | END_STREAM, id, OK),
+        frame(RST_STREAM, 0, id, &NOT_WANTED),
+    ]
+    .concat()
+}
+
+#[test]
+fn an_answer_that_was_cut_short_is_none_though_the_reset_is_no_error() {
+    type Answers = fn(u32) -> Vec<u8>;
+    // With a body that the window has no room for, and with one that is sent whole before the answer is read.
+    let table: [(&str, Answers, &str, &str); 6] = [
+        ("cut after the head", cut_after_the_head, "failed reset", "failed reset"),
+        ("cut in the body", cut_in_the_body, "failed reset", "failed reset"),
+        (
+            "cut before its length",
+            cut_before_its_length,
+            "failed reset",
+            "failed reset",
+        ),
+        ("of its length", of_its_length, "200 hello", "failed reset"),
+        ("with an end", with_an_end, "200 hello", "200 hello"),
+        ("a head with an end", a_head_with_an_end, "200 ", "200 "),
+    ];
+    on_a_shard(async {
+        for (what, answer, held_back, sent) in table {
+            let server = FrameServer::start(2, answer).await;
+            let mut slot = Slot::new(EngineOptions::default());
+            for (bytes, word) in [(5, sent), (200_000, held_back)] {
+                let result = post("/", vec![b'x'; bytes]).by(&mut slot, &server.origin, 5_000).await;
+                assert_eq!(slot.word(&result), word, "{what}, {bytes} bytes: {result:?}");
+            }
+        }
     });
 }
 

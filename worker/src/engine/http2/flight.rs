@@ -178,7 +178,7 @@ impl<'a> Flight<'a> {
 
     fn dialling(&self, cx: &Context<'_>) -> Poll<Result<(), Failure>> {
         match &*self.link.phase() {
-            Phase::Open(_) => Poll::Ready(Ok(())),
+            Phase::Open(_) | Phase::Leaving(_) => Poll::Ready(Ok(())),
             Phase::Failed(failure) => Poll::Ready(Err(failure.clone())),
             Phase::Dialling => {
                 self.link.wait(cx);

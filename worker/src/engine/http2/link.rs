@@ -44,6 +44,8 @@ pub(super) enum Phase {
     Dialling,
     /// Takes requests, or says why it does not.
     Open(SendRequest<Bytes>),
+    /// Takes none any more, and ends with the streams in progress.
+    Leaving(Refusal),
     /// Could not be made.
     Failed(Failure),
 }
@@ -207,14 +209,14 @@ impl Link {
 
     /// Whether a slot without a seat may take one.
     pub(super) fn is_usable(&self) -> bool {
-        !self.state.ended.get() && !matches!(*self.phase.borrow(), Phase::Failed(_))
+        !self.state.ended.get() && !matches!(*self.phase.borrow(), Phase::Failed(_) | Phase::Leaving(_))
     }
 
     /// Whether a stream can begin now, or never again. If not, the slot is woken when it may be worth another look.
     pub(super) fn poll_room(&self, cx: &Context<'_>) -> Poll<()> {
         let state = &self.state;
         let room = (state.active.get() as usize) < state.limit.get() && !state.gauge.is_blocked();
-        if room || state.ended.get() {
+        if room || state.ended.get() || matches!(*self.phase.borrow(), Phase::Leaving(_)) {
             return Poll::Ready(());
         }
         self.wait(cx);
@@ -235,8 +237,13 @@ impl Link {
         head: &http::Request<()>,
         ends: bool,
     ) -> Result<(h2::client::ResponseFuture, h2::SendStream<Bytes>, Ticket), Refusal> {
-        let Phase::Open(sender) = &mut *self.phase.borrow_mut() else {
-            return Err(Refusal::Gone);
+        let mut phase = self.phase.borrow_mut();
+        let sender = match &mut *phase {
+            Phase::Open(sender) => sender,
+            // It is not gone while it carries streams: if it breaks, they tell.
+            Phase::Leaving(_) if self.state.active.get() > 0 => return Err(Refusal::Announced),
+            Phase::Leaving(refusal) => return Err(*refusal),
+            Phase::Dialling | Phase::Failed(_) => return Err(Refusal::Gone),
         };
         let begun = sender.send_request(head.clone(), ends);
         let (answer, upload) = begun.map_err(|error| Refusal::of(&error))?;
@@ -251,11 +258,15 @@ impl Link {
     }
 
     /// The library's sender holds on to a stream that has taken the last place until it is asked whether there is another;
-    /// held, it would not be reset when its slot gives it up.
+    /// held, it would not be reset when its slot gives it up. Once the server has announced the end it has no further place,
+    /// however many streams come free: those who wait for one leave at once.
     fn let_go(&self) {
-        if let Phase::Open(sender) = &mut *self.phase.borrow_mut() {
-            // Whether there is a place is known from the counts.
-            let _ready = sender.poll_ready(&mut Context::from_waker(Waker::noop()));
+        let mut phase = self.phase.borrow_mut();
+        if let Phase::Open(sender) = &mut *phase
+            // Whether there is a place now is known from the counts.
+            && let Poll::Ready(Err(error)) = sender.poll_ready(&mut Context::from_waker(Waker::noop()))
+        {
+            *phase = Phase::Leaving(Refusal::of(&error));
         }
     }
 

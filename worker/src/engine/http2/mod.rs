@@ -215,7 +215,8 @@ impl Http2 {
                 Landed::Elsewhere(None) => continue,
                 Landed::Elsewhere(Some(refusal)) => refusal,
             };
-            let failure = if fresh {
+            // One that others have used since is no longer new, and its end is none of this request's doing.
+            let failure = if fresh && link.requests() == 0 {
                 refused_at_once(refusal)
             } else if refusal == Refusal::Gone
                 && shared.on_idle_close == OnIdleClose::Report

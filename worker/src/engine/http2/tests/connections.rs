@@ -9,6 +9,7 @@ use futures_util::FutureExt as _;
 use futures_util::future::join_all;
 use h2::Reason;
 
+use super::failures::{OK, frame, go_away, settings_and};
 use super::server::{Http2Server, Manner};
 use super::{PATIENCE_MS, get, on_a_shard, post, slots};
 use crate::engine::testing::{Do, Server, Slot, until};
@@ -193,6 +194,40 @@ fn an_announced_end_is_no_failure() {
         }
         assert_eq!(server.seen().len(), 20, "each request was sent once");
         assert!(server.accepted() >= 2, "{} connections", server.accepted());
+    });
+}
+
+#[test]
+fn who_waits_for_a_stream_leaves_when_the_end_is_announced() {
+    let one_stream = frame(4, 0, 0, &[0, 3, 0, 0, 0, 1]);
+    let script = |reason| {
+        vec![
+            vec![
+                Do::ReadHttp2,
+                Do::Send(one_stream.clone()),
+                Do::Wait(Duration::from_millis(50)),
+                Do::Send(go_away(1, reason)),
+                Do::Hang,
+            ],
+            vec![Do::ReadHttp2, settings_and(&[frame(1, 5, 1, &[OK])]), Do::Hang],
+        ]
+    };
+    on_a_shard(async {
+        for reason in [Reason::NO_ERROR, Reason::ENHANCE_YOUR_CALM] {
+            let server = Server::start(script(reason.into())).await;
+            let origin = server.origin(0);
+            let mut all = slots(Slot::new(sharing(2)), 2);
+            let [one, two] = &mut all[..] else { unreachable!() };
+            let (hang, other) = (get("/hang"), get("/"));
+            let first = hang.by(one, &origin, PATIENCE_MS);
+            let second = other.by(two, &origin, PATIENCE_MS);
+            tokio::select! {
+                biased;
+                early = first => panic!("the stream in progress goes on: {early:?}"),
+                result = second => assert_eq!(two.word(&result), "200 ", "{reason}: {result:?}"),
+            }
+            assert_eq!((two.answer.reused, server.accepted()), (false, 2));
+        }
     });
 }
 

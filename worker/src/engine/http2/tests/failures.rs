@@ -14,7 +14,7 @@ use crate::engine::{EngineOptions, Limits};
 /// Empty settings.
 pub(super) const SETTINGS: &[u8] = &[0, 0, 0, 4, 0, 0, 0, 0, 0];
 /// `:status: 200`.
-const OK: u8 = 0x88;
+pub(super) const OK: u8 = 0x88;
 
 pub(super) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     let mut bytes = (payload.len() as u32).to_be_bytes()[1..].to_vec();
@@ -24,7 +24,7 @@ pub(super) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8>
     bytes
 }
 
-fn settings_and(frames: &[Vec<u8>]) -> Do {
+pub(super) fn settings_and(frames: &[Vec<u8>]) -> Do {
     Do::Send([SETTINGS, &frames.concat()].concat())
 }
 
@@ -33,7 +33,7 @@ fn with_length(digit: u8) -> Vec<u8> {
     vec![OK, 0x0f, 0x0d, 1, digit]
 }
 
-fn go_away(last: u32, reason: u32) -> Vec<u8> {
+pub(super) fn go_away(last: u32, reason: u32) -> Vec<u8> {
     frame(7, 0, 0, &[last.to_be_bytes(), reason.to_be_bytes()].concat())
 }
 

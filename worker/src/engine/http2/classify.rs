@@ -31,7 +31,10 @@ pub(super) fn failure(error: &h2::Error, gauge: &Gauge, progress: Progress) -> F
     let reset = Cause::Failed(FailureClass::Reset);
     let reason = error.reason().unwrap_or(Reason::INTERNAL_ERROR);
     if error.is_io() {
-        return broken(gauge.end(), progress);
+        // What the server has said is the cause, also where it meant to serve the stream first.
+        return gauge
+            .given_up()
+            .map_or_else(|| broken(gauge.end(), progress), |reason| given_up(reason.into()));
     }
     if error.is_remote() {
         return match (error.is_go_away(), reason) {
@@ -39,7 +42,7 @@ pub(super) fn failure(error: &h2::Error, gauge: &Gauge, progress: Progress) -> F
                 progress.lost(),
                 "the server was closing the connection and did not take the request",
             ),
-            (true, reason) => Failure::text(reset, format!("the server gave up the connection: {}", name(reason))),
+            (true, reason) => given_up(reason),
             (false, Reason::REFUSED_STREAM) => Failure::text(reset, "the server refused the stream"),
             (false, reason) => Failure::text(reset, format!("the server reset the stream: {}", name(reason))),
         };
@@ -58,6 +61,12 @@ pub(super) fn failure(error: &h2::Error, gauge: &Gauge, progress: Progress) -> F
         );
     }
     Failure::from_error(protocol, error)
+}
+
+/// The server had said for which error it would end the connection.
+fn given_up(reason: Reason) -> Failure {
+    let text = format!("the server gave up the connection: {}", name(reason));
+    Failure::text(Cause::Failed(FailureClass::Reset), text)
 }
 
 /// The connection went away under a request.

@@ -21,6 +21,9 @@ const FRAME_HEAD_BYTES: usize = 9;
 const DATA: u8 = 0;
 const END_STREAM: u8 = 1;
 const PADDED: u8 = 8;
+/// Another, and what its payload begins with: the last stream that is served, and the reason.
+const GO_AWAY: u8 = 7;
+const GO_AWAY_BYTES: usize = 8;
 
 /// How a socket stopped giving and taking bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,16 +39,18 @@ pub(super) enum SocketEnd {
     },
 }
 
-/// Follows the frames of what is received, by their heads alone.
+/// Follows the frames of what is received, by their beginnings alone.
 #[derive(Debug, Default)]
 struct Frames {
-    /// The beginning of a frame that is not told apart yet: its head, and the length of its padding.
-    begun: [u8; FRAME_HEAD_BYTES + 1],
+    /// The beginning of a frame that is not told apart yet: its head, and the length of its padding or a farewell's reason.
+    begun: [u8; FRAME_HEAD_BYTES + GO_AWAY_BYTES],
     have: usize,
     /// Bytes that belong to the frame told apart last.
     skip: usize,
     /// Frames of a body that held nothing and did not end it.
     empty: usize,
+    /// Why the server gives up the connection, once it has named an error.
+    given_up: Option<u32>,
 }
 
 impl Frames {
@@ -70,7 +75,17 @@ impl Frames {
 
     /// Bytes by which the frame at hand is told apart.
     fn wanted(&self) -> usize {
-        FRAME_HEAD_BYTES + usize::from(self.have >= FRAME_HEAD_BYTES && self.is_padded())
+        if self.have < FRAME_HEAD_BYTES {
+            FRAME_HEAD_BYTES
+        } else if self.is_go_away() {
+            FRAME_HEAD_BYTES + GO_AWAY_BYTES
+        } else {
+            FRAME_HEAD_BYTES + usize::from(self.is_padded())
+        }
+    }
+
+    fn is_go_away(&self) -> bool {
+        self.begun[3] == GO_AWAY && self.length() >= GO_AWAY_BYTES
     }
 
     fn is_padded(&self) -> bool {
@@ -92,6 +107,11 @@ impl Frames {
         if self.begun[3] == DATA && self.begun[4] & END_STREAM == 0 && length == padding {
             self.empty += 1;
         }
+        if self.is_go_away() {
+            let reason = self.begun[FRAME_HEAD_BYTES + 4..].try_into().map(u32::from_be_bytes);
+            // A farewell without an error takes nothing back.
+            self.given_up = self.given_up.or(reason.ok().filter(|reason| *reason != 0));
+        }
         self.have = 0;
     }
 }
@@ -110,6 +130,8 @@ pub(super) struct Gauge {
     spoke_http1: Cell<bool>,
     /// Frames of bodies that held nothing and ended nothing.
     empty_frames: Cell<usize>,
+    /// Why the server gives up the connection, once it has named an error.
+    given_up: Cell<Option<u32>>,
     end: RefCell<Option<SocketEnd>>,
 }
 
@@ -143,6 +165,11 @@ impl Gauge {
     /// Frames of bodies, so far, that held nothing and ended nothing.
     pub(super) fn empty_frames(&self) -> usize {
         self.empty_frames.get()
+    }
+
+    /// The error for which the server has said that it gives up the connection.
+    pub(super) fn given_up(&self) -> Option<u32> {
+        self.given_up.get()
     }
 
     /// How the socket ended, once it has.
@@ -254,6 +281,7 @@ impl AsyncRead for Pipe {
         }
         pipe.frames.follow(bytes);
         pipe.gauge.empty_frames.set(pipe.frames.empty);
+        pipe.gauge.given_up.set(pipe.frames.given_up);
         let (now, later) = bytes.split_at(count.min(into.remaining()));
         into.put_slice(now);
         pipe.rest.extend_from_slice(later);
@@ -294,6 +322,36 @@ impl AsyncWrite for Pipe {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_farewells_error_is_kept_however_it_arrives() {
+        let farewell = |reason: u8| {
+            vec![
+                0, 0, 10, GO_AWAY, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, reason, b'h', b'i',
+            ]
+        };
+        let too_short = vec![0, 0, 3, GO_AWAY, 0, 0, 0, 0, 0, 0, 0, 9];
+        for (frames, want) in [
+            (vec![farewell(0)], None),
+            (vec![farewell(11)], Some(11)),
+            (vec![farewell(0), farewell(11)], Some(11)),
+            (vec![farewell(11), farewell(0), farewell(2)], Some(11)),
+            (vec![too_short, farewell(2)], Some(2)),
+        ] {
+            let all = frames.concat();
+            for length in 1..=all.len() {
+                let mut frames = Frames::default();
+                for piece in all.chunks(length) {
+                    frames.follow(piece);
+                }
+                assert_eq!(
+                    (frames.given_up, frames.have, frames.skip),
+                    (want, 0, 0),
+                    "{all:?} in pieces of {length}"
+                );
+            }
+        }
+    }
 
     #[test]
     fn empty_frames_are_counted_however_they_arrive() {

@@ -193,6 +193,36 @@ fn each_failure_has_its_class() {
 }
 
 #[test]
+fn the_error_of_a_farewell_is_told_though_it_spares_the_stream() {
+    let answer = settings_and(&[frame(1, 5, 1, &[OK])]);
+    let begun = frame(1, 4, 3, &[OK]);
+    let given_up = "the server gave up the connection: ENHANCE_YOUR_CALM";
+    let table = [
+        (go_away(3, 11), "failed reset", given_up),
+        ([go_away(3, 0), go_away(3, 11)].concat(), "failed reset", given_up),
+        ([begun, go_away(3, 11)].concat(), "failed reset", given_up),
+        (go_away(3, 0), "failed closed_on_reuse", ""),
+    ];
+    on_a_shard(async {
+        for (said, word, message) in table {
+            let server = Server::start(vec![vec![
+                Do::ReadHttp2,
+                answer.clone(),
+                Do::ReadHttp2,
+                Do::Send(said.clone()),
+                Do::Cut,
+            ]])
+            .await;
+            let mut slot = Slot::new(EngineOptions::default());
+            get("/").by(&mut slot, &server.origin(0), PATIENCE_MS).await.unwrap();
+            let result = get("/").by(&mut slot, &server.origin(0), PATIENCE_MS).await;
+            assert_eq!(slot.word(&result), word, "{said:?}: {result:?}");
+            assert!(result.unwrap_err().message.contains(message));
+        }
+    });
+}
+
+#[test]
 fn a_failed_stream_spares_its_neighbours() {
     on_a_shard(async {
         let server = Http2Server::start(Manner::default()).await;

@@ -16,8 +16,8 @@ pub use load::{
 };
 pub use network::{DnsPolicy, Network, Proxy, Resolve, Reuse, STREAMS_PER_CONNECTION_MAX, Target, Tls};
 pub use request::{
-    Auth, Body, CONNECTION_FIELDS, Check, EngineChoice, Extract, ExtractFrom, Matcher, Method, OnFailure, Part,
-    PartBody, Request, StatusSet,
+    Auth, Body, Check, EngineChoice, Extract, ExtractFrom, Matcher, Method, OnFailure, Part, PartBody, Request,
+    StatusSet, is_connection_field,
 };
 pub use sla::{Sla, SlaWindow};
 pub use step::{Action, Scenario, Step};

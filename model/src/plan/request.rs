@@ -169,14 +169,19 @@ pub enum OnFailure {
     Continue,
 }
 
-/// Header fields that belong to a connection, which HTTP/2 does not know (RFC 9113, section 8.2.2), in lower case.
-pub const CONNECTION_FIELDS: [&str; 5] = [
-    "connection",
-    "keep-alive",
-    "proxy-connection",
-    "transfer-encoding",
-    "upgrade",
-];
+/// Whether a header field belongs to a connection, which HTTP/2 does not know (RFC 9113, section 8.2.2). `value` is `None`
+/// where it is known at run time only.
+pub fn is_connection_field(name: &str, value: Option<&[u8]>) -> bool {
+    const ALWAYS: [&str; 5] = [
+        "connection",
+        "keep-alive",
+        "proxy-connection",
+        "transfer-encoding",
+        "upgrade",
+    ];
+    let is = |field: &str| name.eq_ignore_ascii_case(field);
+    ALWAYS.into_iter().any(is) || (is("te") && value != Some(b"trailers"))
+}
 
 /// Which engine sends a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

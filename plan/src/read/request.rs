@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use std::time::Duration;
 
-use barrage_model::plan::{Auth, Body, CONNECTION_FIELDS, Check, EngineChoice, Method, OnFailure, Request};
+use barrage_model::plan::{Auth, Body, Check, EngineChoice, Method, OnFailure, Request, is_connection_field};
 use barrage_model::syntax::nearest;
 use barrage_model::template::{Part as TemplatePart, Template};
 
@@ -334,13 +334,14 @@ impl Reader<'_> {
             );
             return Err(self.fail(at(key), problem));
         }
-        let refused = |(name, _): &&(String, _)| CONNECTION_FIELDS.iter().any(|own| name.eq_ignore_ascii_case(own));
+        let refused =
+            |(name, value): &&(String, Template)| is_connection_field(name, value.as_static().map(str::as_bytes));
         if request.engine == EngineChoice::Http2
             && let Some((name, _)) = request.headers.iter().find(refused)
         {
             let problem = Problem::new(
                 format!("found the header {} with `engine: http2`", quoted(name)),
-                "no header that belongs to a connection; HTTP/2 has none of them",
+                "no header that belongs to a connection; HTTP/2 has none of them but `te: trailers`",
             );
             return Err(self.fail(at("headers"), problem));
         }

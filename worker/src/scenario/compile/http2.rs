@@ -1,6 +1,6 @@
 //! HTTP/2 requests: whole where nothing changes, else a frame and what is filled into it.
 
-use barrage_model::plan::{CONNECTION_FIELDS, Method};
+use barrage_model::plan::{Method, is_connection_field};
 use http::uri::{Authority, PathAndQuery, Scheme as UriScheme};
 use http::{HeaderName, HeaderValue, Request, Uri, Version};
 
@@ -83,8 +83,7 @@ impl Head {
                 name: name.clone(),
                 problem,
             };
-            let refuses_te = name.eq_ignore_ascii_case("te") && text.as_static() != Some(b"trailers");
-            if refuses_te || CONNECTION_FIELDS.iter().any(|own| name.eq_ignore_ascii_case(own)) {
+            if is_connection_field(&name, text.as_static()) {
                 return Err(refused("belongs to a connection of HTTP/1 and has no place in HTTP/2"));
             }
             let value = Value::new(&name, text)?;

@@ -3,18 +3,18 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::support::barrage::{Ended, Process, binary, home, run};
+use crate::support::barrage::{Ended, Process, home, run};
 use crate::support::quiet::{Pressure, Standstill, Stolen};
 use crate::support::report::{assert_exit, assert_steps_balance, at, whole};
 use crate::support::strain::{Competitor, Group, barrage, cores, on_core, worker_args, wrapped, yield_to_others};
 use crate::support::target::{Answer, Target};
-use crate::support::{plan, quiet, skip, wait};
+use crate::support::{network, plan, quiet, skip, wait};
 
 /// How long a strained run goes on quietly before.
 const CALM: Duration = Duration::from_secs(4);
@@ -379,7 +379,7 @@ sla: [ 'error_rate < 1%' ]
 
 /// A target and a run in a network of their own that has 32 local ports.
 const FEW_PORTS: &str = "\
-    ip link set lo up && echo '40000 40031' > /proc/sys/net/ipv4/ip_local_port_range || exit 77
+    echo '40000 40031' > /proc/sys/net/ipv4/ip_local_port_range
     \"$0\" target --listen 127.0.0.1:8080 > target.txt & target=$!
     while ! \"$0\" health --url http://127.0.0.1:8080/health; do sleep 0.1; done
     \"$0\" run http://127.0.0.1:8080/health -c 100 -n 400 --threads 1 --format json --quiet; code=$?
@@ -389,21 +389,10 @@ const FEW_PORTS: &str = "\
 fn a_worker_without_local_ports_blames_itself() {
     let test = "a_worker_without_local_ports_blames_itself";
     let home = home();
-    let mut command = Command::new("unshare");
-    command.args(["--net", "sh", "-c", FEW_PORTS]).arg(binary());
-    for (name, value) in barrage(&home, [""; 0]).get_envs() {
-        match value {
-            Some(value) => command.env(name, value),
-            None => command.env_remove(name),
-        };
-    }
-    let Ok(output) = command.current_dir(home.path()).stdin(Stdio::null()).output() else {
-        return skip::skipped(test, "there is no unshare");
+    let ended = match network::alone(&home, FEW_PORTS) {
+        Ok(ended) => ended,
+        Err(reason) => return skip::skipped(test, reason),
     };
-    let ended = Ended::new(&output);
-    if ended.code != 95 && (ended.code == 77 || ended.stderr.contains("unshare")) {
-        return skip::skipped(test, "no network namespace can be made here");
-    }
     assert_exit(&ended, 95);
     let report = ended.json();
     assert!(kinds(&report).contains(&"no_port"), "{}", report["generator"]);

@@ -13,6 +13,7 @@ mod loss;
 mod mcp;
 mod nginx;
 mod numbers;
+mod ports;
 mod quick;
 mod reasons;
 mod robust;

@@ -1,6 +1,7 @@
 //! What the system tests share: processes that end with the test, free ports, waiting for states, visible skips.
 
 pub mod barrage;
+pub mod network;
 pub mod nginx;
 pub mod plan;
 pub mod quiet;

@@ -9,6 +9,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use barrage_model::outcome::FailureClass;
+use nix::sys::socket::setsockopt;
+use nix::sys::socket::sockopt::IpBindAddressNoPort;
 use rustix::io::Errno;
 use rustls::ClientConfig;
 use tokio::net::{TcpSocket, TcpStream};
@@ -231,9 +233,12 @@ async fn connect(address: SocketAddr, source: Option<IpAddr>) -> io::Result<TcpS
         TcpSocket::new_v6()?
     };
     if let Some(source) = source {
-        // Lets the system hand out a port that waits in TIME_WAIT. One that is in use it does not hand out again, whatever
-        // the target: one source address is good for some 28,000 connections at a time.
-        socket.set_reuseaddr(true)?;
+        // Has the port chosen when the target is known. Chosen by the bind it would have to be one that nobody uses, whatever
+        // the target, and that does not wait in TIME_WAIT either.
+        if setsockopt(&socket, IpBindAddressNoPort, &true).is_err() {
+            // Some systems without the option do hand out a port in TIME_WAIT after this.
+            socket.set_reuseaddr(true)?;
+        }
         socket.bind(SocketAddr::new(source, 0))?;
     }
     // Latency is what we measure: a request must never wait for the acknowledgement of the one before.
@@ -244,7 +249,9 @@ async fn connect(address: SocketAddr, source: Option<IpAddr>) -> io::Result<TcpS
 #[cfg(test)]
 mod tests {
     use super::*;
+
     use barrage_model::plan::DnsPolicy;
+    use nix::sys::socket::getsockopt;
 
     use crate::net::TlsOptions;
 
@@ -271,6 +278,20 @@ mod tests {
         let error = connector(&["127.0.0.2"]).source_for(target).unwrap_err();
         assert_eq!(error.class(), FailureClass::Connect);
         assert_eq!(connector(&[]).source_for(target).unwrap(), None);
+    }
+
+    #[tokio::test]
+    async fn the_port_of_a_source_is_chosen_for_the_target() {
+        for (target, source) in [("127.0.0.1:0", "127.0.0.3"), ("[::1]:0", "::1")] {
+            // Where this host has no such address there is nothing to see.
+            let Ok(listener) = tokio::net::TcpListener::bind(target).await else {
+                continue;
+            };
+            let source: IpAddr = source.parse().unwrap();
+            let stream = connect(listener.local_addr().unwrap(), Some(source)).await.unwrap();
+            assert_eq!(stream.local_addr().unwrap().ip(), source);
+            assert!(getsockopt(&stream, IpBindAddressNoPort).unwrap(), "{source}");
+        }
     }
 
     #[tokio::test]

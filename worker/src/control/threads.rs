@@ -12,6 +12,7 @@ use barrage_model::schedule::Epoch;
 use barrage_model::time::whole_micros;
 use barrage_model::units::Rate;
 use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TrySendError;
 
 use crate::clock::{Clock, Stamp};
 use crate::health::HealthSampler;
@@ -153,7 +154,7 @@ impl Threads {
     /// Says the same to every thread.
     pub(super) fn tell(&self, input: &Input) {
         for command in &self.commands {
-            if command.try_send(Command::Input(input.clone())).is_err() {
+            if is_unheard(&command.try_send(Command::Input(input.clone()))) {
                 tracing::warn!("a load thread does not listen");
             }
         }
@@ -226,10 +227,30 @@ impl Threads {
     }
 }
 
+/// Whether a thread that goes on did not take what it was told. One that has ended, or is closing its connections, has no use
+/// for it; one that has died is found by [`Threads::bury`].
+fn is_unheard(told: &Result<(), TrySendError<Command>>) -> bool {
+    matches!(told, Err(TrySendError::Full(_)))
+}
+
 /// The first request in reading order: what a dropped arrival would have sent.
 fn first_request(steps: &[Step]) -> Option<barrage_model::ids::StepId> {
     steps.iter().find_map(|step| match &step.action {
         Action::Request(_) => step.id,
         action => action.inner().find_map(first_request),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_thread_that_has_ended_is_not_told_as_deaf() {
+        let (command, mut inbox) = mpsc::channel(1);
+        assert!(!is_unheard(&command.try_send(Command::Seal)));
+        assert!(is_unheard(&command.try_send(Command::Seal)), "its inbox is full");
+        inbox.close();
+        assert!(!is_unheard(&command.try_send(Command::Seal)));
+    }
 }

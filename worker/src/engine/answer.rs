@@ -89,6 +89,8 @@ pub struct Answer {
     pub body: Vec<u8>,
     /// Bytes of body received, without the framing; with the full client, after decompression.
     pub body_bytes_in: u64,
+    /// Bytes of the request's own body that the connection had not taken by the end. The full client does not tell them.
+    pub body_bytes_unsent: u64,
     /// Bytes on the wire; `None` where the engine cannot see them (the full client).
     pub wire: Option<WireBytes>,
     /// Where the time went.
@@ -114,6 +116,7 @@ impl Answer {
             headers,
             body,
             body_bytes_in,
+            body_bytes_unsent,
             wire,
             timings,
             wire_requests,
@@ -125,7 +128,7 @@ impl Answer {
         body.clear();
         body.shrink_to(KEPT_CAPACITY);
         headers.clear();
-        (*status, *wire_requests, *body_bytes_in) = (0, 0, 0);
+        (*status, *wire_requests, *body_bytes_in, *body_bytes_unsent) = (0, 0, 0, 0);
         (*wire, *timings, *reused, *sent_at) = (None, Timings::default(), false, None);
         (*began, *done_at) = (began_at, began_at);
     }

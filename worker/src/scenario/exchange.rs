@@ -300,6 +300,7 @@ pub(super) fn record(
     recorder: &RefCell<Recorder>,
 ) {
     let WireBytes { received, sent } = answer.wire.unwrap_or_default();
+    let body_sent = (body_bytes as u64).saturating_sub(answer.body_bytes_unsent);
     let message = program.redactor.clean(&judged.message);
     recorder.borrow_mut().step_ended(&StepSample {
         step: request.id,
@@ -312,7 +313,7 @@ pub(super) fn record(
         timings: answer.timings,
         wire_requests: answer.wire_requests,
         body_bytes_in: answer.body_bytes_in,
-        body_bytes_out: if answer.sent_at.is_some() { body_bytes as u64 } else { 0 },
+        body_bytes_out: if answer.sent_at.is_some() { body_sent } else { 0 },
         wire_bytes_in: received,
         wire_bytes_out: sent,
         status: (answer.status != 0).then_some(answer.status),

@@ -41,8 +41,8 @@ enum Sending {
     /// So many bytes of head and body have been taken by the connection.
     Part(usize),
     Done,
-    /// The server no longer takes bytes; what it has answered may still be there to read.
-    Broken(io::Error),
+    /// The server no longer takes bytes, after so many; what it has answered may still be there to read.
+    Broken(usize, io::Error),
 }
 
 /// A request between its first byte out and its last byte in.
@@ -107,6 +107,16 @@ impl<'a> Flight<'a> {
             return Poll::Ready(Err(self.timed_out(parser)));
         }
         Poll::Pending
+    }
+
+    /// Bytes of the body that the connection has not taken yet.
+    pub(super) fn body_bytes_unsent(&self) -> u64 {
+        let sent = match self.sending {
+            Sending::Done => return 0,
+            Sending::Part(sent) | Sending::Broken(sent, _) => sent,
+            Sending::Not | Sending::Gathered => 0,
+        };
+        (self.out.body.len() - sent.saturating_sub(self.out.head.len())) as u64
     }
 
     /// Takes what was read at an instant. The end, if that is what it was.
@@ -174,7 +184,7 @@ impl<'a> Flight<'a> {
         let written = wire.gathers().and_then(Owned::take_written)?;
         let sending = match written.count {
             Some(Ok(count)) => Sending::Part(count),
-            Some(Err(error)) if error != Errno::AGAIN => Sending::Broken(error.into()),
+            Some(Err(error)) if error != Errno::AGAIN => Sending::Broken(0, error.into()),
             // As if it had not been handed in.
             Some(Err(_)) | None => return self.write_now(clock, answer),
         };
@@ -213,9 +223,9 @@ impl<'a> Flight<'a> {
             self.sending = match progress {
                 Poll::Pending => return,
                 Poll::Ready(Ok(None)) => Sending::Done,
-                Poll::Ready(Ok(Some(0))) => Sending::Broken(io::ErrorKind::WriteZero.into()),
+                Poll::Ready(Ok(Some(0))) => Sending::Broken(sent, io::ErrorKind::WriteZero.into()),
                 Poll::Ready(Ok(Some(count))) => Sending::Part(sent + count),
-                Poll::Ready(Err(error)) => Sending::Broken(error),
+                Poll::Ready(Err(error)) => Sending::Broken(sent, error),
             };
         }
     }
@@ -227,7 +237,7 @@ impl<'a> Flight<'a> {
             return Ok(false);
         }
         Err(match &self.sending {
-            Sending::Broken(error) => self.broken(error, parser),
+            Sending::Broken(_, error) => self.broken(error, parser),
             _ if parser.touched() => {
                 let cause = Cause::Failed(FailureClass::Reset);
                 Failure::fixed(cause, "the server closed the connection in the middle of the answer")

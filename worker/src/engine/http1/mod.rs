@@ -277,6 +277,9 @@ impl Http1 {
                 received: received - before.0,
                 sent: sent - before.1,
             });
+            if !out.body.is_empty() {
+                answer.body_bytes_unsent = flight.body_bytes_unsent();
+            }
             polled
         })
         .await;

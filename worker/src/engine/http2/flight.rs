@@ -133,6 +133,7 @@ impl<'a> Flight<'a> {
             let wire = answer.wire.get_or_insert_default();
             wire.received += received;
             wire.sent += sent;
+            answer.body_bytes_unsent = self.held_back as u64;
         }
         if let Poll::Ready(Landed::Ended(Ok(()))) = &polled
             && let Some(ticket) = self.ticket.take()
@@ -213,13 +214,15 @@ impl<'a> Flight<'a> {
         answer.reused = self.reused;
         self.ticket = Some(ticket);
         if !body.is_empty() {
+            self.held_back = body.len();
             stream.reserve_capacity(body.len());
             if stream.capacity() < body.len() {
                 let rest = body.clone();
-                self.held_back = rest.len();
                 self.upload = Some(Upload { stream, rest });
             } else if let Err(error) = stream.send_data(body.clone(), true) {
                 return Poll::Ready(Some(Landed::Ended(Err(self.failed(&error)))));
+            } else {
+                self.held_back = 0;
             }
         }
         self.stage = Stage::Asked(response);

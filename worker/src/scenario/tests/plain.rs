@@ -105,6 +105,25 @@ async fn the_short_way_counts_what_the_walk_counts() {
 }
 
 #[tokio::test]
+async fn of_a_body_the_part_that_was_sent_is_counted() {
+    // Connections are made by the system, and nobody reads from them.
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let length = 32 << 20;
+    let upload = Request {
+        timeout: Duration::from_millis(200),
+        ..request(Method::Post, "/", Body::Raw(Template::literal("x".repeat(length))))
+    };
+    for bench in both(listener.local_addr().unwrap().port(), &upload) {
+        let mut user = bench.user();
+        assert_eq!(bench.iterate(&mut user, bench.start(0)).await, IterationEnd::BrokenOff);
+        let [_, body, _, wire] = bytes(&bench.delta());
+        assert!(body > 0 && body < length as u64, "{body}");
+        // The head is all there is besides.
+        assert!((body + 1..body + 1_000).contains(&wire), "{body} of {wire}");
+    }
+}
+
+#[tokio::test]
 async fn what_is_cancelled_on_the_short_way_is_counted_once() {
     let server = Server::start(|_, _| String::new()).await;
     for bench in both(server.port, &get("/silent")) {

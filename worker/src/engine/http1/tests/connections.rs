@@ -371,6 +371,7 @@ async fn a_large_body_arrives_whole() {
         let result = slot.send(&out).await;
         assert_eq!(slot.word(&result), "200 ok", "{result:?}");
         assert_eq!(slot.answer.wire.unwrap().sent, (head.len() + body.len()) as u64);
+        assert_eq!(slot.answer.body_bytes_unsent, 0);
     }
     let seen = server.seen();
     assert!(seen.len() == 2 && seen.iter().all(|request| request.ends_with(&body)));
@@ -398,6 +399,41 @@ async fn an_early_answer_counts_although_the_body_was_never_taken() {
         let result = slot.send(&out).await;
         assert_eq!(slot.word(&result), "413 no", "{result:?}");
         assert_eq!(slot.set.open_connections(), 0, "the rest of the body is never sent");
+        assert_unsent(&slot, &out);
+    }
+}
+
+/// What was not taken of the body is what the wire lacks.
+#[track_caller]
+fn assert_unsent(slot: &Slot, out: &Outgoing<'_>) {
+    let unsent = slot.answer.body_bytes_unsent;
+    assert!((1..=out.body.len() as u64).contains(&unsent), "{unsent}");
+    let whole = (out.head.len() + out.body.len()) as u64;
+    assert_eq!(slot.answer.wire.unwrap().sent + unsent, whole);
+}
+
+#[tokio::test]
+async fn of_a_body_that_was_cut_short_the_rest_is_known() {
+    for (end, timeout_ms, word) in [
+        (Do::Wait(Duration::from_mins(1)), 200, "timeout"),
+        (Do::Reset, PATIENCE_MS, "failed reset"),
+    ] {
+        let server = Server::start(vec![vec![Do::ReadHead, end]]).await;
+        let origin = server.origin(0);
+        let mut slot = Slot::new(EngineOptions::default());
+        let body = vec![b'x'; 32 << 20];
+        let head = format!("POST / HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n", body.len());
+        let terms = slot.terms(timeout_ms);
+        let out = Outgoing {
+            head: head.as_bytes(),
+            body: &body,
+            method: Method::Post,
+            origin: &origin,
+            terms,
+        };
+        let result = slot.send(&out).await;
+        assert_eq!(slot.word(&result), word, "{result:?}");
+        assert_unsent(&slot, &out);
     }
 }
 

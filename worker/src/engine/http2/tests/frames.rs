@@ -121,6 +121,31 @@ fn an_answer_that_ends_before_our_body_gives_its_stream_back() {
     });
 }
 
+fn silence(_: u32) -> Vec<u8> {
+    Vec::new()
+}
+
+#[test]
+fn of_a_body_that_was_cut_short_the_rest_is_known() {
+    on_a_shard(async {
+        // The window that a connection begins with.
+        const WINDOW: u64 = 65_535;
+        for (answer, bytes, unsent, word) in [
+            (too_large as fn(u32) -> Vec<u8>, 200_000, 200_000 - WINDOW, "413 "),
+            (silence, 200_000, 200_000 - WINDOW, "timeout"),
+            (silence, 65_535, 0, "timeout"),
+            (too_large, 5, 0, "413 "),
+        ] {
+            let server = FrameServer::start(2, answer).await;
+            let mut slot = Slot::new(EngineOptions::default());
+            let ask = post("/", vec![b'x'; bytes]);
+            let result = ask.by(&mut slot, &server.origin, 300).await;
+            assert_eq!(slot.word(&result), word, "{bytes} bytes: {result:?}");
+            assert_eq!(slot.answer.body_bytes_unsent, unsent, "{bytes} bytes, {word}");
+        }
+    });
+}
+
 fn cut_after_the_head(id: u32) -> Vec<u8> {
     [
         frame(HEADERS, END_HEADERS, id, OK),

@@ -335,7 +335,7 @@ impl Counter {
             step,
             class: Some(class),
             status: None,
-            service: Duration::from_micros(us),
+            service: Some(Duration::from_micros(us)),
             message: format!("failed after {us}"),
         });
     }

@@ -176,8 +176,8 @@ pub struct ErrorSample {
     pub class: Option<FailureClass>,
     /// The answer's status, if one came.
     pub status: Option<u16>,
-    /// Service time.
-    pub service: Duration,
+    /// Service time; `None` where nothing was sent.
+    pub service: Option<Duration>,
     /// What went wrong, at most 200 bytes, without secrets.
     pub message: String,
 }

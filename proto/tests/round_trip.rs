@@ -1,11 +1,14 @@
 //! Every plan in `examples/` goes over the wire and comes back equal; what is damaged is refused.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
-use barrage_model::delta::{Delta, Health, Measure, Progress, Shortages, SketchKey, SketchRow, StepRow, Subject};
+use barrage_model::delta::{
+    Delta, ErrorSample, Health, Measure, Progress, Shortages, SketchKey, SketchRow, StepRow, Subject,
+};
 use barrage_model::ids::{LoadId, SegmentId, ShardId, StepId, TagId};
 use barrage_model::ledger::{Open, StepCounts};
-use barrage_model::outcome::OutcomeGroup;
+use barrage_model::outcome::{FailureClass, OutcomeGroup};
 use barrage_model::plan::Plan;
 use barrage_model::sketch::Packed;
 use barrage_model::time::Moment;
@@ -143,9 +146,21 @@ fn delta() -> Delta {
             shard: ShardId(4),
             next_index: u64::MAX,
         }],
-        errors: Vec::new(),
+        errors: [None, Some(0), Some(900)].map(error).into(),
         health: health(),
         ended: Some(Moment::from_micros(1_999_999)),
+    }
+}
+
+/// What was sent and ended at once is not what was never sent.
+fn error(service_us: Option<u64>) -> ErrorSample {
+    ErrorSample {
+        at: Moment::from_micros(7),
+        step: StepId(2),
+        class: Some(FailureClass::Reset),
+        status: None,
+        service: service_us.map(Duration::from_micros),
+        message: "gone".to_owned(),
     }
 }
 

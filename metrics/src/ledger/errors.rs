@@ -5,12 +5,13 @@ use std::collections::BTreeMap;
 use barrage_model::delta::ErrorSample;
 use barrage_model::ids::{StepId, WorkerId};
 use barrage_model::outcome::FailureClass;
+use barrage_model::time::whole_micros;
 
 /// Most error samples of a run; further errors are counted in the ledger alone.
 pub const ERRORS_MAX: usize = 100;
 
 type Kind = (StepId, Option<FailureClass>, Option<u16>);
-type Order = (u64, WorkerId, String, u64);
+type Order = (u64, WorkerId, String, Option<u64>);
 
 /// At most [`ERRORS_MAX`] errors: the first of each (step, class, status), then the second of each, and so on.
 ///
@@ -22,7 +23,7 @@ pub(crate) struct Errors(BTreeMap<Kind, BTreeMap<Order, ErrorSample>>);
 impl Errors {
     pub(crate) fn add(&mut self, worker: WorkerId, sample: &ErrorSample) {
         let kind = (sample.step, sample.class, sample.status);
-        let service_us = u64::try_from(sample.service.as_micros()).unwrap_or(u64::MAX);
+        let service_us = sample.service.map(whole_micros);
         let order = (sample.at.as_micros(), worker, sample.message.clone(), service_us);
         self.0.entry(kind).or_default().insert(order, sample.clone());
         if self.0.values().map(BTreeMap::len).sum::<usize>() > ERRORS_MAX {

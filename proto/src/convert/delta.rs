@@ -256,7 +256,7 @@ impl From<&ErrorSample> for v1::ErrorSample {
             step: sample.step.0,
             class: sample.class.map_or(0, |class| class.index() as u32 + 1),
             status: sample.status.map(u32::from),
-            service_us: micros(sample.service),
+            service_us: sample.service.map(micros),
             message: sample.message.clone(),
         }
     }
@@ -278,7 +278,7 @@ impl TryFrom<v1::ErrorSample> for ErrorSample {
             step: StepId(wire.step),
             class,
             status: wire.status.map(|status| narrow("errors.status", status)).transpose()?,
-            service: span("errors.service_us", wire.service_us)?,
+            service: wire.service_us.map(|us| span("errors.service_us", us)).transpose()?,
             message: wire.message,
         })
     }

@@ -273,7 +273,7 @@ fn error_line(from: &summary::ErrorLine, run: &summary::RunInfo) -> ErrorLine {
         step: from.step.clone(),
         class: sample.class.map_or("timeout", FailureClass::word).to_owned(),
         status: sample.status,
-        service_us: whole_micros(sample.service),
+        service_us: sample.service.map(whole_micros),
         worker: from.worker.0,
         message: sample.message.clone(),
     }

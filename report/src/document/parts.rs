@@ -160,8 +160,8 @@ pub struct ErrorLine {
     pub class: String,
     /// The answer's status; `null` when none came.
     pub status: Option<u16>,
-    /// From the send to the end of the step, µs.
-    pub service_us: u64,
+    /// From the send to the end of the step, µs; `null` when nothing was sent.
+    pub service_us: Option<u64>,
     /// The worker's number.
     pub worker: u32,
     /// What went wrong.

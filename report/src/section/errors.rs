@@ -54,7 +54,9 @@ fn sample(line: &ErrorLine) -> Row {
         sample
             .status
             .map_or_else(|| ABSENT.to_owned(), |status| status.to_string()),
-        micros(whole_micros(sample.service)),
+        sample
+            .service
+            .map_or_else(|| ABSENT.to_owned(), |service| micros(whole_micros(service))),
         sample.message.clone(),
         line.worker.to_string(),
     ];

@@ -154,7 +154,7 @@ fn error(at_ms: u64, class: Option<FailureClass>, status: Option<u16>, message: 
             step: StepId(1),
             class,
             status,
-            service: Duration::from_micros(12_345),
+            service: Some(Duration::from_micros(12_345)),
             message: message.to_owned(),
         },
         scenario: "tools".to_owned(),

@@ -127,6 +127,19 @@ fn silence_is_never_green_in_junit() {
 }
 
 #[test]
+fn what_was_never_sent_has_no_service_time() {
+    let mut summary = checkout();
+    summary.errors.truncate(1);
+    assert!(text_of(&summary, Format::Json).contains("\"service_us\": 12345"));
+    summary.errors[0].sample.service = None;
+    assert!(text_of(&summary, Format::Json).contains("\"service_us\": null"));
+    let text = text_of(&summary, Format::Text);
+    let line = text.lines().find(|line| line.contains("503, expected"));
+    let cell = line.and_then(|line| line.split_whitespace().skip_while(|word| *word != "503").nth(1));
+    assert_eq!(cell, Some("—"), "{line:?}");
+}
+
+#[test]
 fn long_lists_say_how_much_they_leave_out() {
     let mut summary = checkout();
     let (event, error, step) = (

@@ -418,7 +418,7 @@ impl Recorder {
                 step: sample.step,
                 class,
                 status: sample.status,
-                service: service.unwrap_or_default(),
+                service,
                 message: error::cut(sample.message),
             });
         }

@@ -150,6 +150,18 @@ fn the_error_list_shows_kinds_and_cuts_long_texts() {
     assert_eq!(delta.errors.len(), 8);
     assert_eq!(delta.errors[0].message, "ä".repeat(100));
     assert_eq!(delta.steps[0].counts.failed_total(), 50);
+    assert_eq!(delta.errors[0].service, Some(Duration::from_micros(1)));
+}
+
+#[test]
+fn what_was_never_sent_has_no_service_time() {
+    let mut recorder = Recorder::new(shape(), at(0), None);
+    recorder.step_sent(StepId(1), SEGMENT);
+    recorder.step_ended(&StepSample {
+        sent_at: None,
+        ..sample(Outcome::Timeout, 0, 900, "timed out waiting for a free stream")
+    });
+    assert_eq!(delta(recorder.close(Vec::new())).errors[0].service, None);
 }
 
 #[test]

@@ -233,7 +233,7 @@ impl<'a> Flight<'a> {
     /// The server closed in an orderly way.
     #[cold]
     fn ended(&self, parser: &mut Parser) -> Result<bool, Failure> {
-        if parser.finish() {
+        if !self.end_hides_a_break() && parser.finish() {
             return Ok(false);
         }
         Err(match &self.sending {
@@ -244,6 +244,14 @@ impl<'a> Flight<'a> {
             }
             _ => Failure::fixed(self.lost(parser), "the server closed the connection without an answer"),
         })
+    }
+
+    /// The system tells of a break once. When a write has met it, the reads after it see an end that looks orderly, and an
+    /// answer that goes on to the end of the connection must not be taken for complete. Not so a broken pipe: that is what
+    /// a write meets after an end that was one. Nor over TLS, where nothing but the server's farewell is read as an end.
+    fn end_hides_a_break(&self) -> bool {
+        let plain = self.out.origin.server_name.is_none();
+        matches!(&self.sending, Sending::Broken(error) if plain && error.kind() != io::ErrorKind::BrokenPipe)
     }
 
     #[cold]

@@ -438,6 +438,51 @@ async fn of_a_body_that_was_cut_short_the_rest_is_known() {
 }
 
 #[tokio::test]
+async fn an_answer_that_a_reset_cuts_off_is_not_complete_although_a_write_has_met_the_reset() {
+    let endless = "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\npartial";
+    let table = [
+        (vec![Do::Reset], "failed reset"),
+        // To close with a part of the request unread is a reset as well.
+        (vec![Do::Cut], "failed reset"),
+        // The end comes first, and the reset behind it.
+        (Vec::new(), "200 partial"),
+    ];
+    let body = vec![b'x'; 32 << 20];
+    let head = format!("POST / HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n", body.len());
+    for sockets in [Sockets::Shard, Sockets::Runtime] {
+        for (end, wanted) in &table {
+            let script = [&[Do::Read, send(OK), Do::ReadHead, send(endless)], &end[..]].concat();
+            let server = Server::start(vec![script]).await;
+            let origin = server.origin(0);
+            let mut slot = Slot::over(sockets, EngineOptions::default(), &TlsOptions::default(), &[]);
+            slot.ask(&origin, Method::Get, PATIENCE_MS).await.unwrap();
+            let request = Request::Http1(Outgoing {
+                head: head.as_bytes(),
+                body: &body,
+                method: Method::Post,
+                origin: &origin,
+                terms: slot.terms(PATIENCE_MS),
+            });
+            slot.answer.clear(slot.clock.now());
+            let reactor = slot.reactor();
+            let result = {
+                let mut exchange = pin!(slot.set.exchange(&request, &mut slot.answer));
+                let first = exchange.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+                assert!(first.is_pending(), "the connection does not take so much at once");
+                until(|| server.seen().len() == 2).await;
+                // What the server does after that has to arrive; there is no state of ours to wait for.
+                tokio::time::sleep(Duration::from_millis(60)).await;
+                match &reactor {
+                    Some(reactor) => driven(reactor, exchange).await,
+                    None => exchange.await,
+                }
+            };
+            assert_eq!(slot.word(&result), *wanted, "{end:?} {sockets:?}: {result:?}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn ipv6_works_where_the_machine_has_it() {
     let Ok(server) = Server::on("[::1]:0", vec![answering(1)], None).await else {
         return;

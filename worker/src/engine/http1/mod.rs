@@ -8,7 +8,8 @@
 //!
 //! - A request is written once. Whatever happens to it, it is never sent again.
 //! - A connection goes back to the slot only after a complete answer with nothing behind it; a dropped exchange drops it.
-//! - Memory per slot is bounded by the limits; the read buffer belongs to the shard.
+//! - Memory per slot is bounded by the limits and the plan's origins, to each of which it keeps one connection at most; the
+//!   read buffer belongs to the shard.
 
 mod chunked;
 mod flight;
@@ -40,8 +41,6 @@ use crate::net::{Connector, Origin, Timings};
 
 /// Bytes that one read can take; shared by all slots of a shard, so it stays in the cache.
 const SCRATCH_BYTES: usize = 64 * 1024;
-/// Connections that one slot keeps, to different origins; beyond that the one unused longest is closed.
-const KEPT_MAX: usize = 16;
 /// Connections that are opened at the same time ahead of the first requests: a target's queue of new connections is longer.
 const WARMED_AT_ONCE: usize = 32;
 
@@ -198,11 +197,10 @@ impl Drop for Connection {
 #[derive(Debug)]
 pub(crate) struct Http1 {
     shared: Rc<Shared>,
-    #[expect(
-        clippy::vec_box,
-        reason = "each request takes a connection out and puts it back: a pointer, not the connection"
-    )]
-    kept: Vec<Box<Connection>>,
+    /// The connection to each origin, by the origin's number; as long as the highest number so far. An origin has one at
+    /// most, and a request leads to none outside of the plan, so nothing has to be closed to make room: `reuse` alone decides.
+    /// Each request takes a connection out and puts it back: a pointer, not the connection.
+    kept: Vec<Option<Box<Connection>>>,
     parser: Parser,
     timer: DeadlineTimer,
 }
@@ -220,7 +218,7 @@ impl Http1 {
 
     /// Connections that this slot keeps for its next request.
     pub(crate) fn kept_connections(&self) -> usize {
-        self.kept.len()
+        self.kept.iter().flatten().count()
     }
 
     /// Closes every kept connection.
@@ -294,10 +292,10 @@ impl Http1 {
 
     /// Takes the kept connection to `origin` out of the slot, so that nothing but a complete answer brings it back.
     fn take_kept(&mut self, origin: &Origin, now: Stamp) -> Kept {
-        let Some(at) = self.kept.iter().position(|kept| kept.origin == origin.index) else {
+        let kept = self.kept.get_mut(origin.index as usize);
+        let Some(mut connection) = kept.and_then(Option::take) else {
             return Kept::None;
         };
-        let mut connection = self.kept.remove(at);
         if !self.shared.may_keep(&connection, now) {
             return Kept::None;
         }
@@ -322,10 +320,11 @@ impl Http1 {
     }
 
     fn keep(&mut self, connection: Box<Connection>) {
-        if self.kept.len() >= KEPT_MAX {
-            self.kept.remove(0);
+        let at = connection.origin as usize;
+        if at >= self.kept.len() {
+            self.kept.resize_with(at + 1, || None);
         }
-        self.kept.push(connection);
+        self.kept[at] = Some(connection);
     }
 }
 

@@ -87,9 +87,9 @@ pub struct StepCounts {
     pub body_bytes_in: u64,
     /// Bytes of request bodies.
     pub body_bytes_out: u64,
-    /// Bytes read from connections, after TLS.
+    /// Bytes read from connections, heads, framing and TLS included.
     pub wire_bytes_in: u64,
-    /// Bytes written to connections, before TLS.
+    /// Bytes written to connections, heads, framing and TLS included.
     pub wire_bytes_out: u64,
 }
 

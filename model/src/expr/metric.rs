@@ -185,9 +185,9 @@ words! {
         BodyIn = "body_bytes_in",
         /// Bytes of request bodies.
         BodyOut = "body_bytes_out",
-        /// Bytes read from connections, after TLS.
+        /// Bytes read from connections, heads, framing and TLS included.
         WireIn = "wire_bytes_in",
-        /// Bytes written to connections, before TLS.
+        /// Bytes written to connections, heads, framing and TLS included.
         WireOut = "wire_bytes_out",
     }
 }
@@ -195,9 +195,9 @@ words! {
 words! {
     /// Bytes on the wire per second of run time, counted like [`RateMetric`] when the step ends.
     ByteRate {
-        /// Bytes read from connections, after TLS.
+        /// Bytes read from connections, heads, framing and TLS included.
         In = "bytes_in_rate",
-        /// Bytes written to connections, before TLS.
+        /// Bytes written to connections, heads, framing and TLS included.
         Out = "bytes_out_rate",
     }
 }

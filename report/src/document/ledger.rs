@@ -76,10 +76,10 @@ pub struct StepTotals {
     pub body_bytes_in: u64,
     /// Bytes of request bodies.
     pub body_bytes_out: u64,
-    /// Bytes read from connections, after TLS; `null` where a part of them went through an engine that cannot see them
-    /// (`reqwest`).
+    /// Bytes read from connections, heads, framing and TLS included; `null` where a part of them went through an engine that
+    /// cannot see them (`reqwest`).
     pub wire_bytes_in: Option<u64>,
-    /// Bytes written to connections, before TLS; `null` as above.
+    /// Bytes written to connections, heads, framing and TLS included; `null` as above.
     pub wire_bytes_out: Option<u64>,
 }
 

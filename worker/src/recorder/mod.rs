@@ -61,9 +61,9 @@ pub struct StepSample<'a> {
     pub body_bytes_in: u64,
     /// Bytes of the request's body.
     pub body_bytes_out: u64,
-    /// Bytes read from the connection, after TLS.
+    /// Bytes read from the connection, heads, framing and TLS included.
     pub wire_bytes_in: u64,
-    /// Bytes written to the connection, before TLS.
+    /// Bytes written to the connection, heads, framing and TLS included.
     pub wire_bytes_out: u64,
     /// The answer's status, if one came.
     pub status: Option<u16>,

@@ -1,11 +1,12 @@
 //! Incremental decoder of the chunked transfer coding (RFC 9112, section 7.1).
 //!
 //! Strict where leniency would let two readers disagree about where a message ends: every line ends in CR LF, a size has
-//! 1 to 16 hexadecimal digits. Extensions and trailers are skipped, within a limit.
+//! 1 to 16 hexadecimal digits. Extensions and trailers are skipped, within a limit for each line of extensions and one for
+//! the trailers. How many chunks there are is limited by the time that the exchange has.
 
 use super::parser::ProtocolError;
 
-/// Bytes of chunk extensions and trailers of one answer, together.
+/// Bytes of one chunk's extensions, and of all trailers. More is a protocol failure.
 const OVERHEAD_MAX: usize = 64 * 1024;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,6 +30,7 @@ enum At {
 pub(super) struct ChunkDecoder {
     at: At,
     left: u64,
+    /// Bytes skipped in this line of extensions, or in the trailers.
     overhead: usize,
 }
 
@@ -77,8 +79,10 @@ impl ChunkDecoder {
             (At::Size { digits: 1.. } | At::SizeSpace, b' ' | b'\t') => self.skip(At::SizeSpace),
             (At::Size { digits: 1.. } | At::SizeSpace, b';') => self.skip(At::Extension),
             (At::Size { digits: 1.. } | At::SizeSpace | At::Extension, b'\r') => Ok(At::SizeLf),
-            (At::SizeLf, b'\n') if self.left == 0 => Ok(At::TrailerStart),
-            (At::SizeLf, b'\n') => Ok(At::Data),
+            (At::SizeLf, b'\n') => {
+                self.overhead = 0;
+                Ok(if self.left == 0 { At::TrailerStart } else { At::Data })
+            }
             (At::DataCr, b'\r') => Ok(At::DataLf),
             (At::DataLf, b'\n') => Ok(At::Size { digits: 0 }),
             (At::TrailerStart, b'\r') => Ok(At::LastLf),
@@ -198,13 +202,27 @@ mod tests {
 
     #[test]
     fn extensions_and_trailers_are_bounded() {
-        let mut flood = b"5;".to_vec();
-        flood.resize(OVERHEAD_MAX + 10, b'x');
-        assert_eq!(decode(&flood, 1_000), Err(ProtocolError::ChunkOverhead));
-        let mut flood = b"0\r\n".to_vec();
-        for _ in 0..=OVERHEAD_MAX / 4 {
-            flood.extend_from_slice(b"X: 1\r\n");
+        let flood = |before: &str, line: &str| [before.as_bytes(), &line.as_bytes().repeat(OVERHEAD_MAX + 1)].concat();
+        let table = [
+            flood("5;", "x"),
+            flood("5", " "),
+            flood("1;x\r\na\r\n5;", "x"),
+            flood("0;", "x"),
+            flood("0\r\n", "X: 1\r\n"),
+            flood("0\r\nX:", "1"),
+        ];
+        for input in table {
+            assert_eq!(decode(&input, 1_000), Err(ProtocolError::ChunkOverhead));
         }
-        assert_eq!(decode(&flood, 1_000), Err(ProtocolError::ChunkOverhead));
+    }
+
+    #[test]
+    fn extensions_of_one_chunk_leave_those_of_the_next_their_room() {
+        let largest = "x".repeat(OVERHEAD_MAX - 1);
+        let chunk = format!("3;{largest}\r\nabc\r\n");
+        let trailer = "x".repeat(OVERHEAD_MAX);
+        let input = format!("{}0;{largest}\r\n{trailer}\r\n\r\n", chunk.repeat(3));
+        let found = decode(input.as_bytes(), 1_000);
+        assert_eq!(found, Ok((b"abcabcabc".to_vec(), input.len(), true)));
     }
 }

@@ -78,8 +78,8 @@ pub enum ProtocolError {
     /// A chunk's size has more than 16 digits.
     #[error("chunk size is too large")]
     ChunkSize,
-    /// Extensions or trailers without end.
-    #[error("too many bytes of chunk extensions and trailers")]
+    /// Extensions of a chunk or trailers without end.
+    #[error("too many bytes of chunk extensions or trailers")]
     ChunkOverhead,
 }
 

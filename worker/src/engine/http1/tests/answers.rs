@@ -183,6 +183,17 @@ async fn complete_answers_keep_or_close_the_connection() {
 }
 
 #[tokio::test]
+async fn extensions_of_many_chunks_are_no_failure_together() {
+    // Signatures of chunks, for example: small each, and together more than what one line may have.
+    let data = "d".repeat(1_024);
+    let chunk = format!("400;chunk-signature={}\r\n{data}\r\n", "5".repeat(64));
+    let head = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
+    let signed = format!("{head}{}0\r\n\r\n", chunk.repeat(1_000));
+    let wanted = format!("200 {}", data.repeat(1_000));
+    check_answer(signed.as_bytes(), Method::Get, &wanted, Kept, Do::Hang).await;
+}
+
+#[tokio::test]
 async fn the_end_of_the_connection_can_be_the_end_of_the_answer() {
     let table = [
         ("HTTP/1.1 200 OK\r\n\r\nhello", "200 hello"),

@@ -42,7 +42,7 @@ impl Default for Limits {
 /// Why the bytes are not an acceptable answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ProtocolError {
-    /// The first line is not a status line of HTTP/1.0 or 1.1.
+    /// The first line is not a status line of HTTP/1.
     #[error("the answer does not begin like HTTP/1.1")]
     NotHttp,
     /// The head is malformed.
@@ -328,6 +328,10 @@ impl Parser {
         let known = self.carry.len().min(START.len());
         if self.carry[..known] != START[..known] {
             return Err(ProtocolError::NotHttp);
+        }
+        // A minor version that is not known yet is to be read as the highest that is (RFC 9110, section 2.5).
+        if let Some(minor @ b'2'..=b'9') = self.carry.get_mut(START.len()) {
+            *minor = b'1';
         }
         if let Some(line_end) = self.carry.iter().position(|byte| *byte == b'\n') {
             let mut response = httparse::Response::new(&mut []);

@@ -194,6 +194,24 @@ async fn extensions_of_many_chunks_are_no_failure_together() {
 }
 
 #[tokio::test]
+async fn a_newer_minor_version_is_read_as_the_highest_known() {
+    let table = [
+        ("HTTP/1.2 200 OK\r\nContent-Length: 1\r\n\r\nh", Kept),
+        (
+            "HTTP/1.9 103 Early\r\n\r\nHTTP/1.9 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nh\r\n0\r\n\r\n",
+            Kept,
+        ),
+        (
+            "HTTP/1.2 200 OK\r\nConnection: close\r\nContent-Length: 1\r\n\r\nh",
+            Closed,
+        ),
+    ];
+    for (bytes, after) in table {
+        check_answer(bytes.as_bytes(), Method::Get, "200 h", after, Do::Hang).await;
+    }
+}
+
+#[tokio::test]
 async fn the_end_of_the_connection_can_be_the_end_of_the_answer() {
     let table = [
         ("HTTP/1.1 200 OK\r\n\r\nhello", "200 hello"),
@@ -238,7 +256,10 @@ async fn what_is_not_http_is_a_protocol_failure_at_once() {
         "\x16\x03\x01garbage",
         "\r\nHTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
         "HTTP/2.0 200 OK\r\n",
-        "HTTP/1.7 200 OK\r\n",
+        "HTTP/1.22 200 OK\r\n",
+        "HTTP/1.a 200 OK\r\n",
+        "HTTP/0.9 200 OK\r\n",
+        "HTTP/3 200 OK\r\n",
         "HTTP/1.1 20 OK\r\n",
         "HTTP/1.1 099 Low\r\n\r\n",
         "HTTP/1.1 abc OK\r\n",

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use crate::engine::fuzz::parse_any;
 
 /// Answers and near-answers; fragments of them are also what the random inputs are made of.
-const CORPUS: [&str; 24] = [
+const CORPUS: [&str; 27] = [
     "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello",
     "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
     "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5;x=y\r\nhello\r\n0\r\nX: 1\r\n\r\n",
@@ -23,6 +23,9 @@ const CORPUS: [&str; 24] = [
     "HTTP/1.1 200 OK\r\nContent-Length: 4097\r\n\r\n",
     "HTTP/1.1 101 Switching\r\n\r\n",
     "HTTP/1.1 000 Zero\r\n\r\n",
+    "HTTP/1.2 200 OK\r\nContent-Length: 2\r\n\r\nok and more",
+    "HTTP/1.2 103 Early\r\n\r\nHTTP/1.2 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    "HTTP/1.22 200 OK\r\n\r\n",
     "HTTP/2 200\r\n\r\n",
     "HTTP/1.1",
     "HTTP/1.1\r\n\r\n",
@@ -65,7 +68,8 @@ proptest! {
         parts in proptest::collection::vec(
             prop_oneof![
                 8 => proptest::sample::select(vec![
-                    "HTTP/1.1 200 OK\r\n", "HTTP/1.0 200 OK\r\n", "HTTP/1.1 100 C\r\n\r\n", "\r\n", "\n", "\r", " ",
+                    "HTTP/1.1 200 OK\r\n", "HTTP/1.0 200 OK\r\n", "HTTP/1.2 200 OK\r\n",
+                    "HTTP/1.1 100 C\r\n\r\n", "\r\n", "\n", "\r", " ",
                     "Content-Length: 5\r\n", "Transfer-Encoding: chunked\r\n", "Connection: close\r\n", "X: y\r\n",
                     "5\r\nhello\r\n", "0\r\n\r\n", "0\r\n", "hello", ";ext", ":", "ffffffffffffffff\r\n", "\t",
                 ]).prop_map(|text| text.as_bytes().to_vec()),

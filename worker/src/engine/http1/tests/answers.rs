@@ -212,6 +212,13 @@ async fn a_newer_minor_version_is_read_as_the_highest_known() {
 }
 
 #[tokio::test]
+async fn a_hundred_interim_answers_may_come_before_the_final_one() {
+    let interim = "HTTP/1.1 102 W\r\n\r\n".repeat(100);
+    let bytes = format!("{interim}HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nh");
+    check_answer(bytes.as_bytes(), Method::Get, "200 h", Kept, Do::Hang).await;
+}
+
+#[tokio::test]
 async fn the_end_of_the_connection_can_be_the_end_of_the_answer() {
     let table = [
         ("HTTP/1.1 200 OK\r\n\r\nhello", "200 hello"),
@@ -250,7 +257,7 @@ async fn what_is_not_http_is_a_protocol_failure_at_once() {
     let long_line = format!("HTTP/1.1 200 OK\r\nX-Long: {}", "x".repeat(70_000));
     let many = format!("HTTP/1.1 200 OK\r\n{}\r\n", "X: 1\r\n".repeat(257));
     let big = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", 64 * 1024 * 1024 + 1);
-    let interim = "HTTP/1.1 100 Continue\r\n\r\n".repeat(33);
+    let interim = "HTTP/1.1 100 Continue\r\n\r\n".repeat(101);
     let table = [
         "SSH-2.0-OpenSSH_9.2\r\n",
         "\x16\x03\x01garbage",

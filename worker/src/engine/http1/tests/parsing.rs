@@ -39,7 +39,7 @@ fn corpus() -> impl Iterator<Item = Vec<u8>> {
     let over = format!("HTTP/1.1 200 OK\r\nX: {}\r\n\r\n", "x".repeat(2_000));
     let exact = format!("HTTP/1.1 200 OK\r\nX: {}\r\n\r\n", "x".repeat(1_024 - 24));
     let large = format!("HTTP/1.1 200 OK\r\n\r\n{}", "x".repeat(5_000));
-    let interim = "HTTP/1.1 102 W\r\n\r\n".repeat(40);
+    let interim = "HTTP/1.1 102 W\r\n\r\n".repeat(110);
     CORPUS
         .iter()
         .map(ToString::to_string)

@@ -177,6 +177,7 @@ fn health() -> Health {
         core_busy_max_us: 8,
         throttled_us: 9,
         steal_us: 10,
+        stood_us: 26,
         cores: 25,
         rss_bytes: 11,
         rss_anon_bytes: 12,

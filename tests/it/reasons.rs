@@ -94,3 +94,37 @@ fn a_generator_that_stood_still_says_so_although_no_request_was_due() {
     assert!(delay >= 300_000, "{delay} µs");
     assert_exit(&ended, if generator["verdict"] == "invalid" { 95 } else { 0 });
 }
+
+#[test]
+fn many_short_stops_are_seen_like_a_long_one() {
+    let (home, target) = (home(), Target::start(soon, None));
+    let plan = plan::write(&home, &closed(&target, 4, 6));
+    let process = Process::start(&home, ["run", &plan, "--format", "json", "--no-progress"]);
+    wait::until("requests", LIMIT, || (target.requests() >= 50).then_some(()));
+    for _ in 0..25 {
+        process.signal(Signal::STOP);
+        std::thread::sleep(Duration::from_millis(90));
+        process.signal(Signal::CONT);
+        std::thread::sleep(Duration::from_millis(40));
+    }
+    let ended = process.wait(LIMIT);
+    let report = ended.json();
+    let generator = &report["generator"];
+    assert_ne!(generator["verdict"], "valid", "{generator}");
+    reason(&report, "poll_delay");
+}
+
+#[test]
+fn who_has_no_descriptor_left_does_not_look_idle() {
+    let (home, target) = (home(), Target::start(soon, None));
+    let plan = plan::write(&home, &closed(&target, 260, 4));
+    let command = barrage(&home, ["run", &plan, "--format", "json", "--no-progress"]);
+    let ended = Process::spawn(wrapped("ulimit -n 256", &command)).wait(LIMIT);
+    let report = ended.json();
+    reason(&report, "no_descriptor");
+    let busy = at(&report["workers"][0], "health.shard_cpu_max_ratio").as_f64();
+    assert!(busy.is_some_and(|busy| busy > 0.2), "{busy:?}");
+    let most = whole(&report["workers"][0], "health.descriptors_max");
+    assert!((250..=256).contains(&most), "{most}");
+    assert_exit(&ended, 95);
+}

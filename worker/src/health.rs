@@ -1,12 +1,12 @@
 //! How the worker itself fares: what the kernel says of its processor time, memory, descriptors, ports, and of being
 //! held back.
 //!
-//! Read on the control side, once an interval: some 15 small files and one for each thread, less than a millisecond.
+//! Read on the control side, once an interval: some 15 small files and one for each thread, less than a millisecond. What is
+//! counted as a difference stays open ([`Kept`]): a process that has run out of descriptors must not look idle.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::net::IpAddr;
-use std::path::Path;
 
 use barrage_model::delta::Health;
 use barrage_model::plan::Plan;
@@ -14,9 +14,9 @@ use barrage_model::time::whole_micros;
 use rustix::time::{ClockId, clock_gettime};
 
 use crate::clock::{Clock, Stamp};
-use crate::host::cgroup::Groups;
+use crate::host::cgroup::{self, Groups};
 use crate::host::text::{self, CoreTimes, Cores, Scheduled};
-use crate::host::{self, read};
+use crate::host::{self, Kept};
 
 /// Threads with this prefix make load.
 const SHARD_PREFIX: &str = "shard-";
@@ -29,6 +29,7 @@ pub(crate) struct HealthSampler {
     clock: Clock,
     ports: Ports,
     groups: Groups,
+    files: Files,
     cores: Cores,
     at: Stamp,
     last: Counters,
@@ -36,6 +37,28 @@ pub(crate) struct HealthSampler {
     core_times: BTreeMap<u32, CoreTimes>,
     /// What was read and has not been given out yet.
     rest: Health,
+}
+
+/// What is read each time.
+#[derive(Debug)]
+struct Files {
+    snmp: Kept,
+    sockstat: Kept,
+    stat: Kept,
+    status: Kept,
+    throttling: Vec<Kept>,
+}
+
+impl Files {
+    fn open(groups: &Groups) -> Self {
+        Self {
+            snmp: Kept::new("/proc/net/snmp"),
+            sockstat: Kept::new("/proc/net/sockstat"),
+            stat: Kept::new("/proc/stat"),
+            status: Kept::new("/proc/self/status"),
+            throttling: groups.throttling(),
+        }
+    }
 }
 
 /// Counters that only grow.
@@ -46,8 +69,11 @@ struct Counters {
     retransmits: u64,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 struct Thread {
+    schedstat: Kept,
+    /// Its name, until that is known.
+    comm: Kept,
     so_far: Scheduled,
     kind: Kind,
 }
@@ -88,9 +114,9 @@ impl Ports {
             .collect();
         targets.sort_unstable();
         targets.dedup();
-        // A port serves one connection to each target; where it is bound to a source it serves one in all.
-        let each = if sources == 0 { targets.len().max(1) } else { sources };
-        let pairs = u32::try_from(each).unwrap_or(u32::MAX);
+        // A port of a source address serves one connection to each target.
+        let pairs = targets.len().max(1).saturating_mul(sources.max(1));
+        let pairs = u32::try_from(pairs).unwrap_or(u32::MAX);
         let local = targets.iter().all(|(host, _)| is_loopback(host));
         Self {
             max: range.saturating_mul(pairs),
@@ -110,10 +136,12 @@ fn is_loopback(host: &str) -> bool {
 impl HealthSampler {
     /// Begins now: the first sample counts from here.
     pub(crate) fn new(clock: Clock, plan: &Plan) -> Self {
+        let groups = Groups::own();
         let mut sampler = Self {
             clock,
             ports: Ports::of(plan),
-            groups: Groups::own(),
+            files: Files::open(&groups),
+            groups,
             cores: Cores::default(),
             at: clock.now(),
             last: Counters::default(),
@@ -141,13 +169,20 @@ impl HealthSampler {
     pub(crate) fn sample(&mut self) -> Health {
         let now = self.clock.now();
         let covered_us = whole_micros(now.since(std::mem::replace(&mut self.at, now)));
+        let files = &mut self.files;
+        let (throttled_us, snmp) = (cgroup::throttled_us(&mut files.throttling), files.snmp.read());
+        let last = self.last;
         let counters = Counters {
             cpu_us: process_cpu_us(),
-            throttled_us: self.groups.throttled_us(),
-            retransmits: read("/proc/net/snmp").map_or(0, |text| text::retransmits(&text)),
+            // Nothing is said of what cannot be read.
+            throttled_us: throttled_us.unwrap_or(last.throttled_us),
+            retransmits: snmp.map_or(last.retransmits, |text| text::retransmits(&text)),
         };
-        let last = std::mem::replace(&mut self.last, counters);
-        let status = read("/proc/self/status").map_or_else(Default::default, |text| text::status(&text));
+        self.last = counters;
+        let status = files
+            .status
+            .read()
+            .map_or_else(Default::default, |text| text::status(&text));
         self.cores = status.cores;
         let work = self.threads();
         let (core_busy_max_us, steal_us) = self.core_times();
@@ -175,47 +210,61 @@ impl HealthSampler {
         }
     }
 
-    fn waiting_ports(&self) -> u32 {
+    fn waiting_ports(&mut self) -> u32 {
         if !self.ports.waiting_count {
             return 0;
         }
-        read("/proc/net/sockstat").map_or(0, |text| text::time_wait(&text))
+        let sockstat = self.files.sockstat.read();
+        sockstat.map_or(0, |text| text::time_wait(&text))
     }
 
     fn threads(&mut self) -> Work {
-        let mut seen = BTreeMap::new();
+        self.find_threads();
         let mut work = Work::default();
-        let tasks = fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
-        for entry in tasks.take(THREADS_MAX) {
-            let Some(id) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else {
-                continue;
+        self.threads.retain(|_, thread| {
+            let Some(now) = thread.schedstat.read().and_then(|text| text::scheduled(&text)) else {
+                return false;
             };
-            let folder = entry.path();
-            let Some(now) = read(folder.join("schedstat")).and_then(|text| text::scheduled(&text)) else {
-                continue;
-            };
-            let before = self.threads.get(&id);
-            let so_far = before.map_or(Scheduled::default(), |before| before.so_far);
-            let waited = now.waited.saturating_sub(so_far.waited);
+            let before = std::mem::replace(&mut thread.so_far, now);
+            let waited = now.waited.saturating_sub(before.waited);
             work.wait = work.wait.saturating_add(waited);
-            let kind = match before.map(|before| before.kind) {
-                None => Kind::New,
-                Some(Kind::New) => kind_of(&folder),
-                Some(known) => known,
-            };
-            if kind == Kind::Shard {
-                work.shard_cpu_max = work.shard_cpu_max.max(now.cpu.saturating_sub(so_far.cpu));
+            if thread.kind == Kind::Shard {
+                work.shard_cpu_max = work.shard_cpu_max.max(now.cpu.saturating_sub(before.cpu));
                 work.shard_wait_max = work.shard_wait_max.max(waited);
             }
-            seen.insert(id, Thread { so_far: now, kind });
-        }
-        self.threads = seen;
+            true
+        });
         work
+    }
+
+    /// Takes in threads that are new, and the names of those that were.
+    fn find_threads(&mut self) {
+        for thread in self.threads.values_mut().filter(|thread| thread.kind == Kind::New) {
+            if let Some(name) = thread.comm.read() {
+                let shard = name.starts_with(SHARD_PREFIX);
+                thread.kind = if shard { Kind::Shard } else { Kind::Other };
+                thread.comm.close();
+            }
+        }
+        let tasks = fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
+        for entry in tasks.take(THREADS_MAX) {
+            if let Some(id) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) {
+                let folder = entry.path();
+                self.threads.entry(id).or_insert_with(|| Thread {
+                    schedstat: Kept::new(folder.join("schedstat")),
+                    comm: Kept::new(folder.join("comm")),
+                    so_far: Scheduled::default(),
+                    kind: Kind::New,
+                });
+            }
+        }
     }
 
     /// Busy time of the busiest core that this process may use, and time stolen from all of them, µs.
     fn core_times(&mut self) -> (u64, u64) {
-        let text = read("/proc/stat").unwrap_or_default();
+        let Some(text) = self.files.stat.read() else {
+            return (0, 0);
+        };
         let (mut busiest, mut stolen) = (0, 0u64);
         let mut seen = BTreeMap::new();
         let own = text::cores(&text)
@@ -247,15 +296,6 @@ fn times(health: &mut Health) -> [&mut u64; 9] {
         &mut health.steal_us,
         &mut health.retransmits,
     ]
-}
-
-fn kind_of(thread: &Path) -> Kind {
-    let name = read(thread.join("comm")).unwrap_or_default();
-    if name.starts_with(SHARD_PREFIX) {
-        Kind::Shard
-    } else {
-        Kind::Other
-    }
 }
 
 fn process_cpu_us() -> u64 {

@@ -1,7 +1,7 @@
 //! What a plan asks for, before anything is sent.
 
 use barrage_model::ids::LoadId;
-use barrage_model::plan::{LoadModel, Plan};
+use barrage_model::plan::{LoadModel, Plan, Stretch};
 use barrage_model::schedule::{Arrivals, Epoch};
 use barrage_model::time::Moment;
 
@@ -35,20 +35,14 @@ pub struct StageForecast {
 
 pub(super) fn forecast(plan: &Plan, epochs: &[(LoadId, Epoch)]) -> Vec<LoadForecast> {
     let line = |(load, (_, epoch)): (&barrage_model::plan::Load, &(LoadId, Epoch))| {
-        let from = Moment::ZERO + load.start_at;
         let open = matches!(load.model, LoadModel::Open(_));
-        let mut stages = Vec::new();
-        let mut to = from;
-        for (name, length, _) in super::stages(load) {
-            let begin = to;
-            to += length;
-            stages.push(StageForecast {
-                name: name.to_owned(),
-                from: begin,
-                to,
-                arrivals: None,
-            });
-        }
+        let stage = |stretch: Stretch<'_>| StageForecast {
+            name: stretch.name.to_owned(),
+            from: stretch.from,
+            to: stretch.to,
+            arrivals: None,
+        };
+        let mut stages: Vec<StageForecast> = load.stretches().into_iter().map(stage).collect();
         if open {
             let borders: Vec<Moment> = stages.iter().map(|stage| stage.to).collect();
             let mut before = 0;
@@ -64,8 +58,8 @@ pub(super) fn forecast(plan: &Plan, epochs: &[(LoadId, Epoch)]) -> Vec<LoadForec
         };
         LoadForecast {
             name: load.name.clone(),
-            from,
-            to,
+            from: Moment::ZERO + load.start_at,
+            to: load.end(),
             arrivals,
             stages,
         }

@@ -4,37 +4,12 @@ use std::collections::BTreeSet;
 
 use barrage_model::ids::SegmentId;
 use barrage_model::phase::{Mark, Marks, Phase};
-use barrage_model::plan::{Load, Plan};
+use barrage_model::plan::{Load, Plan, Stretch};
 use barrage_model::time::Moment;
-
-/// A stretch of run time with a label of one load.
-struct Stretch<'a> {
-    name: &'a str,
-    from: Moment,
-    to: Moment,
-    holds: bool,
-}
-
-fn stretches(load: &Load) -> Vec<Stretch<'_>> {
-    let mut from = Moment::ZERO + load.start_at;
-    super::stages(load)
-        .into_iter()
-        .map(|(name, length, holds)| {
-            let stretch = Stretch {
-                name,
-                from,
-                to: from + length,
-                holds,
-            };
-            from = stretch.to;
-            stretch
-        })
-        .collect()
-}
 
 /// Cuts the run at every begin and end of a stage and at the end of warm-up. `None` when there are too many cuts.
 pub(super) fn marks(plan: &Plan, end: Moment) -> Option<Marks> {
-    let stretches: Vec<Stretch<'_>> = plan.loads.iter().flat_map(stretches).collect();
+    let stretches: Vec<Stretch<'_>> = plan.loads.iter().flat_map(Load::stretches).collect();
     let warm_up = Moment::ZERO + plan.warm_up;
     let mut cuts: BTreeSet<Moment> = stretches
         .iter()

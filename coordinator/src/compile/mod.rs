@@ -4,11 +4,9 @@ mod forecast;
 mod marks;
 mod shares;
 
-use std::time::Duration;
-
 use barrage_model::ids::{EpochId, LoadId, ShardId};
 use barrage_model::phase::Marks;
-use barrage_model::plan::{Load, LoadModel, Plan, UserStageShape};
+use barrage_model::plan::{Load, LoadModel, Plan};
 use barrage_model::rng::{Purpose, stream};
 use barrage_model::schedule::{Arrivals, Curve, Epoch, UserCurve, Wheel};
 use barrage_model::time::Moment;
@@ -111,7 +109,7 @@ pub fn compile(plan: &Plan, members: &[Member], seed: u64) -> Result<Compiled, C
         let wheel = shares::wheel(load, members, &shards)?;
         epochs.push((id, epoch(id, load, wheel, seed)?));
     }
-    let end = plan.loads.iter().map(load_end).max().unwrap_or(Moment::ZERO);
+    let end = plan.loads.iter().map(Load::end).max().unwrap_or(Moment::ZERO);
     let marks = marks::marks(plan, end).ok_or(CompileError::TooManyMarks)?;
     let forecast = forecast::forecast(plan, &epochs);
     let parts = shares::shares(plan, members, &shards, &epochs, &forecast);
@@ -167,34 +165,6 @@ fn epoch(id: LoadId, load: &Load, wheel: Wheel, seed: u64) -> Result<Epoch, Comp
         arrivals,
         seed,
     })
-}
-
-/// The stages of a load with their lengths: name, length, whether it holds.
-fn stages(load: &Load) -> Vec<(&str, Duration, bool)> {
-    match &load.model {
-        LoadModel::Open(open) => {
-            let stages = open.stages.iter();
-            stages
-                .map(|stage| (stage.name.as_str(), stage.shape.length(), stage.shape.is_hold()))
-                .collect()
-        }
-        LoadModel::Users(users) => {
-            let holds = |shape: &UserStageShape| matches!(shape, UserStageShape::Hold { .. });
-            let stages = users.stages.iter();
-            stages
-                .map(|stage| (stage.name.as_str(), stage.shape.length(), holds(&stage.shape)))
-                .collect()
-        }
-        LoadModel::Iterations(counted) => vec![(load.name.as_str(), counted.at_most, true)],
-    }
-}
-
-/// Run time at which a load ends.
-pub(crate) fn load_end(load: &Load) -> Moment {
-    let length = stages(load)
-        .iter()
-        .fold(Duration::ZERO, |sum, (_, length, _)| sum.saturating_add(*length));
-    Moment::ZERO + load.start_at + length
 }
 
 #[cfg(test)]

@@ -38,11 +38,7 @@ pub(crate) enum Live {
 }
 
 pub(super) fn blank(submission: &Submission) -> v1::Snapshot {
-    let lengths = submission
-        .plan
-        .loads
-        .iter()
-        .map(|load| crate::compile::load_end(load).as_micros());
+    let lengths = submission.plan.loads.iter().map(|load| load.end().as_micros());
     v1::Snapshot {
         run: submission.id.0,
         name: submission.plan.name.clone(),

@@ -1,7 +1,10 @@
 use std::sync::Arc;
+use std::time::Duration;
 
-use barrage_model::ids::{LoadId, RunId};
+use barrage_model::ids::{LoadId, RunId, SegmentId};
 use barrage_model::outcome::{DropReason, FailureClass, Outcome};
+use barrage_model::phase::{Mark, Marks, Phase};
+use barrage_model::plan::{LoadModel, UserStageShape};
 
 use super::*;
 use crate::exit::{ExitCode, Verdict};
@@ -123,6 +126,58 @@ fn an_interval_that_begins_as_the_run_ends_is_none() {
     };
     assert_eq!(build(Vec::new()), (3, GeneratorVerdict::Valid));
     assert_eq!(build(vec![ok(1_000)]), (4, GeneratorVerdict::Degraded));
+}
+
+/// 1 s of `peak`, and 2 s of another load's `peak` after it.
+#[test]
+fn stages_of_the_same_name_are_told_apart() {
+    let mut plan = plan(1, 0);
+    plan.loads[1].start_at = Duration::from_secs(1);
+    if let LoadModel::Users(users) = &mut plan.loads[1].model {
+        users.stages[0].name = "peak".to_owned();
+        users.stages[0].shape = UserStageShape::Hold {
+            users: 5,
+            length: Duration::from_secs(2),
+        };
+    }
+    let phases = vec![Phase::Steady, Phase::Stage("peak".to_owned())];
+    let mark = |segment, at| Mark {
+        segment: SegmentId(segment),
+        at: Moment::from_secs(at),
+        phases: if at < 3 { phases.clone() } else { Vec::new() },
+    };
+    let mut ledger = Ledger::new(LedgerConfig {
+        plan: Arc::new(plan),
+        marks: Marks::new(vec![mark(0, 0), mark(1, 1), mark(2, 3)]).expect("these are in order"),
+        ..config(1, 1, 0)
+    });
+    let event = |load, scenario, step, segment| Event::Done {
+        load,
+        scenario,
+        step,
+        tag: 0,
+        segment,
+        outcome: Outcome::Ok,
+        us: 1_000,
+    };
+    let (first, second) = (event(OPEN, TOOLS, LIST, 0), event(LoadId(1), HEALTH, PING, 1));
+    apply(&mut ledger, 0, 0, false, many(first, 100)).expect("in order");
+    apply(&mut ledger, 0, 1, false, many(second, 30)).expect("in order");
+    ledger.set_end(Moment::from_secs(3));
+    let summary = Summary::build(&ledger, &SlaEngine::new(&[]), facts(true));
+    let stages: Vec<_> = summary
+        .stages
+        .iter()
+        .map(|s| {
+            (
+                s.from.as_micros() / 1_000_000,
+                s.to.as_micros() / 1_000_000,
+                s.scheduled,
+                s.started,
+            )
+        })
+        .collect();
+    assert_eq!(stages, [(0, 1, Some(100), 100), (1, 3, None, 30)]);
 }
 
 #[test]

@@ -5,7 +5,7 @@ use barrage_model::expr::{Outcomes, Selector};
 use barrage_model::ids::{LoadId, SegmentId};
 use barrage_model::ledger::Open;
 use barrage_model::phase::Phase;
-use barrage_model::plan::LoadModel;
+use barrage_model::plan::{LoadModel, Stretch};
 use barrage_model::sketch::Packed;
 use barrage_model::time::Moment;
 
@@ -134,19 +134,19 @@ fn curves(ledger: &Ledger) -> Vec<IntervalCurve> {
 pub(crate) fn stages(ledger: &Ledger) -> Vec<StageSummary> {
     let mut found = Vec::new();
     for (number, load) in ledger.plan().loads.iter().enumerate() {
-        let names: Vec<&str> = match &load.model {
-            LoadModel::Open(open) => open.stages.iter().map(|stage| stage.name.as_str()).collect(),
-            LoadModel::Users(users) => users.stages.iter().map(|stage| stage.name.as_str()).collect(),
-            LoadModel::Iterations(_) => Vec::new(),
-        };
+        if matches!(load.model, LoadModel::Iterations(_)) {
+            continue;
+        }
         let open = matches!(load.model, LoadModel::Open(_));
-        found.extend(names.into_iter().filter_map(|name| {
-            let (from, to) = span(ledger, &Phase::Stage(name.to_owned()))?;
-            let (scheduled, started) = stage_counts(ledger, LoadId(number as u16), name);
-            let (load, name) = (load.name.clone(), name.to_owned());
+        found.extend(load.stretches().iter().filter_map(|stretch| {
+            let segments = segments_of(ledger, stretch);
+            let marks = ledger.marks();
+            let spans = segments.iter().filter_map(|segment| marks.span(*segment, ledger.end()));
+            let (from, to) = spans.reduce(|(from, _), (_, to)| (from, to))?;
+            let (scheduled, started) = stage_counts(ledger, LoadId(number as u16), &segments);
             Some(StageSummary {
-                load,
-                name,
+                load: load.name.clone(),
+                name: stretch.name.to_owned(),
                 from,
                 to,
                 scheduled: open.then_some(scheduled),
@@ -157,11 +157,17 @@ pub(crate) fn stages(ledger: &Ledger) -> Vec<StageSummary> {
     found
 }
 
-fn stage_counts(ledger: &Ledger, load: LoadId, name: &str) -> (u64, u64) {
-    let in_stage = |segment: SegmentId| {
-        let is_stage = |phase: &Phase| matches!(phase, Phase::Stage(known) if known == name);
-        ledger.marks().phases(segment).iter().any(is_stage)
-    };
+/// The segments of a stage, in order. Other loads, and this one, may have stages of the same name at other times.
+fn segments_of(ledger: &Ledger, stretch: &Stretch<'_>) -> Vec<SegmentId> {
+    let is_stage = |phase: &Phase| matches!(phase, Phase::Stage(name) if name == stretch.name);
+    let marks = ledger.marks().iter();
+    marks
+        .filter(|mark| stretch.from <= mark.at && mark.at < stretch.to && mark.phases.iter().any(is_stage))
+        .map(|mark| mark.segment)
+        .collect()
+}
+
+fn stage_counts(ledger: &Ledger, load: LoadId, segments: &[SegmentId]) -> (u64, u64) {
     let kept = ledger
         .iterations
         .iter()
@@ -172,21 +178,13 @@ fn stage_counts(ledger: &Ledger, load: LoadId, name: &str) -> (u64, u64) {
         .map(|((of, segment), row)| (*of, *segment, row));
     let rows = kept
         .chain(other)
-        .filter(|(of, segment, _)| *of == load && in_stage(*segment));
+        .filter(|(of, segment, _)| *of == load && segments.binary_search(segment).is_ok());
     rows.fold((0, 0), |(scheduled, started), (_, _, row)| {
         (
             row.scheduled.saturating_add(scheduled),
             row.started.saturating_add(started),
         )
     })
-}
-
-/// From the begin of the first segment of a phase to the end of its last.
-fn span(ledger: &Ledger, phase: &Phase) -> Option<(Moment, Moment)> {
-    let marks = ledger.marks();
-    let of_phase = marks.iter().filter(|mark| mark.phases.contains(phase));
-    let spans = of_phase.filter_map(|mark| marks.span(mark.segment, ledger.end()));
-    spans.reduce(|(from, _), (_, to)| (from, to))
 }
 
 pub(crate) fn phases(ledger: &Ledger) -> Vec<PhaseSummary> {

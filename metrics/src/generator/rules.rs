@@ -84,6 +84,11 @@ fn dispatch_lag(health: &Health, _: u32) -> u64 {
     health.dispatch_lag_p99_us
 }
 
+/// Of the interval itself, not of the time that other readings cover.
+fn stood(health: &Health, _: u32) -> u64 {
+    health.stood_us / 10_000
+}
+
 fn run_queue(health: &Health, _: u32) -> u64 {
     percent(health.shard_wait_max_us, health, 1)
 }
@@ -95,10 +100,11 @@ fn allowed(health: &Health, cores: u32) -> u32 {
 
 const LAG: &str = "µs of dispatch lag (p99) that the generator itself caused";
 const QUEUE: &str = "% of the time a shard was ready to run and had no core";
+const STOOD: &str = "% of the time a shard's loop stood still, for 30 ms or more at a time";
 const DESCRIPTORS: &str = "% of the limit on open descriptors";
 
 /// The thresholds. Intervals of the warm-up are judged only by those that [count failures](Rule::counts_failures).
-pub const RULES: [Rule; 15] = [
+pub const RULES: [Rule; 17] = [
     Rule {
         kind: "dispatch_lag",
         what: LAG,
@@ -118,6 +124,26 @@ pub const RULES: [Rule; 15] = [
         invalid: Some(share(1, 1)),
         why: "the latencies of such an interval are mostly the generator's",
         reading: dispatch_lag,
+    },
+    Rule {
+        kind: "poll_delay",
+        what: STOOD,
+        limit: 20,
+        degraded: Some(share(1, 1)),
+        stretch: Some(2),
+        invalid: None,
+        why: "many short stops do to answers what a long one does",
+        reading: stood,
+    },
+    Rule {
+        kind: "poll_delay",
+        what: STOOD,
+        limit: 50,
+        degraded: None,
+        stretch: None,
+        invalid: Some(share(10, 3)),
+        why: "the shard saw most answers too late, and sent little",
+        reading: stood,
     },
     Rule {
         kind: "poll_delay",

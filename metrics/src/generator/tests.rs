@@ -17,6 +17,7 @@ const CALM: Health = Health {
     poll_delay_max_us: 0,
     cpu_us: 0,
     shard_cpu_max_us: 0,
+    stood_us: 0,
     shard_wait_max_us: 0,
     run_queue_wait_us: 0,
     core_busy_max_us: 0,
@@ -207,6 +208,25 @@ fn a_strain_shows_at_once_and_a_stretch_of_it_to_the_end() {
     check_marks(&format!("{calm}x.........x{after}"), lag(50_000), Valid);
     let reasons = tally(&format!("{calm}xx{after}"), lag(50_000)).reasons(WorkerId(3));
     assert_eq!(reasons[0].intervals, [(1_000, 1_002)]);
+}
+
+#[test]
+fn many_short_stops_strain_like_a_long_one() {
+    let stood = |us| Health { stood_us: us, ..CALM };
+    check(5, 5, stood(200_000), Valid);
+    check(5, 5, stood(210_000), Degraded);
+    check(0, 5, stood(500_000), Degraded);
+    check(0, 5, stood(510_000), Invalid);
+    check(40, 3, stood(510_000), Degraded);
+    // A stop of three seconds in a long run: each second of it counts.
+    let still = Health {
+        dispatch_lag_p99_us: 1_000_000,
+        poll_delay_max_us: 2_000_000,
+        stood_us: 1_000_000,
+        ..CALM
+    };
+    check(100, 3, still, Invalid);
+    check(1_000, 3, still, Degraded);
 }
 
 #[test]

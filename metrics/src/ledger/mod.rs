@@ -17,9 +17,9 @@ use barrage_model::ids::{Incarnation, LoadId, ScenarioId, SegmentId, StepId, Tag
 use barrage_model::ledger::{IterationCounts, StepCounts};
 use barrage_model::outcome::OutcomeGroup;
 use barrage_model::phase::Marks;
-use barrage_model::plan::{LoadModel, Plan};
+use barrage_model::plan::{Load, Plan};
 use barrage_model::sketch::COUNT_MAX;
-use barrage_model::time::{Moment, whole_micros};
+use barrage_model::time::Moment;
 
 pub use errors::ERRORS_MAX;
 pub use member::{HEALTH_KEPT, Inconsistency, Member, WorkerInfo};
@@ -204,7 +204,7 @@ impl Ledger {
         Self {
             timeline: Timeline::new(Arc::clone(&catalog), longest_window.unwrap_or(0)),
             catalog,
-            load_end: planned_end(&config.plan),
+            load_end: config.plan.loads.iter().map(Load::end).max().unwrap_or_default(),
             plan: config.plan,
             marks: config.marks,
             workers: config.workers.into_iter().map(|worker| (worker.id, worker)).collect(),
@@ -540,27 +540,6 @@ impl Ledger {
             .flat_map(|member| member.inconsistencies.iter().cloned())
             .collect()
     }
-}
-
-/// The end of the load that ends last, as planned.
-fn planned_end(plan: &Plan) -> Moment {
-    let ends = plan.loads.iter().map(|load| {
-        let length = match &load.model {
-            LoadModel::Open(open) => open
-                .stages
-                .iter()
-                .map(|stage| whole_micros(stage.shape.length()))
-                .fold(0, u64::saturating_add),
-            LoadModel::Users(users) => users
-                .stages
-                .iter()
-                .map(|stage| whole_micros(stage.shape.length()))
-                .fold(0, u64::saturating_add),
-            LoadModel::Iterations(counted) => whole_micros(counted.at_most),
-        };
-        Moment::from_micros(length) + load.start_at
-    });
-    ends.max().unwrap_or(Moment::ZERO)
 }
 
 fn order_of(event: &RunEvent) -> (Moment, &str, Option<WorkerId>, &str) {

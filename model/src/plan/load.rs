@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::ids::ScenarioId;
 use crate::schedule::{Arrivals, Curve, CurveError, Piece, UserPiece};
+use crate::time::Moment;
 use crate::units::Rate;
 
 /// One stream of iterations over some of the scenarios.
@@ -17,6 +18,59 @@ pub struct Load {
     pub scenarios: Vec<(ScenarioId, u32)>,
     /// Open, closed or counted.
     pub model: LoadModel,
+}
+
+/// A stage of a load in run time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stretch<'a> {
+    /// The stage's name; unique in neither load nor plan.
+    pub name: &'a str,
+    /// Its begin.
+    pub from: Moment,
+    /// Its end.
+    pub to: Moment,
+    /// Whether the rate or the number of users is constant by design: such stages make up the steady state.
+    pub holds: bool,
+}
+
+impl Load {
+    /// The stages in run time, in order; a counted load is one.
+    pub fn stretches(&self) -> Vec<Stretch<'_>> {
+        let stages: Vec<(&str, Duration, bool)> = match &self.model {
+            LoadModel::Open(open) => {
+                let stages = open.stages.iter();
+                stages
+                    .map(|stage| (stage.name.as_str(), stage.shape.length(), stage.shape.is_hold()))
+                    .collect()
+            }
+            LoadModel::Users(users) => {
+                let holds = |shape: &UserStageShape| matches!(shape, UserStageShape::Hold { .. });
+                let stages = users.stages.iter();
+                stages
+                    .map(|stage| (stage.name.as_str(), stage.shape.length(), holds(&stage.shape)))
+                    .collect()
+            }
+            LoadModel::Iterations(counted) => vec![(self.name.as_str(), counted.at_most, true)],
+        };
+        let mut next = Moment::ZERO + self.start_at;
+        let stretch = |(name, length, holds)| {
+            let from = next;
+            next += length;
+            Stretch {
+                name,
+                from,
+                to: next,
+                holds,
+            }
+        };
+        stages.into_iter().map(stretch).collect()
+    }
+
+    /// Run time at which it ends.
+    pub fn end(&self) -> Moment {
+        let last = self.stretches().last().map(|stretch| stretch.to);
+        last.unwrap_or(Moment::ZERO + self.start_at)
+    }
 }
 
 /// How iterations come about.

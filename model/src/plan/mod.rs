@@ -12,7 +12,7 @@ use std::time::Duration;
 
 pub use data::{DataFormat, DataSource, FileRef, OnEnd, Pick};
 pub use load::{
-    Delay, IterationsLoad, Load, LoadModel, OpenLoad, Stage, StageShape, UserStage, UserStageShape, UsersLoad,
+    Delay, IterationsLoad, Load, LoadModel, OpenLoad, Stage, StageShape, Stretch, UserStage, UserStageShape, UsersLoad,
 };
 pub use network::{DnsPolicy, Network, Proxy, Resolve, Reuse, STREAMS_PER_CONNECTION_MAX, Target, Tls};
 pub use request::{

@@ -289,6 +289,7 @@ impl From<&Health> for v1::Health {
         Self {
             dispatch_lag_p99_us: health.dispatch_lag_p99_us,
             poll_delay_max_us: health.poll_delay_max_us,
+            stood_us: health.stood_us,
             cpu_us: health.cpu_us,
             shard_cpu_max_us: health.shard_cpu_max_us,
             throttled_us: health.throttled_us,
@@ -321,6 +322,7 @@ impl From<v1::Health> for Health {
         Self {
             dispatch_lag_p99_us: wire.dispatch_lag_p99_us,
             poll_delay_max_us: wire.poll_delay_max_us,
+            stood_us: wire.stood_us,
             cpu_us: wire.cpu_us,
             shard_cpu_max_us: wire.shard_cpu_max_us,
             throttled_us: wire.throttled_us,

@@ -163,6 +163,7 @@ fn worse(a: Health, b: Health) -> Health {
         covered_us: a.covered_us.saturating_add(b.covered_us),
         dispatch_lag_p99_us: a.dispatch_lag_p99_us.max(b.dispatch_lag_p99_us),
         poll_delay_max_us: a.poll_delay_max_us.max(b.poll_delay_max_us),
+        stood_us: a.stood_us.max(b.stood_us),
         cpu_us: a.cpu_us.saturating_add(b.cpu_us),
         shard_cpu_max_us: a.shard_cpu_max_us.saturating_add(b.shard_cpu_max_us),
         shard_wait_max_us: a.shard_wait_max_us.saturating_add(b.shard_wait_max_us),

@@ -6,7 +6,7 @@
 use std::path::{Path, PathBuf};
 
 use super::text::Memory;
-use super::{number, read};
+use super::{Kept, number, read};
 
 /// Most groups looked at, for each controller.
 const GROUPS_MAX: usize = 16;
@@ -46,13 +46,10 @@ impl Groups {
         }
     }
 
-    /// For how long they have been throttled since they were made, all together, µs.
-    pub fn throttled_us(&self) -> u64 {
-        let files = self
-            .processor
-            .iter()
-            .filter_map(|(_, group)| read(group.join("cpu.stat")));
-        files.fold(0, |sum, text| sum.saturating_add(throttled(&text)))
+    /// The files that say for how long they have been throttled.
+    pub fn throttling(&self) -> Vec<Kept> {
+        let files = self.processor.iter().map(|(_, group)| group.join("cpu.stat"));
+        files.filter(|file| file.exists()).map(Kept::new).collect()
     }
 
     /// The tightest quota, in cores; `None` without one.
@@ -179,6 +176,13 @@ fn member<'a>(line: &'a str, controller: &str) -> Option<(Version, &'a str)> {
 
 fn lists(controllers: &str, controller: &str) -> bool {
     controllers.split(',').any(|one| one == controller)
+}
+
+/// For how long the groups of these files have been throttled since they were made, all together, µs; `None` when one of
+/// them cannot be read.
+pub fn throttled_us(files: &mut [Kept]) -> Option<u64> {
+    let texts = files.iter_mut().map(Kept::read);
+    texts.map(|text| Some(throttled(&text?))).sum()
 }
 
 /// Throttled time, µs, from a `cpu.stat` of version 2 (`throttled_usec`) or 1 (`throttled_time`, ns).

@@ -8,8 +8,8 @@ pub mod text;
 pub mod timer;
 
 use std::fs::{self, File};
-use std::io::Read as _;
-use std::path::Path;
+use std::io::{Read as _, Seek as _};
+use std::path::{Path, PathBuf};
 
 use rustix::process::{Resource, getrlimit};
 
@@ -23,6 +23,40 @@ pub fn read(path: impl AsRef<Path>) -> Option<String> {
     let mut bytes = Vec::new();
     File::open(path).ok()?.take(TEXT_MAX).read_to_end(&mut bytes).ok()?;
     Some(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// A file below `/proc` or `/sys` that is read again and again. It stays open, so that it can be read by a process that
+/// has no descriptor left, too.
+#[derive(Debug)]
+pub struct Kept {
+    path: PathBuf,
+    file: Option<File>,
+}
+
+impl Kept {
+    /// Opens it, now or when it is read, if it is not there yet.
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        let path = path.into();
+        let file = File::open(&path).ok();
+        Self { path, file }
+    }
+
+    /// Its present text, as [`read`] has it.
+    pub fn read(&mut self) -> Option<String> {
+        if self.file.is_none() {
+            self.file = File::open(&self.path).ok();
+        }
+        let file = self.file.as_mut()?;
+        let mut bytes = Vec::new();
+        file.rewind().ok()?;
+        file.take(TEXT_MAX).read_to_end(&mut bytes).ok()?;
+        Some(String::from_utf8_lossy(&bytes).into_owned())
+    }
+
+    /// Lets go of it until it is read again.
+    pub fn close(&mut self) {
+        self.file = None;
+    }
 }
 
 /// The number that is all of a file.

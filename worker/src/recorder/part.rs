@@ -27,6 +27,10 @@ pub struct Part {
     pub progress: Vec<Progress>,
     /// Longest time that the shard's loop went unpolled, µs; filled in by the shard.
     pub poll_delay_max_us: u64,
+    /// Time for which the shard stood still, µs; filled in by the shard.
+    pub stood_us: u64,
+    /// The lag (p99) of arrivals that fell due in the interval and were noticed after it, µs; filled in by the shard.
+    pub unseen_lag_us: u64,
     /// Open connections to targets; filled in by the shard.
     pub connections: u32,
     /// Slots that exist; filled in by the shard.
@@ -41,6 +45,8 @@ impl Part {
             open,
             progress,
             poll_delay_max_us: 0,
+            stood_us: 0,
+            unseen_lag_us: 0,
             connections: 0,
             slots: 0,
             counts,
@@ -55,6 +61,8 @@ pub struct Merged {
     open: Open,
     progress: Vec<Progress>,
     poll_delay_max_us: u64,
+    stood_us: u64,
+    unseen_lag_us: u64,
     connections: u32,
     slots: u32,
     own_lag: Lags,
@@ -74,6 +82,8 @@ impl Merged {
             open: Open::default(),
             progress: Vec::new(),
             poll_delay_max_us: 0,
+            stood_us: 0,
+            unseen_lag_us: 0,
             connections: 0,
             slots: 0,
             own_lag: Lags::new(),
@@ -93,6 +103,8 @@ impl Merged {
         self.open.in_flight += part.open.in_flight;
         self.progress.extend(part.progress);
         self.poll_delay_max_us = self.poll_delay_max_us.max(part.poll_delay_max_us);
+        self.stood_us = self.stood_us.max(part.stood_us);
+        self.unseen_lag_us = self.unseen_lag_us.max(part.unseen_lag_us);
         self.connections += part.connections;
         self.slots += part.slots;
         self.own_lag.add(&part.counts.own_lag);
@@ -168,8 +180,9 @@ impl Merged {
             progress: self.progress,
             errors: self.errors,
             health: Health {
-                dispatch_lag_p99_us: self.own_lag.p99_us(),
+                dispatch_lag_p99_us: self.own_lag.p99_us().max(self.unseen_lag_us),
                 poll_delay_max_us: self.poll_delay_max_us,
+                stood_us: self.stood_us,
                 connections: self.connections,
                 slots: self.slots,
                 ports: health.ports.saturating_add(self.connections),

@@ -20,7 +20,7 @@ use tokio::sync::{Notify, mpsc};
 
 use super::blocks::Blocks;
 use super::ceiling::Ceilings;
-use super::machine::{Input, Machine, Output, SlotId, Start};
+use super::machine::{Input, Machine, Output, SlotId, Start, Stood};
 use super::mailbox::Mailbox;
 use super::pacer::Pacer;
 use super::tasks::Tasks;
@@ -401,10 +401,10 @@ impl<R: Runner> Shard<R> {
                 drop(recorder);
                 self.begin(start);
             }
-            Output::Close { progress } => {
+            Output::Close { progress, stood } => {
                 let part = recorder.close(progress);
                 drop(recorder);
-                self.report(Report::Part(Box::new(self.finish_part(part))));
+                self.report(Report::Part(Box::new(self.finish_part(part, stood))));
             }
             Output::WantIndices(load) => {
                 drop(recorder);
@@ -437,8 +437,10 @@ impl<R: Runner> Shard<R> {
         self.tasks.add(go_through(Rc::clone(self), mailbox, start));
     }
 
-    fn finish_part(&self, mut part: Part) -> Part {
-        part.poll_delay_max_us = whole_micros(self.poll_delay_max.replace(Duration::ZERO));
+    fn finish_part(&self, mut part: Part, stood: Stood) -> Part {
+        part.poll_delay_max_us = whole_micros(self.poll_delay_max.replace(Duration::ZERO).max(stood.longest));
+        part.stood_us = whole_micros(stood.total);
+        part.unseen_lag_us = whole_micros(stood.lag);
         part.connections = self.runner.connections();
         part.slots = self.slots.borrow().len() as u32;
         part
@@ -467,7 +469,7 @@ impl<R: Runner> Shard<R> {
             let is_last = u64::from(recorder.interval()) >= interval;
             let part = recorder.close(self.machine.borrow().progress());
             drop(recorder);
-            let part = Box::new(self.finish_part(part));
+            let part = Box::new(self.finish_part(part, Stood::default()));
             if is_last {
                 break part;
             }

@@ -42,8 +42,9 @@ pub(super) struct Capacity {
     pub(super) connections: u64,
     /// What stops more of them.
     pub(super) stopped_by: &'static str,
-    /// New connections per second to one target address, each closed by this side, when ports wait for a minute.
-    pub(super) new_per_s: u64,
+    /// New connections per second to one target address, each closed by this side, when ports wait for a minute;
+    /// `None` where the ports are not shown.
+    pub(super) new_per_s: Option<u64>,
     /// Load threads of `run`.
     pub(super) threads: u32,
     /// Requests per second on kept connections, by a rule of thumb.
@@ -82,9 +83,9 @@ pub(super) fn checks(facts: &Facts) -> Vec<Check> {
 
 /// What these limits allow.
 pub(super) fn capacity(facts: &Facts) -> Capacity {
-    let ports = facts.ports.map_or(0, |(first, last)| u64::from(last - first) + 1);
+    let ports = facts.ports.map(|(first, last)| u64::from(last - first) + 1);
     let limits = [
-        (ports, "local ports"),
+        (ports.unwrap_or(u64::MAX), "local ports"),
         (facts.descriptors.saturating_sub(DESCRIPTORS_OTHER), "descriptors"),
         (
             facts
@@ -102,7 +103,7 @@ pub(super) fn capacity(facts: &Facts) -> Capacity {
     Capacity {
         connections,
         stopped_by,
-        new_per_s: ports / TIME_WAIT_S,
+        new_per_s: ports.map(|ports| ports / TIME_WAIT_S),
         threads,
         requests_per_s: (busy * REQUESTS_PER_THREAD) as u64,
     }

@@ -49,7 +49,9 @@ fn text(checks: &[Check], capacity: &Capacity) -> String {
     ));
     lines.push(format!(
         "up to {} new connections per second to one target address, where ports wait for a minute after use",
-        grouped(capacity.new_per_s)
+        capacity
+            .new_per_s
+            .map_or_else(|| "an unknown number of".to_owned(), grouped)
     ));
     lines.push(format!(
         "about {} small requests per second on kept connections, by {} load thread{} (a rule of thumb)",
@@ -80,7 +82,7 @@ struct Line<'a> {
 struct Limits {
     connections_per_target: u64,
     stopped_by: &'static str,
-    new_connections_per_s: u64,
+    new_connections_per_s: Option<u64>,
     load_threads: u32,
     requests_per_s: u64,
 }

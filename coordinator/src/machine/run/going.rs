@@ -12,7 +12,6 @@ use super::{
     Book, CANCEL_LIMIT, Command, DRAIN_SLACK, GRANT, How, Life, ONCE_LIMIT, Outcome, Output, RENEWAL, Record, Run,
     SETTLE_LIMIT, State, Stopped,
 };
-use crate::compile::load_end;
 
 impl<B: Book> Run<B> {
     pub(super) fn tick(&mut self, now: Moment) {
@@ -118,6 +117,13 @@ impl<B: Book> Run<B> {
                 };
             }
         }
+    }
+
+    /// Whether it drains because the plan has come to its end, so that nobody has been told to stop.
+    pub(super) fn drains_at_the_end(&self) -> bool {
+        let graceful = matches!(self.state, State::Draining { how: How::Graceful, .. });
+        let used_up = self.counted_loads_are_all() && self.blocks.is_used_up(&self.seats);
+        graceful && self.stopped.is_none() && !used_up
     }
 
     fn is_open(&self, worker: WorkerId) -> bool {
@@ -383,7 +389,7 @@ impl<B: Book> Run<B> {
     /// Where the timed loads end, or were stopped.
     fn timed_end(&self) -> Option<Moment> {
         let timed = |load: &&Load| !matches!(load.model, LoadModel::Iterations(_));
-        let planned = self.spec.plan.loads.iter().filter(timed).map(load_end).max()?;
+        let planned = self.spec.plan.loads.iter().filter(timed).map(Load::end).max()?;
         Some(self.stopped.as_ref().map_or(planned, |stopped| planned.min(stopped.at)))
     }
 }

@@ -109,6 +109,7 @@ impl<B: Book> Run<B> {
     /// A control stream is there (again): what the worker may have missed is said again.
     pub(super) fn present(&mut self, now: Moment, worker: WorkerId, offset: Option<Offset>) {
         let (start, values) = (self.start, Arc::clone(&self.values));
+        let goes_on = self.drains_at_the_end();
         let Some(seat) = self.seats.get_mut(worker.0 as usize) else {
             return;
         };
@@ -133,6 +134,8 @@ impl<B: Book> Run<B> {
             }
             State::SettingUp { worker: busy, .. } if busy == worker => say(Command::DoSetup),
             State::Running => say(Command::Start(start.unwrap_or(now), values)),
+            // It has not been told to stop: it starts what is due until its grants end with the plan.
+            State::Draining { .. } if goes_on => say(Command::Start(start.unwrap_or(now), values)),
             State::Draining { how, .. } => say(Command::Stop(how, "the run is draining".to_owned())),
             State::TearingDown { worker: busy, .. } if busy == worker => say(Command::DoTeardown(values)),
             State::SettingUp { .. } | State::TearingDown { .. } | State::Settling { .. } => {}

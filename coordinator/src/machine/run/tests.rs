@@ -650,6 +650,25 @@ fn a_broken_stream_is_told_again() {
 }
 
 #[test]
+fn who_comes_back_after_the_plans_end_starts_what_is_due_still() {
+    let mut bench = Bench::started(|_| {});
+    bench
+        .secs(15)
+        .input(Input::Away(B))
+        .secs(21)
+        .input(Input::Present(B, None));
+    bench
+        .input(Input::Away(B))
+        .input(stop(How::Graceful))
+        .input(Input::Present(B, None));
+    bench.expect(&expect![[r#"
+        21.000s 1 start at 101.000s with []
+        21.000s 0 Stop(Graceful, "stopped by ann")
+        21.000s 1 Stop(Graceful, "the run is draining")
+    "#]]);
+}
+
+#[test]
 fn the_start_lies_further_ahead_when_clocks_are_uncertain() {
     let mut bench = Bench::new(|_| {});
     let far = Offset {

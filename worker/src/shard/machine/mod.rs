@@ -9,6 +9,7 @@ mod counted;
 mod open;
 mod opening;
 mod pool;
+mod still;
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]
@@ -29,14 +30,16 @@ use barrage_model::rng::{Purpose, stream};
 use barrage_model::schedule::Epoch;
 use barrage_model::time::Moment;
 
+pub use still::Stood;
 pub use words::{Gate, Input, Output, SetupError, SlotId, Start};
 
 use closed::Users;
 use counted::Counted;
 use open::Open;
+use still::Standstills;
 
 /// Between two inputs at most this much time passes; a longer silence means that the machine (or the host) stood still.
-pub const TICK: Duration = Duration::from_millis(100);
+pub const TICK: Duration = Duration::from_millis(20);
 /// After a silence of more than this a shard sends nothing until its grant has been renewed.
 pub const GAP_MAX: Duration = Duration::from_secs(1);
 /// Most iterations that one load starts for one input: a catch-up after a stall leaves room for answers in between.
@@ -51,6 +54,8 @@ struct Shared {
     granted_until: Moment,
     needs_renewal: bool,
     graceful_stop: Duration,
+    /// When the shard stood still, as far back as an arrival waits.
+    still: Standstills,
     /// The load of each slot.
     slots: Vec<SlotOwner>,
     outputs: VecDeque<Output>,
@@ -178,6 +183,7 @@ impl Machine {
             granted_until: Moment::ZERO,
             needs_renewal: false,
             graceful_stop: plan.graceful_stop,
+            still: Standstills::default(),
             slots: Vec::new(),
             outputs: VecDeque::new(),
         };
@@ -198,6 +204,10 @@ impl Machine {
         if now < self.last || now > self.last + GAP_MAX {
             self.shared.needs_renewal = true;
         }
+        if Standstills::is_one(self.last, now) {
+            let wanted = self.deadline().max(self.last);
+            self.shared.still.note(wanted, now);
+        }
         self.last = now;
         while now >= self.boundary {
             self.close();
@@ -217,7 +227,7 @@ impl Machine {
     /// load it nearly always is, and this is the short way there. `start` is what has ended, and becomes what begins; `false`
     /// with nothing changed when there may be more to it.
     pub fn again(&mut self, now: Moment, start: &mut Start, gate: &mut dyn Gate) -> bool {
-        let in_time = now >= self.last && now <= self.last + GAP_MAX && now < self.boundary;
+        let in_time = now >= self.last && !Standstills::is_one(self.last, now) && now < self.boundary;
         let ([State::Users(users)], true) = (self.loads.as_mut_slice(), in_time) else {
             return false;
         };
@@ -281,13 +291,20 @@ impl Machine {
 
     /// Closes the oldest interval with exactly the arrivals that fell due in it.
     fn close(&mut self) {
+        let (mut scheduled, mut unseen) = (0, 0);
+        let mut oldest = self.boundary;
         for load in &mut self.loads {
             if let State::Open(open) = load {
-                open.count_due(self.boundary, &mut self.shared);
+                unseen += open.count_due(self.boundary, &mut self.shared);
+                scheduled += open.take_scheduled();
+                oldest = oldest.min(open.oldest().unwrap_or(Moment::MAX));
             }
         }
         let progress = self.progress();
-        self.shared.outputs.push_back(Output::Close { progress });
+        let still = &mut self.shared.still;
+        let stood = still.of_interval(self.boundary, scheduled, unseen);
+        still.forget_before(oldest);
+        self.shared.outputs.push_back(Output::Close { progress, stood });
         self.boundary += INTERVAL;
     }
 

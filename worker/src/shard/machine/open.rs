@@ -14,6 +14,9 @@ use super::walk::Walk;
 use super::{BATCH, Choice, Gate, Output, Shared, SlotId, Start};
 
 const MICROSECOND: Duration = Duration::from_micros(1);
+/// An arrival that is given up is late, whatever it waited for, when the shard stood still for more than one part in so many
+/// of its wait.
+const STOOD_PART: u32 = 10;
 
 /// Why the first waiting arrival cannot start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,6 +41,8 @@ pub(super) struct Open {
     due: Walk,
     /// Arrivals between the two.
     waiting: u64,
+    /// Those of the present interval that have been counted as scheduled.
+    scheduled: u64,
     blocked: Option<Blocked>,
     /// Since when nothing but this shard itself has held arrivals back.
     unblocked_since: Moment,
@@ -57,6 +62,7 @@ impl Open {
             head: Walk::new(shard),
             due: Walk::new(shard),
             waiting: 0,
+            scheduled: 0,
             blocked: None,
             unblocked_since: Moment::ZERO,
             stopped: None,
@@ -84,17 +90,32 @@ impl Open {
         self.head.peek().map_or(u64::MAX, |(index, _)| index)
     }
 
-    /// Counts what fell due before `limit`, under the grant.
-    pub(super) fn count_due(&mut self, limit: Moment, shared: &mut Shared) {
+    /// Arrivals counted as scheduled since this was asked last.
+    pub(super) fn take_scheduled(&mut self) -> u64 {
+        std::mem::take(&mut self.scheduled)
+    }
+
+    /// When the arrival fell due that has waited longest.
+    pub(super) fn oldest(&self) -> Option<Moment> {
+        let (_, due) = self.head.peek().filter(|_| self.waiting > 0)?;
+        Some(due)
+    }
+
+    /// Counts what fell due before `limit`, under the grant, and says how many that were.
+    pub(super) fn count_due(&mut self, limit: Moment, shared: &mut Shared) -> u64 {
         if self.stopped.is_some() {
-            return;
+            return 0;
         }
+        let before = self.waiting;
         let limit = limit.min(shared.granted_until);
         while let Some((index, due)) = self.due.peek().filter(|(_, due)| *due < limit) {
             shared.scheduled(self.choice.load, self.choice.of(shared.seed, index), due);
             self.waiting += 1;
             self.due.advance();
         }
+        let counted = self.waiting - before;
+        self.scheduled += counted;
+        counted
     }
 
     /// `since` is when the slot could have been used again, not after `now`.
@@ -202,7 +223,7 @@ impl Open {
         }
         let user = shared.slots[slot.0 as usize].user;
         let segment = shared.marks.segment_at(due);
-        let own_lag = Some(now.since(due.max(self.unblocked_since)));
+        let own_lag = Some(now.since(due.max(self.unblocked_since)) + shared.still.within(due, self.unblocked_since));
         let start = Start {
             slot,
             load,
@@ -223,10 +244,13 @@ impl Open {
     fn give_up(&mut self, now: Moment, shared: &mut Shared) {
         while self.waiting > 0 {
             let Some((_, due)) = self.head.peek() else { return };
-            if now.since(due) < self.give_up_after {
+            let age = now.since(due);
+            if age < self.give_up_after {
                 return;
             }
-            let reason = match self.blocked {
+            // Who stood still for a part of the time that counts has made the queue that it waited in.
+            let stood = shared.still.within(due, now).saturating_mul(STOOD_PART) > age;
+            let reason = match self.blocked.filter(|_| !stood) {
                 Some(Blocked::NoSlot) => DropReason::NoSlot,
                 Some(Blocked::Ceiling(_)) => DropReason::Ceiling,
                 Some(Blocked::NoGrant) | None => DropReason::Late,

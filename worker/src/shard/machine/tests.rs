@@ -49,6 +49,7 @@ struct Record {
     dropped: BTreeMap<DropReason, u64>,
     dropped_ages: Vec<u64>,
     closed: Vec<Vec<Progress>>,
+    stood: Vec<Stood>,
     cancelled: Vec<(LoadId, Moment)>,
     finished: Option<Moment>,
     active_max: u64,
@@ -166,7 +167,8 @@ impl World {
                     *self.record.dropped.entry(reason).or_default() += 1;
                     self.record.dropped_ages.push(at.as_micros() - due.as_micros());
                 }
-                Output::Close { progress } => {
+                Output::Close { progress, stood } => {
+                    self.record.stood.push(stood);
                     assert!(self.now >= (self.record.closed.len() as u64 + 1) * SECOND);
                     if let [place] = progress.as_slice() {
                         let dropped: u64 = self.record.dropped.values().sum();
@@ -405,8 +407,10 @@ fn own_lag_is_the_time_in_which_a_slot_was_free() {
     // The answer was there at 0.25 s, but its slot had its turn only 20 ms later.
     let mut world = World::new(&plan, &epochs, |_| u64::MAX);
     world.handle(Input::Grant(Moment::from_secs(100)));
-    world.now = 250_000;
-    world.handle(Input::Tick);
+    for at in (10_000..=250_000).step_by(10_000) {
+        world.now = at;
+        world.handle(Input::Tick);
+    }
     world.now = 270_000;
     world.running.clear();
     world.handle(Input::Done(SlotId(0), Moment::from_micros(250_000)));
@@ -434,6 +438,68 @@ fn own_lag_is_not_smaller_for_a_longer_sleep() {
             "{sleep}: {worst:?}"
         );
     }
+}
+
+/// Sleeps for `sleep` µs from 2 s on, in 6 s at 1,000/s with grants that are renewed each second.
+fn asleep(slots: u32, give_up_after: u64, target: Target, sleep: u64) -> Record {
+    let plan = plan(vec![open(slots, Duration::from_secs(give_up_after))], Duration::ZERO);
+    let epochs = [(LoadId(0), epoch(&[0], hold(1_000, 6), 0, Moment::ZERO))];
+    let mut world = World::new(&plan, &epochs, target);
+    world.inputs = (0..10)
+        .map(|at| (at * SECOND, Input::Grant(Moment::from_secs(at + 3))))
+        .collect();
+    world.sleep = (2_000_500, sleep);
+    world.run(60 * SECOND)
+}
+
+#[test]
+fn standing_still_is_own_lag_also_for_those_who_then_wait_for_a_slot() {
+    for slots in [5, 20, 500] {
+        let record = asleep(slots, 60, |begun| begun + 1_000, 3_000_000);
+        assert_eq!((record.started.len(), record.dropped.len()), (6_000, 0));
+        let woken = record.started[2_001].at;
+        for start in record
+            .started
+            .iter()
+            .filter(|start| start.index > 2_000 && start.due < woken)
+        {
+            let own = start.own_lag.unwrap();
+            assert!(
+                own + Duration::from_millis(1) >= woken.since(start.due),
+                "{slots}: {start:?}"
+            );
+        }
+        // Those who came afterwards and found the queue waited for a slot.
+        let after = record.started.iter().filter(|start| start.due > woken);
+        let worst = after.filter_map(|start| start.own_lag).max().unwrap();
+        assert!(worst <= Duration::from_millis(2), "{slots}: {worst:?}");
+        let longest: Vec<u128> = record.stood[..6]
+            .iter()
+            .map(|stood| stood.longest.as_millis())
+            .collect();
+        assert_eq!(longest, [0, 0, 999, 1_999, 2_999, 3_000], "each second that it lasts");
+        let lag: Vec<u128> = record.stood[..6].iter().map(|stood| stood.lag.as_millis()).collect();
+        assert_eq!(lag, [0, 0, 2_990, 1_991, 991, 0]);
+    }
+}
+
+#[test]
+fn what_expires_after_a_standstill_is_late_unless_that_was_a_small_part_of_its_wait() {
+    let busy: Target = |begun| begun + 19_000;
+    let record = asleep(20, 1, busy, 2_000_000);
+    let (late, no_slot) = (
+        record.dropped[&DropReason::Late],
+        record.dropped.get(&DropReason::NoSlot),
+    );
+    assert!(
+        late > 1_000 && no_slot.is_none_or(|count| *count < late / 5),
+        "{:?}",
+        record.dropped
+    );
+    // A target that is too slow by half, and 40 ms of ours.
+    let record = asleep(20, 1, |begun| begun + 40_000, 40_000);
+    assert_eq!(record.dropped.get(&DropReason::Late), None, "{:?}", record.dropped);
+    assert!(record.dropped[&DropReason::NoSlot] > 500);
 }
 
 #[test]

@@ -10,6 +10,8 @@ use barrage_model::phase::Marks;
 use barrage_model::schedule::{CurveError, Epoch};
 use barrage_model::time::Moment;
 
+use super::Stood;
+
 /// A slot of this shard, numbered in the order of their first use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SlotId(pub u32);
@@ -85,6 +87,8 @@ pub enum Output {
     Close {
         /// The shard's place in its open schedules at that interval's end.
         progress: Vec<Progress>,
+        /// What standing still did to it.
+        stood: Stood,
     },
     /// Ask for indices of an `iterations` load.
     WantIndices(LoadId),

@@ -223,6 +223,10 @@ fn capacities_name_what_stops_them() {
         (found.connections, found.stopped_by)
     };
     assert_eq!(of(&facts), (28_232, "local ports"));
+    // What is not shown limits nothing that can be told.
+    let unseen = Facts { ports: None, ..fit() };
+    assert_ne!(of(&unseen).1, "local ports");
+    assert_eq!(capacity(&unseen).new_per_s, None);
     facts.descriptors = 1_024;
     assert_eq!(of(&facts), (924, "descriptors"));
     facts.memory = Some(Memory {
@@ -233,7 +237,7 @@ fn capacities_name_what_stops_them() {
     let found = capacity(&facts);
     assert_eq!(
         (found.new_per_s, found.threads, found.requests_per_s),
-        (470, 3, 150_000)
+        (Some(470), 3, 150_000)
     );
     facts.quota_cores = Some(3.5);
     assert_eq!(capacity(&facts).threads, 2, "a quota counts in whole cores");

@@ -207,5 +207,9 @@ fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
     while let Some(next) = deepest.source() {
         deepest = next;
     }
+    let kind = deepest.downcast_ref::<std::io::Error>().map(std::io::Error::kind);
+    if kind == Some(std::io::ErrorKind::AddrNotAvailable) {
+        return format!("{deepest}: this host has no local port left for it, or no such address");
+    }
     deepest.to_string()
 }

@@ -1,7 +1,7 @@
 //! The coordinator as its process sees it.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -36,6 +36,9 @@ pub enum StartError {
     /// Somebody else has the port.
     #[error("port {} of {} is in use", .0.port(), .0.ip())]
     PortInUse(SocketAddr),
+    /// Any port would have done, and the system has none.
+    #[error("no local port is left on {0}: wait for those in TIME_WAIT, or widen net.ipv4.ip_local_port_range")]
+    NoPort(IpAddr),
     /// The address cannot be listened on.
     #[error("could not listen on {0}")]
     Listen(SocketAddr, #[source] io::Error),
@@ -80,6 +83,7 @@ impl Coordinator {
             return Err(StartError::NotLoopback(listen));
         }
         let listener = TcpListener::bind(listen).await.map_err(|error| match error.kind() {
+            io::ErrorKind::AddrInUse if listen.port() == 0 => StartError::NoPort(listen.ip()),
             io::ErrorKind::AddrInUse => StartError::PortInUse(listen),
             _ => StartError::Listen(listen, error),
         })?;

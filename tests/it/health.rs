@@ -385,6 +385,31 @@ const FEW_PORTS: &str = "\
     \"$0\" run http://127.0.0.1:8080/health -c 100 -n 400 --threads 1 --format json --quiet; code=$?
     kill $target; exit $code";
 
+/// Two targets that have the only two local ports, and a run that finds none.
+const NO_PORT: &str = "\
+    ip link set lo up && echo '40000 40001' > /proc/sys/net/ipv4/ip_local_port_range || exit 77
+    \"$0\" target --listen 127.0.0.1:0 > one.txt & one=$!
+    \"$0\" target --listen 127.0.0.1:0 > two.txt & two=$!
+    until [ -s one.txt ] && [ -s two.txt ]; do sleep 0.1; done
+    \"$0\" run http://127.0.0.1:40000/health -n 1 --quiet; code=$?
+    kill $one $two; exit $code";
+
+#[test]
+fn a_run_that_finds_no_local_port_says_so_before_it_starts() {
+    let test = "a_run_that_finds_no_local_port_says_so_before_it_starts";
+    let home = home();
+    let ended = match network::alone(&home, NO_PORT) {
+        Ok(ended) => ended,
+        Err(reason) => return skip::skipped(test, reason),
+    };
+    assert_exit(&ended, 4);
+    assert!(
+        ended.stderr.contains("no local port is left on 127.0.0.1"),
+        "{}",
+        ended.stderr
+    );
+}
+
 #[test]
 fn a_worker_without_local_ports_blames_itself() {
     let test = "a_worker_without_local_ports_blames_itself";

@@ -251,7 +251,7 @@ impl<'a> Flight<'a> {
     /// a write meets after an end that was one. Nor over TLS, where nothing but the server's farewell is read as an end.
     fn end_hides_a_break(&self) -> bool {
         let plain = self.out.origin.server_name.is_none();
-        matches!(&self.sending, Sending::Broken(error) if plain && error.kind() != io::ErrorKind::BrokenPipe)
+        matches!(&self.sending, Sending::Broken(_, error) if plain && error.kind() != io::ErrorKind::BrokenPipe)
     }
 
     #[cold]

@@ -103,7 +103,7 @@ const QUEUE: &str = "% of the time a shard was ready to run and had no core";
 const STOOD: &str = "% of the time a shard's loop stood still, for 30 ms or more at a time";
 const DESCRIPTORS: &str = "% of the limit on open descriptors";
 
-/// The thresholds. Intervals of the warm-up are judged only by those that [count failures](Rule::counts_failures).
+/// The thresholds. Intervals of the warm-up are judged only by those that count failures.
 pub const RULES: [Rule; 17] = [
     Rule {
         kind: "dispatch_lag",

@@ -382,38 +382,38 @@ async fn a_large_body_arrives_whole() {
     assert_eq!(server.accepted(), 1);
 }
 
+/// Sends 32 MiB to a server that goes by this script, and gives the answer's word. What was not taken of the body is what the
+/// wire lacks.
+async fn large(script: Vec<Do>, timeout_ms: u64) -> String {
+    let server = Server::start(vec![script]).await;
+    let origin = server.origin(0);
+    let mut slot = Slot::new(EngineOptions::default());
+    let body = vec![b'x'; 32 << 20];
+    let head = format!("POST / HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n", body.len());
+    let terms = slot.terms(timeout_ms);
+    let out = Outgoing {
+        head: head.as_bytes(),
+        body: &body,
+        method: Method::Post,
+        origin: &origin,
+        terms,
+    };
+    let result = slot.send(&out).await;
+    assert_eq!(slot.set.open_connections(), 0, "the rest of the body is never sent");
+    let unsent = slot.answer.body_bytes_unsent;
+    assert!((1..=body.len() as u64).contains(&unsent), "{unsent}");
+    let whole = (head.len() + body.len()) as u64;
+    assert_eq!(slot.answer.wire.unwrap().sent + unsent, whole);
+    slot.word(&result)
+}
+
 #[tokio::test]
 async fn an_early_answer_counts_although_the_body_was_never_taken() {
     let refusal = "HTTP/1.1 413 Too Large\r\nContent-Length: 2\r\n\r\nno";
     for end in [vec![Do::Wait(Duration::from_mins(1))], vec![Do::Cut]] {
         let script = [vec![Do::ReadHead, send(refusal)], end].concat();
-        let server = Server::start(vec![script]).await;
-        let origin = server.origin(0);
-        let mut slot = Slot::new(EngineOptions::default());
-        let body = vec![b'x'; 32 << 20];
-        let head = format!("POST / HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n", body.len());
-        let terms = slot.terms(PATIENCE_MS);
-        let out = Outgoing {
-            head: head.as_bytes(),
-            body: &body,
-            method: Method::Post,
-            origin: &origin,
-            terms,
-        };
-        let result = slot.send(&out).await;
-        assert_eq!(slot.word(&result), "413 no", "{result:?}");
-        assert_eq!(slot.set.open_connections(), 0, "the rest of the body is never sent");
-        assert_unsent(&slot, &out);
+        assert_eq!(large(script, PATIENCE_MS).await, "413 no");
     }
-}
-
-/// What was not taken of the body is what the wire lacks.
-#[track_caller]
-fn assert_unsent(slot: &Slot, out: &Outgoing<'_>) {
-    let unsent = slot.answer.body_bytes_unsent;
-    assert!((1..=out.body.len() as u64).contains(&unsent), "{unsent}");
-    let whole = (out.head.len() + out.body.len()) as u64;
-    assert_eq!(slot.answer.wire.unwrap().sent + unsent, whole);
 }
 
 #[tokio::test]
@@ -422,22 +422,7 @@ async fn of_a_body_that_was_cut_short_the_rest_is_known() {
         (Do::Wait(Duration::from_mins(1)), 200, "timeout"),
         (Do::Reset, PATIENCE_MS, "failed reset"),
     ] {
-        let server = Server::start(vec![vec![Do::ReadHead, end]]).await;
-        let origin = server.origin(0);
-        let mut slot = Slot::new(EngineOptions::default());
-        let body = vec![b'x'; 32 << 20];
-        let head = format!("POST / HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n", body.len());
-        let terms = slot.terms(timeout_ms);
-        let out = Outgoing {
-            head: head.as_bytes(),
-            body: &body,
-            method: Method::Post,
-            origin: &origin,
-            terms,
-        };
-        let result = slot.send(&out).await;
-        assert_eq!(slot.word(&result), word, "{result:?}");
-        assert_unsent(&slot, &out);
+        assert_eq!(large(vec![Do::ReadHead, end], timeout_ms).await, word);
     }
 }
 

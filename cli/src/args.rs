@@ -101,7 +101,7 @@ pub(crate) struct Fill {
 /// What becomes of the report.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Output {
-    /// Writes report.json, report.html, report.txt, report.md, junit.xml, timeline.csv and latency.hlog here
+    /// Writes report.json, report.html, report.txt, report.md, junit.xml, timeline.csv, health.csv and latency.hlog here
     #[arg(long, value_name = "DIR", env = "BARRAGE_OUT")]
     pub(crate) out: Option<PathBuf>,
     /// What stdout gets
@@ -133,6 +133,8 @@ pub(crate) enum Format {
     Html,
     /// The timeline.
     Csv,
+    /// The self-health of the workers, second by second, as CSV.
+    Health,
     /// Latency histograms, interval by interval.
     Hlog,
 }
@@ -147,6 +149,7 @@ impl Format {
             Self::Markdown => "markdown",
             Self::Html => "html",
             Self::Csv => "csv",
+            Self::Health => "health",
             Self::Hlog => "hlog",
         }
     }
@@ -160,18 +163,20 @@ impl Format {
             Self::Markdown => "report.md",
             Self::Html => "report.html",
             Self::Csv => "timeline.csv",
+            Self::Health => "health.csv",
             Self::Hlog => "latency.hlog",
         }
     }
 
     /// Every format, in the order in which `--out` writes them.
-    pub(crate) const ALL: [Self; 7] = [
+    pub(crate) const ALL: [Self; 8] = [
         Self::Json,
         Self::Html,
         Self::Text,
         Self::Markdown,
         Self::Junit,
         Self::Csv,
+        Self::Health,
         Self::Hlog,
     ];
 }

@@ -213,3 +213,24 @@ fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
     }
     deepest.to_string()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An error of a library's around that of the system.
+    #[derive(Debug, thiserror::Error)]
+    #[error("transport error")]
+    struct Around(#[source] std::io::Error);
+
+    #[test]
+    fn a_host_without_ports_is_told_from_one_that_refuses() {
+        let text = |kind: std::io::ErrorKind| innermost(&Around(kind.into()));
+        let none = text(std::io::ErrorKind::AddrNotAvailable);
+        assert!(
+            none.ends_with(": this host has no local port left for it, or no such address"),
+            "{none}"
+        );
+        assert_eq!(text(std::io::ErrorKind::ConnectionRefused), "connection refused");
+    }
+}

@@ -166,6 +166,17 @@ impl Tally {
     }
 }
 
+/// The reasons for which an interval, or a longer stretch, is strained, each once.
+pub(crate) fn strains(health: &Health, cores: u32) -> Vec<&'static str> {
+    let mut kinds: Vec<_> = RULES
+        .iter()
+        .filter(|rule| (rule.reading)(health, cores) > rule.limit)
+        .map(|rule| rule.kind)
+        .collect();
+    kinds.dedup();
+    kinds
+}
+
 /// Late drops of the whole run, judged. Loads that make their arrivals when they can do them have none, and as many of those
 /// as there may be do not count beside the others.
 pub(crate) fn late_drops(ledger: &Ledger) -> Option<GeneratorReason> {

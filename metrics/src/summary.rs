@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use barrage_model::delta::{ErrorSample, Measure, Shortages};
+use barrage_model::delta::{ErrorSample, Health, Measure, Shortages};
 use barrage_model::ids::{RunId, SegmentId, StepId, WorkerId};
 use barrage_model::ledger::StepCounts;
 use barrage_model::outcome::FailureClass;
@@ -56,6 +56,8 @@ pub struct Summary {
     pub timeline: Vec<TimelinePoint>,
     /// Every worker, by number.
     pub workers: Vec<WorkerSummary>,
+    /// The self-health of every worker over run time, in order of time, then by worker.
+    pub health: Vec<HealthPoint>,
     /// What happened and what was commanded, in order of time.
     pub events: Vec<RunEvent>,
     /// Faults that were injected.
@@ -474,6 +476,22 @@ pub struct WorkerSummary {
     pub holes: Vec<(u32, u32)>,
     /// Its own part of the generator verdict.
     pub generator: GeneratorVerdict,
+}
+
+/// The self-health of one worker over one stretch of run time. A worker that was restarted within it has two.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HealthPoint {
+    /// Its begin, whole seconds of run time.
+    pub t_s: u32,
+    /// Its length, s; 1 unless the run is long or the fleet large.
+    pub length_s: u32,
+    /// The worker.
+    pub worker: WorkerId,
+    /// Kinds of reasons whose limit is exceeded, see [`crate::generator::RULES`]; in the warm-up as well, where most are not
+    /// judged.
+    pub strained: Vec<&'static str>,
+    /// The readings of its seconds: times and counts added up, the worst of the rest.
+    pub health: Health,
 }
 
 /// Extremes of a worker's self-health over its intervals.

@@ -202,6 +202,58 @@ impl Shortages {
     }
 }
 
+/// Most cores of which a worker tells how busy each was.
+pub const CORES_TOLD_MAX: usize = 64;
+/// Shares of a covered time ([`Health::covered_us`]) that is shorter than this say nothing, µs.
+pub const COVERED_MIN_US: u64 = 100_000;
+
+/// How busy each core was, whoever used it, percent of the covered time: those that the process may use, in the order of
+/// their numbers, the first [`CORES_TOLD_MAX`] of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CoresBusy {
+    percents: [u8; CORES_TOLD_MAX],
+    count: usize,
+}
+
+impl CoresBusy {
+    /// Nothing is told of any core.
+    pub const NONE: Self = Self {
+        percents: [0; CORES_TOLD_MAX],
+        count: 0,
+    };
+
+    /// One number for each core, 0 to 100.
+    pub fn percents(&self) -> &[u8] {
+        &self.percents[..self.count]
+    }
+
+    /// The higher of both for each core.
+    #[must_use]
+    pub fn highest(self, other: Self) -> Self {
+        let count = self.count.max(other.count);
+        let pairs = self.percents.into_iter().zip(other.percents);
+        pairs.take(count).map(|(a, b)| a.max(b)).collect()
+    }
+}
+
+impl Default for CoresBusy {
+    fn default() -> Self {
+        Self::NONE
+    }
+}
+
+impl FromIterator<u8> for CoresBusy {
+    /// What is above 100 is 100; cores beyond the first [`CORES_TOLD_MAX`] are left out.
+    fn from_iter<I: IntoIterator<Item = u8>>(percents: I) -> Self {
+        let mut cores = Self::default();
+        for (place, percent) in cores.percents.iter_mut().zip(percents) {
+            *place = percent.min(100);
+            cores.count += 1;
+        }
+        cores
+    }
+}
+
 /// A worker's own state over one interval (self-health). What its system does not tell is 0.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Health {
@@ -225,6 +277,8 @@ pub struct Health {
     pub run_queue_wait_us: u64,
     /// Busy time of the busiest core that the process may use, whoever used it, µs; in steps of 10 ms.
     pub core_busy_max_us: u64,
+    /// How busy each core was; of none when too little time is covered.
+    pub cores_busy: CoresBusy,
     /// Time for which the process's cgroups were throttled, on each core on its own and added up, µs.
     pub throttled_us: u64,
     /// CPU time stolen by the hypervisor over all cores that the process may use, µs.
@@ -255,4 +309,83 @@ pub struct Health {
     pub slots: u32,
     /// Attempts that failed for want of something here.
     pub shortages: Shortages,
+}
+
+impl Health {
+    /// The state over this time and the next: times and counts add up, the rest is the worse of both. Of the time for which
+    /// a shard stood still it is the longer of both.
+    #[must_use]
+    pub fn joined(self, next: Self) -> Self {
+        let mut shortages = self.shortages;
+        shortages.add(&next.shortages);
+        let memory = [self, next].map(|health| (health.memory_available_bytes, health.memory_bytes));
+        // What was not told is not the worse of both.
+        let told = memory.into_iter().filter(|(_, all)| *all > 0);
+        let (memory_available_bytes, memory_bytes) = told.min().unwrap_or_default();
+        Self {
+            covered_us: self.covered_us.saturating_add(next.covered_us),
+            dispatch_lag_p99_us: self.dispatch_lag_p99_us.max(next.dispatch_lag_p99_us),
+            poll_delay_max_us: self.poll_delay_max_us.max(next.poll_delay_max_us),
+            stood_us: self.stood_us.max(next.stood_us),
+            cpu_us: self.cpu_us.saturating_add(next.cpu_us),
+            shard_cpu_max_us: self.shard_cpu_max_us.saturating_add(next.shard_cpu_max_us),
+            shard_wait_max_us: self.shard_wait_max_us.saturating_add(next.shard_wait_max_us),
+            run_queue_wait_us: self.run_queue_wait_us.saturating_add(next.run_queue_wait_us),
+            core_busy_max_us: self.core_busy_max_us.saturating_add(next.core_busy_max_us),
+            cores_busy: self.cores_busy.highest(next.cores_busy),
+            throttled_us: self.throttled_us.saturating_add(next.throttled_us),
+            steal_us: self.steal_us.saturating_add(next.steal_us),
+            cores: self.cores.max(next.cores),
+            rss_bytes: self.rss_bytes.max(next.rss_bytes),
+            rss_anon_bytes: self.rss_anon_bytes.max(next.rss_anon_bytes),
+            memory_available_bytes,
+            memory_bytes,
+            descriptors: self.descriptors.max(next.descriptors),
+            descriptors_max: next.descriptors_max,
+            ports: self.ports.max(next.ports),
+            ports_max: next.ports_max,
+            retransmits: self.retransmits.saturating_add(next.retransmits),
+            connections: self.connections.max(next.connections),
+            slots: self.slots.max(next.slots),
+            shortages,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn busy<const N: usize>(percents: [u8; N]) -> CoresBusy {
+        percents.into_iter().collect()
+    }
+
+    #[test]
+    fn cores_are_told_up_to_the_most() {
+        assert_eq!(busy([7, 250]).percents(), [7, 100]);
+        assert_eq!(busy([1; 70]).percents(), [1; CORES_TOLD_MAX]);
+        assert_eq!(busy([9, 20]).highest(busy([10, 5, 30])).percents(), [10, 20, 30]);
+        assert_eq!(CoresBusy::NONE.highest(CoresBusy::NONE), CoresBusy::default());
+    }
+
+    #[test]
+    fn joined_readings_add_times_and_keep_the_worse() {
+        let reading = |lag, available| Health {
+            covered_us: 1_000_000,
+            dispatch_lag_p99_us: lag,
+            steal_us: 5,
+            memory_available_bytes: available,
+            memory_bytes: 100,
+            ..Health::default()
+        };
+        let joined = reading(7, 30).joined(reading(3, 20));
+        assert_eq!((joined.covered_us, joined.steal_us), (2_000_000, 10));
+        assert_eq!(joined.dispatch_lag_p99_us, 7);
+        assert_eq!((joined.memory_available_bytes, joined.memory_bytes), (20, 100));
+        let untold = Health::default();
+        for joined in [untold.joined(reading(0, 30)), reading(0, 30).joined(untold)] {
+            let memory = (joined.memory_available_bytes, joined.memory_bytes);
+            assert_eq!(memory, (30, 100), "memory that one does not tell is not used up");
+        }
+    }
 }

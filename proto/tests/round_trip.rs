@@ -175,6 +175,7 @@ fn health() -> Health {
         shard_wait_max_us: 6,
         run_queue_wait_us: 7,
         core_busy_max_us: 8,
+        cores_busy: [27, 28].into_iter().collect(),
         throttled_us: 9,
         steal_us: 10,
         stood_us: 26,

@@ -58,7 +58,7 @@ fn row(out: &mut String, point: &TimelinePoint) {
 }
 
 /// A cell from outside. One that a spreadsheet would take for a formula gets a `'` in front.
-fn cell(text: &str) -> String {
+pub(crate) fn cell(text: &str) -> String {
     let text = clean(text, NAME_MAX);
     let formula = text
         .trim_start()

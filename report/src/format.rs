@@ -15,19 +15,22 @@ pub enum Format {
     Junit,
     /// The timeline, one row for each stretch of run time.
     Csv,
+    /// The self-health of the workers as comma-separated values, one row for each stretch of run time of each worker.
+    Health,
     /// An HDR histogram interval log: response and service times.
     Hlog,
 }
 
 impl Format {
     /// Every format.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Text,
         Self::Json,
         Self::Html,
         Self::Markdown,
         Self::Junit,
         Self::Csv,
+        Self::Health,
         Self::Hlog,
     ];
 
@@ -40,6 +43,7 @@ impl Format {
             Self::Markdown => "markdown",
             Self::Junit => "junit",
             Self::Csv => "csv",
+            Self::Health => "health",
             Self::Hlog => "hlog",
         }
     }
@@ -58,6 +62,7 @@ impl Format {
             Self::Markdown => "report.md",
             Self::Junit => "junit.xml",
             Self::Csv => "timeline.csv",
+            Self::Health => "health.csv",
             Self::Hlog => "latency.hlog",
         }
     }
@@ -70,7 +75,7 @@ impl Format {
             Self::Html => "text/html; charset=utf-8",
             Self::Markdown => "text/markdown; charset=utf-8",
             Self::Junit => "application/xml; charset=utf-8",
-            Self::Csv => "text/csv; charset=utf-8",
+            Self::Csv | Self::Health => "text/csv; charset=utf-8",
         }
     }
 }

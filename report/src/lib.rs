@@ -18,6 +18,7 @@ mod clean;
 mod csv;
 pub mod document;
 mod format;
+mod health;
 mod hlog;
 mod html;
 mod json;

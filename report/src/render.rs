@@ -3,7 +3,7 @@
 use barrage_metrics::summary::Summary;
 
 use crate::format::Format;
-use crate::{csv, hlog, html, json, junit, markdown, text};
+use crate::{csv, health, hlog, html, json, junit, markdown, text};
 
 /// Why a report could not be rendered.
 #[derive(Debug, thiserror::Error)]
@@ -39,6 +39,7 @@ pub fn render(summary: &Summary, format: Format) -> Result<Vec<u8>, RenderError>
         Format::Markdown => Ok(markdown::render(summary).into_bytes()),
         Format::Junit => junit::render(summary),
         Format::Csv => Ok(csv::render(summary).into_bytes()),
+        Format::Health => Ok(health::render(summary).into_bytes()),
         Format::Hlog => hlog::render(summary),
     }
 }

@@ -16,13 +16,14 @@ use crate::support::{plan, wait};
 const LIMIT: Duration = Duration::from_mins(1);
 
 /// What `--out` writes, with something that each file contains, and the word of `--format`.
-const FILES: [(&str, &str, &str); 7] = [
+const FILES: [(&str, &str, &str); 8] = [
     ("report.json", "\"schema_version\"", "json"),
     ("report.html", "<!doctype html", "html"),
     ("report.txt", "passed", "text"),
     ("report.md", "|", "markdown"),
     ("junit.xml", "<testsuite", "junit"),
     ("timeline.csv", "t_s", "csv"),
+    ("health.csv", "dispatch_lag_p99_us", "health"),
     ("latency.hlog", "#[", "hlog"),
 ];
 
@@ -40,6 +41,24 @@ steps: [ get: {{ name: one, url: /one }} ]
 sla: [ error_rate < 1% ]
 "
     )
+}
+
+/// Both workers tell of the first second, each with its memory and its descriptors.
+#[track_caller]
+fn assert_each_second_has_readings(csv: &str) {
+    let mut lines = csv.lines().map(|line| line.split(',').collect::<Vec<_>>());
+    let head = lines.next().expect("a head");
+    let column = |name| head.iter().position(|of| *of == name).expect("a column");
+    let first: Vec<_> = lines.filter(|row| row[..2] == ["0", "1"]).collect();
+    let mut workers: Vec<_> = first.iter().map(|row| row[column("worker")]).collect();
+    workers.dedup();
+    assert_eq!(workers, ["0", "1"], "{csv}");
+    for row in first {
+        for told in ["rss_bytes", "descriptors", "cores"] {
+            assert!(row[column(told)].parse::<u64>().expect("a number") > 0, "{told}: {csv}");
+        }
+        assert!(!row[column("cores_busy_percent")].is_empty(), "{csv}");
+    }
 }
 
 #[track_caller]
@@ -327,6 +346,7 @@ fn stored_runs_live_through_a_restart() {
             "{name} has no {part:?}"
         );
     }
+    assert_each_second_has_readings(&read(&out.join("health.csv")));
     let report: Value = serde_json::from_str(&read(&out.join("report.json"))).expect("report.json is JSON");
     assert_eq!(report["run"]["labels"]["team"], "a");
     let id = report["run"]["id"].as_str().expect("an id").to_owned();

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::net::IpAddr;
 
-use barrage_model::delta::Health;
+use barrage_model::delta::{COVERED_MIN_US, CoresBusy, Health};
 use barrage_model::plan::Plan;
 use barrage_model::time::whole_micros;
 use rustix::time::{ClockId, clock_gettime};
@@ -156,6 +156,11 @@ impl HealthSampler {
     /// The part of one interval, when what has been read and not given out so far belongs to so many, at least one.
     pub(crate) fn part(&mut self, intervals: u64) -> Health {
         let mut part = self.sample();
+        // Intervals that share a reading share this as well.
+        if part.cores_busy == CoresBusy::NONE && self.rest.covered_us > 0 {
+            part.cores_busy = self.rest.cores_busy;
+        }
+        self.rest.cores_busy = part.cores_busy;
         for (part, rest) in times(&mut part).into_iter().zip(times(&mut self.rest)) {
             let all = part.saturating_add(*rest);
             *part = all / intervals.max(1);
@@ -185,7 +190,7 @@ impl HealthSampler {
             .map_or_else(Default::default, |text| text::status(&text));
         self.cores = status.cores;
         let work = self.threads();
-        let (core_busy_max_us, steal_us) = self.core_times();
+        let on_cores = self.core_times(covered_us);
         let memory = host::memory(&self.groups);
         Health {
             covered_us,
@@ -193,9 +198,10 @@ impl HealthSampler {
             shard_cpu_max_us: work.shard_cpu_max / 1_000,
             shard_wait_max_us: work.shard_wait_max / 1_000,
             run_queue_wait_us: work.wait / 1_000,
-            core_busy_max_us,
+            core_busy_max_us: on_cores.busy_max_us,
+            cores_busy: on_cores.busy,
             throttled_us: counters.throttled_us.saturating_sub(last.throttled_us),
-            steal_us,
+            steal_us: on_cores.stolen_us,
             cores: self.core_times.len() as u32,
             rss_bytes: status.rss_bytes,
             rss_anon_bytes: status.rss_anon_bytes,
@@ -260,27 +266,44 @@ impl HealthSampler {
         }
     }
 
-    /// Busy time of the busiest core that this process may use, and time stolen from all of them, µs.
-    fn core_times(&mut self) -> (u64, u64) {
+    /// What the cores that this process may use have done in the last `covered_us`.
+    fn core_times(&mut self, covered_us: u64) -> OnCores {
         let Some(text) = self.files.stat.read() else {
-            return (0, 0);
+            return OnCores::default();
         };
-        let (mut busiest, mut stolen) = (0, 0u64);
+        let us = |ticks: u64| ticks.saturating_mul(1_000_000) / rustix::param::clock_ticks_per_second().max(1);
+        let (mut busy_us, mut stolen) = (Vec::new(), 0u64);
         let mut seen = BTreeMap::new();
         let own = text::cores(&text)
             .into_iter()
             .filter(|times| self.cores.contains(times.core));
         for times in own {
             if let Some(last) = self.core_times.get(&times.core) {
-                busiest = busiest.max(times.busy.saturating_sub(last.busy));
+                busy_us.push(us(times.busy.saturating_sub(last.busy)));
                 stolen = stolen.saturating_add(times.steal.saturating_sub(last.steal));
             }
             seen.insert(times.core, times);
         }
         self.core_times = seen;
-        let us = |ticks: u64| ticks.saturating_mul(1_000_000) / rustix::param::clock_ticks_per_second().max(1);
-        (us(busiest), us(stolen))
+        let percent = |busy_us: &u64| (busy_us.saturating_mul(100) / covered_us.max(1)).min(100) as u8;
+        OnCores {
+            busy_max_us: busy_us.iter().copied().max().unwrap_or(0),
+            busy: if covered_us < COVERED_MIN_US {
+                CoresBusy::NONE
+            } else {
+                busy_us.iter().map(percent).collect()
+            },
+            stolen_us: us(stolen),
+        }
     }
+}
+
+/// What was done on the cores that the process may use.
+#[derive(Default)]
+struct OnCores {
+    busy_max_us: u64,
+    busy: CoresBusy,
+    stolen_us: u64,
 }
 
 /// What adds up over time.
@@ -309,6 +332,7 @@ fn process_cpu_us() -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use barrage_model::delta::CORES_TOLD_MAX;
 
     fn sampler() -> HealthSampler {
         HealthSampler::new(
@@ -337,13 +361,17 @@ mod tests {
         });
         heard.recv().unwrap();
         sampler.sample();
-        let before = process_cpu_us();
-        while process_cpu_us() < before + 50_000 {}
+        let (before, begun) = (process_cpu_us(), sampler.at);
+        let long = || sampler.clock.now().us_since(begun) > COVERED_MIN_US;
+        while process_cpu_us() < before + 50_000 || !long() {}
         let health = sampler.sample();
         drop(stop);
         shard.unwrap().join().unwrap();
         assert!(health.cpu_us >= 50_000 && health.covered_us > 0, "{health:?}");
         assert!(health.shard_cpu_max_us > 0, "{health:?}");
+        let cores = health.cores_busy.percents();
+        assert_eq!(cores.len(), CORES_TOLD_MAX.min(health.cores as usize), "{health:?}");
+        assert!(cores.iter().any(|percent| *percent > 0), "{health:?}");
         assert!(health.rss_bytes > 0 && health.rss_anon_bytes > 0, "{health:?}");
         assert!(health.memory_bytes > health.memory_available_bytes, "{health:?}");
         assert!(health.descriptors > 0 && health.descriptors_max > 0, "{health:?}");
@@ -357,6 +385,7 @@ mod tests {
             covered_us: 5_000_000,
             shard_wait_max_us: 4_000_000,
             throttled_us: 3,
+            cores_busy: [50, 60].into_iter().collect(),
             ..Health::default()
         };
         let parts: Vec<Health> = (1..=5).rev().map(|left| sampler.part(left)).collect();
@@ -365,6 +394,7 @@ mod tests {
                 health.covered_us >= 1_000_000 && health.shard_wait_max_us >= 800_000,
                 "each has its part: {health:?}"
             );
+            assert_eq!(health.cores_busy.percents(), [50, 60], "and the cores as they were");
         }
         let throttled: u64 = parts.iter().map(|health| health.throttled_us).sum();
         assert!(

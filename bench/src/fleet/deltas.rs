@@ -214,6 +214,10 @@ fn step_row(id: u32) -> StepRow {
 /// A worker that is well.
 fn health() -> Health {
     Health {
+        covered_us: 1_000_000,
+        core_busy_max_us: 130_000,
+        cores_busy: [13, 9].into_iter().collect(),
+        cores: 2,
         dispatch_lag_p99_us: 180,
         poll_delay_max_us: 900,
         cpu_us: 120_000,

@@ -153,7 +153,7 @@ async fn two_workers_make_one_run_that_can_be_shown_again_after_a_restart() {
     assert_eq!(again.follow(run).await.exit_code, Some(0));
     let after = again.report(run, "json").await;
     assert_eq!(String::from_utf8(before).unwrap(), String::from_utf8(after).unwrap());
-    for format in ["text", "html", "markdown", "junit", "csv", "hlog"] {
+    for format in ["text", "html", "markdown", "junit", "csv", "health", "hlog"] {
         assert!(!again.report(run, format).await.is_empty(), "{format}");
     }
     let listed = again

@@ -99,6 +99,7 @@ impl Summary {
             errors: parts::errors(ledger),
             timeline: time::timeline(ledger),
             workers: people::workers(ledger, &facts.offsets, &judgement.conservation),
+            health: people::health(ledger),
             events: ledger.events().to_vec(),
             faults: facts.faults,
             generator: judgement.generator,

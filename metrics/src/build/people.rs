@@ -5,9 +5,11 @@ use std::collections::BTreeMap;
 use barrage_model::ids::WorkerId;
 
 use super::ClockOffset;
+use crate::generator::strains;
 use crate::ledger::{Ledger, Member, WorkerInfo};
 use crate::summary::{
-    Conservation, GeneratorVerdict, HealthExtremes, IterationTotals, StepTotals, WorkerState, WorkerSummary,
+    Conservation, GeneratorVerdict, HealthExtremes, HealthPoint, IterationTotals, StepTotals, WorkerState,
+    WorkerSummary,
 };
 
 pub(crate) fn workers(
@@ -59,6 +61,24 @@ fn one_worker(
             .max()
             .unwrap_or(GeneratorVerdict::Valid),
     }
+}
+
+/// Every worker's self-health over run time.
+pub(crate) fn health(ledger: &Ledger) -> Vec<HealthPoint> {
+    let mut points = Vec::new();
+    for worker in ledger.workers() {
+        for history in processes(ledger, worker.id).map(|member| &member.health) {
+            points.extend(history.readings().iter().map(|reading| HealthPoint {
+                t_s: reading.from,
+                length_s: history.length(),
+                worker: worker.id,
+                strained: strains(&reading.health, worker.cores),
+                health: reading.health,
+            }));
+        }
+    }
+    points.sort_by_key(|point| (point.t_s, point.worker));
+    points
 }
 
 /// Lost if any of its processes was: a part of its counts is missing then.

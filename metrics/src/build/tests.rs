@@ -491,3 +491,23 @@ fn rates_leave_the_drain_out() {
     };
     assert_eq!((of("login"), of("ping")), (None, Some(0.0)));
 }
+
+#[test]
+fn self_health_is_told_over_time() {
+    let mut ledger = ledger(2, 2, 0);
+    for (worker, interval, lag) in [(1, 0, 5), (0, 0, 20_000), (0, 1, 7)] {
+        let mut delta = delta_of(interval, Vec::new());
+        delta.health.dispatch_lag_p99_us = lag;
+        ledger.apply(WorkerId(worker), FIRST, &delta).expect("in order");
+    }
+    let summary = Summary::build(&ledger, &SlaEngine::new(&[]), facts(false));
+    let points: Vec<_> = summary
+        .health
+        .iter()
+        .map(|point| (point.t_s, point.length_s, point.worker.0, point.strained.as_slice()))
+        .collect();
+    assert_eq!(
+        points,
+        [(0, 1, 0, &["dispatch_lag"][..]), (0, 1, 1, &[]), (1, 1, 0, &[])]
+    );
+}

@@ -1,6 +1,6 @@
 //! The thresholds: one table, which `docs/numbers.md` repeats for readers.
 
-use barrage_model::delta::Health;
+use barrage_model::delta::{COVERED_MIN_US, Health};
 
 /// More than this share of the judged intervals, and at least so many of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,9 +34,6 @@ pub struct Rule {
 /// Intervals in a row that [`Rule::stretch`] looks at. While the run goes on, and at its end, one strained interval fewer
 /// among the latest is enough, for the strain may only have begun.
 pub const STRETCH: u32 = 10;
-
-/// A reading of less time than this says nothing of shares.
-const COVERED_MIN_US: u64 = 100_000;
 
 const fn share(percent: u32, least: u32) -> Share {
     Share { percent, least }

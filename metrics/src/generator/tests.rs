@@ -1,7 +1,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use barrage_model::delta::{IterationRow, Shortages};
+use barrage_model::delta::{CoresBusy, IterationRow, Shortages};
 use barrage_model::ids::SegmentId;
 use barrage_model::ledger::{IterationCounts, Open};
 use barrage_model::plan::IterationsLoad;
@@ -21,6 +21,7 @@ const CALM: Health = Health {
     shard_wait_max_us: 0,
     run_queue_wait_us: 0,
     core_busy_max_us: 0,
+    cores_busy: CoresBusy::NONE,
     throttled_us: 0,
     steal_us: 0,
     cores: 0,

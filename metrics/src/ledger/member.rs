@@ -1,18 +1,17 @@
 //! What the ledger knows of one worker process.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::ops::Range;
 
-use barrage_model::delta::{Delta, Health};
+use barrage_model::delta::Delta;
 use barrage_model::ids::{LoadId, ShardId, WorkerId};
 use barrage_model::ledger::{IterationCounts, Open, StepCounts, check_iterations, check_steps};
 
+use super::history::History;
 use crate::catalog::Catalog;
 use crate::generator::Tally;
 use crate::summary::WorkerState;
 
-/// Intervals whose self-health is kept for live views.
-pub const HEALTH_KEPT: usize = 60;
 /// Imbalances kept of one worker; they repeat in every interval.
 const INCONSISTENCIES_MAX: usize = 5;
 
@@ -61,8 +60,8 @@ pub struct Member {
     pub open: Open,
     /// First owned index that it has neither started nor dropped, by load and shard.
     pub progress: BTreeMap<(LoadId, ShardId), u64>,
-    /// Self-health of its latest [`HEALTH_KEPT`] intervals.
-    pub health: VecDeque<(u32, Health)>,
+    /// Self-health over run time.
+    pub health: History,
     /// Self-health judged and summed up.
     pub(crate) tally: Tally,
     pub(crate) inconsistencies: Vec<Inconsistency>,
@@ -84,7 +83,14 @@ impl Member {
     }
 
     /// Adds the counts of one delta, and checks both ledgers.
-    pub(crate) fn apply(&mut self, catalog: &Catalog, worker: &WorkerInfo, warm_up: u32, delta: &Delta) {
+    pub(crate) fn apply(
+        &mut self,
+        catalog: &Catalog,
+        worker: &WorkerInfo,
+        warm_up: u32,
+        readings_max: usize,
+        delta: &Delta,
+    ) {
         self.high_water = delta.seq;
         self.first_interval.get_or_insert(delta.interval);
         self.last_interval = self.last_interval.max(Some(delta.interval));
@@ -99,10 +105,7 @@ impl Member {
         for place in &delta.progress {
             self.progress.insert((place.load, place.shard), place.next_index);
         }
-        if self.health.len() == HEALTH_KEPT {
-            self.health.pop_front();
-        }
-        self.health.push_back((delta.interval, delta.health));
+        self.health.add(delta.interval, delta.health, readings_max);
         self.tally.add(delta, worker.cores, delta.interval < warm_up);
         if self.state != Some(WorkerState::Lost) {
             self.state = Some(if delta.last {

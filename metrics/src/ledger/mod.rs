@@ -1,6 +1,7 @@
 //! The merged state of a run: a function of the set of deltas, whatever their order.
 
 mod errors;
+mod history;
 mod member;
 mod record;
 mod seen;
@@ -22,7 +23,8 @@ use barrage_model::sketch::COUNT_MAX;
 use barrage_model::time::Moment;
 
 pub use errors::ERRORS_MAX;
-pub use member::{HEALTH_KEPT, Inconsistency, Member, WorkerInfo};
+pub use history::{History, Reading};
+pub use member::{Inconsistency, Member, WorkerInfo};
 pub use record::{Batch, IntervalRecord, WorkerPart};
 pub use slot::{DETAIL_BYTES_MAX, FINE_INTERVALS, MIDDLE_INTERVALS};
 pub(crate) use sums::{take_iterations, take_steps};
@@ -275,10 +277,11 @@ impl Ledger {
         self.check_sketches(&delta.sketches)?;
 
         let warm_up = u32::try_from(self.plan.warm_up.as_secs()).unwrap_or(u32::MAX);
+        let readings_max = history::readings_max(self.workers.len());
         self.members
             .entry(key)
             .or_default()
-            .apply(&self.catalog, info, warm_up, delta);
+            .apply(&self.catalog, info, warm_up, readings_max, delta);
         for row in &delta.iterations {
             let key = (row.load, row.scenario, row.segment);
             self.iterations.add(key, &row.counts, |key| (key.0, key.2));

@@ -6,6 +6,7 @@ mod axis;
 mod chart;
 mod curve;
 mod escape;
+mod generator;
 mod overview;
 mod svg;
 mod timeline;

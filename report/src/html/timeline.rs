@@ -4,6 +4,7 @@ use barrage_metrics::summary::{Quantile, Summary, TimelinePoint};
 
 use super::axis::{Scale, micros_label, rate_label, time_label, time_ticks};
 use super::chart::{Band, BandKind, Chart, Dot, Line, Tip};
+use super::generator;
 use crate::number::{count, decimal, quantile, ranges};
 
 /// Most places on the horizontal axis; a longer run shows several points of its timeline in one.
@@ -70,6 +71,8 @@ pub(super) fn charts(summary: &Summary) -> Vec<Chart> {
         per_second(&for_rates, &RATES),
         per_second(&for_rates, &ERRORS),
     ];
+    let places: Vec<(f64, f64)> = stretches.iter().map(|stretch| (stretch.from, stretch.to)).collect();
+    all.extend(generator::charts(&summary.health, &places));
     for chart in &mut all {
         chart.x = Scale::Linear(0.0, end_s.max(1.0));
         chart.x_ticks = time_ticks(end_s)
@@ -245,7 +248,7 @@ fn chart(
 
 fn tips(stretches: &[Stretch<'_>], lines: impl Fn(&Stretch<'_>) -> Vec<String>) -> Vec<Tip> {
     let tip = |stretch: &Stretch<'_>| {
-        let mut all = vec![format!("{}–{} s", stretch.from, (stretch.to * 1e3).round() / 1e3)];
+        let mut all = vec![span_label(stretch.from, stretch.to)];
         all.extend(lines(stretch));
         if let Some(point) = stretch
             .points
@@ -261,6 +264,11 @@ fn tips(stretches: &[Stretch<'_>], lines: impl Fn(&Stretch<'_>) -> Vec<String>) 
         }
     };
     stretches.iter().map(tip).collect()
+}
+
+/// Run time from … to …: `2–3 s`.
+pub(super) fn span_label(from: f64, to: f64) -> String {
+    format!("{from}–{} s", (to * 1e3).round() / 1e3)
 }
 
 fn bands(summary: &Summary, end_s: f64) -> Vec<Band> {

@@ -6,11 +6,11 @@ use std::time::Duration;
 use barrage_metrics::exit::{ExitCode, Verdict};
 use barrage_metrics::summary::{
     Conservation, Curves, Distribution, Dropped, EarlyStop, ErrorLine, Failures, FaultSummary, GeneratorReason,
-    GeneratorSummary, GeneratorVerdict, HealthExtremes, IntervalCurve, IterationTotals, Latencies, Latency,
-    PhaseSummary, Quantile, Rates, RunEvent, RunInfo, ScenarioSummary, SegmentSummary, SlaResult, SlaVerdict,
+    GeneratorSummary, GeneratorVerdict, HealthExtremes, HealthPoint, IntervalCurve, IterationTotals, Latencies,
+    Latency, PhaseSummary, Quantile, Rates, RunEvent, RunInfo, ScenarioSummary, SegmentSummary, SlaResult, SlaVerdict,
     StageSummary, StepSummary, StepTotals, Summary, TagSummary, TimelinePoint, WorkerState, WorkerSummary,
 };
-use barrage_model::delta::{ErrorSample, Measure, Shortages};
+use barrage_model::delta::{ErrorSample, Health, Measure, Shortages};
 use barrage_model::ids::{RunId, SegmentId, StepId, WorkerId};
 use barrage_model::ledger::StepCounts;
 use barrage_model::outcome::FailureClass;
@@ -208,6 +208,49 @@ fn worker(id: u32, name: &str, steps: StepTotals) -> WorkerSummary {
     }
 }
 
+/// Two workers second by second; the first has its shard busy in second 21 and 22.
+fn health() -> Vec<HealthPoint> {
+    let point = |t, id: u32| {
+        let busy = id == 0 && (21..23).contains(&t);
+        HealthPoint {
+            t_s: t,
+            length_s: 1,
+            worker: WorkerId(id),
+            strained: if busy {
+                vec!["run_queue", "shard_cpu"]
+            } else {
+                Vec::new()
+            },
+            health: Health {
+                covered_us: 1_000_000 + u64::from(t),
+                dispatch_lag_p99_us: if busy { 9_000 } else { 200 + 10 * u64::from(t % 12) },
+                poll_delay_max_us: if busy { 41_000 } else { 700 },
+                stood_us: if busy { 41_000 } else { 0 },
+                cpu_us: 610_000,
+                shard_cpu_max_us: if busy { 970_000 } else { 420_000 },
+                shard_wait_max_us: if busy { 260_000 } else { 10_000 },
+                run_queue_wait_us: if busy { 300_000 } else { 12_000 },
+                core_busy_max_us: if busy { 1_000_000 } else { 660_000 },
+                cores_busy: [66, if busy { 100 } else { 31 }].into_iter().collect(),
+                steal_us: 40,
+                cores: 2,
+                rss_bytes: 48 << 20,
+                rss_anon_bytes: 17 << 20,
+                memory_available_bytes: 3 << 30,
+                memory_bytes: 8 << 30,
+                descriptors: 140,
+                descriptors_max: 1_048_576,
+                ports: 64,
+                ports_max: 28_232,
+                connections: 64,
+                slots: 64,
+                ..Health::default()
+            },
+        }
+    };
+    (0..SECONDS).flat_map(|t| [point(t, 0), point(t, 1)]).collect()
+}
+
 fn timeline() -> Vec<TimelinePoint> {
     (0..SECONDS)
         .map(|t| {
@@ -277,14 +320,10 @@ pub(crate) fn checkout() -> Summary {
             iteration: latencies.iteration,
             dispatch_lag: latencies.dispatch_lag,
         }],
-        failures: Failures {
-            by_class: FailureClass::ALL
-                .map(|class| (class, if class == FailureClass::Status { 36 } else { 0 }))
-                .to_vec(),
-            timeout: 9,
-        },
+        failures: failures(),
         errors: errors(),
         timeline: timeline(),
+        health: health(),
         workers: vec![
             worker(0, "alpha", totals(sent / 2, 36, 9)),
             worker(1, "beta", totals(sent / 2, 0, 0)),
@@ -312,6 +351,15 @@ pub(crate) fn checkout() -> Summary {
         },
         clipped: 0,
         samples_in_other: 0,
+    }
+}
+
+fn failures() -> Failures {
+    Failures {
+        by_class: FailureClass::ALL
+            .map(|class| (class, if class == FailureClass::Status { 36 } else { 0 }))
+            .to_vec(),
+        timeout: 9,
     }
 }
 
@@ -585,6 +633,17 @@ fn lose_second_worker(summary: &mut Summary, lost: IterationTotals) {
     worker.holes = vec![(20, 25), (26, 30)];
     worker.generator = GeneratorVerdict::Invalid;
     worker.offset_us = None;
+    let silent = |point: &HealthPoint| point.worker == WorkerId(1) && point.t_s >= 20;
+    summary.health.retain(|point| !silent(point));
+    // A system that tells little.
+    for point in summary.health.iter_mut().filter(|point| point.worker == WorkerId(1)) {
+        point.health = Health {
+            dispatch_lag_p99_us: 80,
+            connections: 64,
+            slots: 64,
+            ..Health::default()
+        };
+    }
     for point in summary.timeline.iter_mut().filter(|point| point.t_s >= 20) {
         point.hole = point.t_s != 25;
         point.reported = u32::from(point.t_s != 27);
@@ -650,6 +709,7 @@ pub(crate) fn empty() -> Summary {
         errors: Vec::new(),
         timeline: Vec::new(),
         workers: Vec::new(),
+        health: Vec::new(),
         events: Vec::new(),
         faults: Vec::new(),
         generator: GeneratorSummary::default(),

@@ -14,7 +14,7 @@ fn check(summary: &Summary, format: Format, want: &ExpectFile) {
     let rendered = render(summary, format).expect("it renders");
     let rendered = String::from_utf8(rendered).expect("reports are UTF-8");
     // The golden files of CSV are kept with the line ends of the repository.
-    assert_eq!(rendered.contains('\r'), format == Format::Csv);
+    assert_eq!(rendered.contains('\r'), matches!(format, Format::Csv | Format::Health));
     want.assert_eq(&rendered.replace("\r\n", "\n"));
 }
 
@@ -87,4 +87,14 @@ fn csv() {
     check(&lost_worker(), Format::Csv, &expect_file!["../golden/lost-worker.csv"]);
     check(&empty(), Format::Csv, &expect_file!["../golden/empty.csv"]);
     check(&with_text(HOSTILE), Format::Csv, &expect_file!["../golden/hostile.csv"]);
+}
+
+#[test]
+fn health() {
+    check(
+        &lost_worker(),
+        Format::Health,
+        &expect_file!["../golden/lost-worker-health.csv"],
+    );
+    check(&empty(), Format::Health, &expect_file!["../golden/empty-health.csv"]);
 }

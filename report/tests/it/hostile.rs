@@ -83,8 +83,10 @@ proptest! {
             let rendered = text_of(&summary, format);
             prop_assert!(!rendered.chars().any(acts), "{}", format.word());
         }
-        let csv = text_of(&summary, Format::Csv);
-        prop_assert!(!csv.replace("\r\n", "\n").chars().any(acts));
+        for format in [Format::Csv, Format::Health] {
+            let csv = text_of(&summary, format);
+            prop_assert!(!csv.replace("\r\n", "\n").chars().any(acts), "{}", format.word());
+        }
     }
 
     #[test]
@@ -112,6 +114,8 @@ proptest! {
         let summary = with_text(&text);
         let csv = text_of(&summary, Format::Csv);
         prop_assert_eq!(csv.lines().count(), summary.timeline.len() + 1);
+        let health = text_of(&summary, Format::Health);
+        prop_assert_eq!(health.lines().count(), summary.health.len() + 1);
         let tame = text_of(&with_text("x"), Format::Markdown);
         let markdown = text_of(&summary, Format::Markdown);
         let pipes = |text: &str| text.matches('|').count();

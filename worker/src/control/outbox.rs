@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use barrage_model::delta::{Delta, ERROR_SAMPLES_MAX, Health, IterationRow, SketchRow, StepRow};
+use barrage_model::delta::{Delta, ERROR_SAMPLES_MAX, IterationRow, SketchRow, StepRow};
 use barrage_model::ledger::{IterationCounts, StepCounts};
 
 /// Most deltas that are sent and not committed.
@@ -150,47 +150,15 @@ fn join(first: Delta, second: Delta) -> Delta {
         open: second.open,
         progress: second.progress,
         errors,
-        health: worse(first.health, second.health),
+        health: first.health.joined(second.health),
         ended: first.ended.max(second.ended),
-    }
-}
-
-/// Times and counts add up, the rest is the worse of both.
-fn worse(a: Health, b: Health) -> Health {
-    let mut shortages = a.shortages;
-    shortages.add(&b.shortages);
-    Health {
-        covered_us: a.covered_us.saturating_add(b.covered_us),
-        dispatch_lag_p99_us: a.dispatch_lag_p99_us.max(b.dispatch_lag_p99_us),
-        poll_delay_max_us: a.poll_delay_max_us.max(b.poll_delay_max_us),
-        stood_us: a.stood_us.max(b.stood_us),
-        cpu_us: a.cpu_us.saturating_add(b.cpu_us),
-        shard_cpu_max_us: a.shard_cpu_max_us.saturating_add(b.shard_cpu_max_us),
-        shard_wait_max_us: a.shard_wait_max_us.saturating_add(b.shard_wait_max_us),
-        run_queue_wait_us: a.run_queue_wait_us.saturating_add(b.run_queue_wait_us),
-        core_busy_max_us: a.core_busy_max_us.saturating_add(b.core_busy_max_us),
-        throttled_us: a.throttled_us.saturating_add(b.throttled_us),
-        steal_us: a.steal_us.saturating_add(b.steal_us),
-        cores: a.cores.max(b.cores),
-        rss_bytes: a.rss_bytes.max(b.rss_bytes),
-        rss_anon_bytes: a.rss_anon_bytes.max(b.rss_anon_bytes),
-        memory_available_bytes: a.memory_available_bytes.min(b.memory_available_bytes),
-        memory_bytes: b.memory_bytes,
-        descriptors: a.descriptors.max(b.descriptors),
-        descriptors_max: b.descriptors_max,
-        ports: a.ports.max(b.ports),
-        ports_max: b.ports_max,
-        retransmits: a.retransmits.saturating_add(b.retransmits),
-        connections: a.connections.max(b.connections),
-        slots: a.slots.max(b.slots),
-        shortages,
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use barrage_model::delta::{Measure, SketchKey, Subject};
+    use barrage_model::delta::{Health, Measure, SketchKey, Subject};
     use barrage_model::ids::{LoadId, ScenarioId, SegmentId, TagId};
     use barrage_model::ledger::Open;
     use barrage_model::outcome::OutcomeGroup;

@@ -3,8 +3,9 @@
 use barrage_metrics::summary::HealthPoint;
 use barrage_model::delta::COVERED_MIN_US;
 
-use super::axis::{Scale, micros_label};
+use super::axis::micros_label;
 use super::chart::{Chart, Dot, Line, Tip};
+use super::timeline;
 use crate::number::{decimal, micros, percent};
 
 /// A line: its name, its colour and what it shows of one reading.
@@ -93,28 +94,22 @@ fn chart(
         Tip {
             from: *from,
             to: *to,
-            lines: [super::timeline::span_label(*from, *to)]
-                .into_iter()
-                .chain(values)
-                .collect(),
+            lines: [timeline::span_label(*from, *to)].into_iter().chain(values).collect(),
         }
     };
-    Chart {
+    let y_label: fn(f64) -> String = if delays {
+        micros_label
+    } else {
+        |share| format!("{} %", decimal(share * 100.0))
+    };
+    let lines = shown.iter().zip(&worst).map(line).collect();
+    timeline::chart(
         title,
         unit,
-        captions: Vec::new(),
-        x: Scale::Linear(0.0, 1.0),
-        x_ticks: Vec::new(),
-        y: Scale::fitting(worst.iter().flatten().flatten().copied(), delays),
-        y_label: if delays {
-            micros_label
-        } else {
-            |share| format!("{} %", decimal(share * 100.0))
-        },
-        lines: shown.iter().zip(&worst).map(line).collect(),
-        bands: Vec::new(),
-        tips: places.iter().enumerate().map(tip).collect(),
-    }
+        lines,
+        places.iter().enumerate().map(tip).collect(),
+        y_label,
+    )
 }
 
 /// The highest value of any worker in each place.

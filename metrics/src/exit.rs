@@ -9,7 +9,7 @@ pub enum Verdict {
     Passed,
     /// At least one SLA was breached.
     Failed,
-    /// Not enough samples, or more arrivals lost than the plan tolerates.
+    /// Not enough samples, more arrivals lost than the plan tolerates, or the run goes on.
     Inconclusive,
     /// The generator could not do what the plan asks, so latencies are its own.
     Invalid,
@@ -208,6 +208,18 @@ pub(crate) struct Decision {
     pub(crate) accepted: ExitCode,
     /// Why, the deciding reason first.
     pub(crate) reasons: Vec<String>,
+}
+
+impl Decision {
+    /// That of a run which goes on and has nothing against it so far: it can still fail, so it has not passed.
+    pub(crate) fn open() -> Self {
+        Self {
+            verdict: Verdict::Inconclusive,
+            exit_code: ExitCode::Untrusted,
+            accepted: ExitCode::Untrusted,
+            reasons: vec!["the run goes on: nothing is against it so far".to_owned()],
+        }
+    }
 }
 
 /// Draws the verdict and the exit code.

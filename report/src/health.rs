@@ -29,10 +29,10 @@ const NUMBERS: [NumberColumn; 26] = [
         over_time(point, point.health.run_queue_wait_us)
     }),
     ("core_busy_max_us", |point| {
-        over_time(point, point.health.core_busy_max_us)
+        of_cores(point, point.health.core_busy_max_us)
     }),
     ("throttled_us", |point| over_time(point, point.health.throttled_us)),
-    ("steal_us", |point| over_time(point, point.health.steal_us)),
+    ("steal_us", |point| of_cores(point, point.health.steal_us)),
     ("rss_bytes", |point| some(point.health.rss_bytes)),
     ("rss_anon_bytes", |point| some(point.health.rss_anon_bytes)),
     ("memory_available_bytes", |point| {
@@ -62,6 +62,11 @@ fn some(number: u64) -> Option<u64> {
 /// A number that is about the covered time.
 fn over_time(point: &HealthPoint, number: u64) -> Option<u64> {
     (point.health.covered_us > 0).then_some(number)
+}
+
+/// A number that is about the cores, where they are told.
+fn of_cores(point: &HealthPoint, number: u64) -> Option<u64> {
+    over_time(point, number).filter(|_| point.health.cores > 0)
 }
 
 pub(crate) fn render(summary: &Summary) -> String {

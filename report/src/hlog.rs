@@ -25,6 +25,8 @@ pub(crate) fn render(summary: &Summary) -> Result<Vec<u8>, RenderError> {
     builder.add_comment("[Histogram log format version 1.3]");
     let name = clean(&summary.run.name, NAME_MAX);
     builder.add_comment(&format!("run {} of {name}, values in microseconds", summary.run.id));
+    let (verdict, generator) = (summary.verdict.word(), summary.generator.verdict.word());
+    builder.add_comment(&format!("verdict {verdict}, generator {generator}"));
     if let Some(start) = start(&summary.run.started_at) {
         builder.with_start_time(start.into()).with_base_time(start.into());
     }

@@ -95,6 +95,43 @@ fn a_generator_that_stood_still_says_so_although_no_request_was_due() {
     assert_exit(&ended, if generator["verdict"] == "invalid" { 95 } else { 0 });
 }
 
+/// The numbers of one column of `health.csv`; 0 for an empty cell.
+fn column(csv: &str, name: &str) -> Vec<u64> {
+    let mut lines = csv.lines().map(|line| line.split(',').collect::<Vec<_>>());
+    let head = lines.next().expect("a head");
+    let at = head.iter().position(|of| *of == name).expect("a column");
+    let numbers: Vec<u64> = lines.map(|row| row[at].parse().unwrap_or(0)).collect();
+    assert!(!numbers.is_empty(), "{csv}");
+    numbers
+}
+
+#[test]
+fn a_run_of_less_than_a_second_is_read_to_its_end() {
+    let (home, target) = (home(), Target::start(soon, None));
+    let args = [
+        "run",
+        &target.url,
+        "-c",
+        "4",
+        "-d",
+        "900ms",
+        "--format",
+        "health",
+        "--no-progress",
+    ];
+    let process = Process::start(&home, args);
+    wait::until("requests", LIMIT, || (target.requests() >= 8).then_some(()));
+    process.signal(Signal::STOP);
+    std::thread::sleep(STILL);
+    process.signal(Signal::CONT);
+    let csv = process.wait(LIMIT).stdout;
+    // In two rows, should the stop have lasted beyond the second.
+    let of = |name| column(&csv, name).iter().sum::<u64>();
+    assert!(of("stood_us") >= 300_000, "{csv}");
+    assert!(of("shard_cpu_max_us") > 0, "{csv}");
+    assert!(of("connections") >= 4, "{csv}");
+}
+
 #[test]
 fn many_short_stops_are_seen_like_a_long_one() {
     let (home, target) = (home(), Target::start(soon, None));
@@ -118,10 +155,16 @@ fn many_short_stops_are_seen_like_a_long_one() {
 fn who_has_no_descriptor_left_does_not_look_idle() {
     let (home, target) = (home(), Target::start(soon, None));
     let plan = plan::write(&home, &closed(&target, 260, 4));
-    let command = barrage(&home, ["run", &plan, "--format", "json", "--no-progress"]);
+    let out = home.path().join("out");
+    let out = out.to_str().expect("a name");
+    let command = barrage(&home, ["run", &plan, "--format", "json", "--out", out, "--no-progress"]);
     let ended = Process::spawn(wrapped("ulimit -n 256", &command)).wait(LIMIT);
     let report = ended.json();
     reason(&report, "no_descriptor");
+    let csv = std::fs::read_to_string(home.path().join("out/health.csv")).expect("health.csv");
+    for row in column(&csv, "memory_bytes") {
+        assert!(row > 0, "{csv}");
+    }
     let busy = at(&report["workers"][0], "health.shard_cpu_max_ratio").as_f64();
     assert!(busy.is_some_and(|busy| busy > 0.2), "{busy:?}");
     let most = whole(&report["workers"][0], "health.descriptors_max");

@@ -16,7 +16,7 @@ use rustix::time::{ClockId, clock_gettime};
 use crate::clock::{Clock, Stamp};
 use crate::host::cgroup::{self, Groups};
 use crate::host::text::{self, CoreTimes, Cores, Scheduled};
-use crate::host::{self, Kept};
+use crate::host::{self, Kept, MemoryFiles};
 
 /// Threads with this prefix make load.
 const SHARD_PREFIX: &str = "shard-";
@@ -28,7 +28,6 @@ const THREADS_MAX: usize = 2_048;
 pub(crate) struct HealthSampler {
     clock: Clock,
     ports: Ports,
-    groups: Groups,
     files: Files,
     cores: Cores,
     at: Stamp,
@@ -47,6 +46,7 @@ struct Files {
     stat: Kept,
     status: Kept,
     throttling: Vec<Kept>,
+    memory: MemoryFiles,
 }
 
 impl Files {
@@ -57,6 +57,7 @@ impl Files {
             stat: Kept::new("/proc/stat"),
             status: Kept::new("/proc/self/status"),
             throttling: groups.throttling(),
+            memory: MemoryFiles::of(groups),
         }
     }
 }
@@ -136,12 +137,10 @@ fn is_loopback(host: &str) -> bool {
 impl HealthSampler {
     /// Begins now: the first sample counts from here.
     pub(crate) fn new(clock: Clock, plan: &Plan) -> Self {
-        let groups = Groups::own();
         let mut sampler = Self {
             clock,
             ports: Ports::of(plan),
-            files: Files::open(&groups),
-            groups,
+            files: Files::open(&Groups::own()),
             cores: Cores::default(),
             at: clock.now(),
             last: Counters::default(),
@@ -191,7 +190,7 @@ impl HealthSampler {
         self.cores = status.cores;
         let work = self.threads();
         let on_cores = self.core_times(covered_us);
-        let memory = host::memory(&self.groups);
+        let memory = self.files.memory.read();
         Health {
             covered_us,
             cpu_us: counters.cpu_us.saturating_sub(last.cpu_us),

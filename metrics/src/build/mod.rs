@@ -151,8 +151,12 @@ impl Judgement {
             aftermath: &facts.aftermath,
             accept_untrusted: facts.accept_untrusted,
         });
-        if facts.ended && decision.verdict == Verdict::Passed {
-            decision.reasons.extend(hollow(ledger));
+        if decision.verdict == Verdict::Passed {
+            if facts.ended {
+                decision.reasons.extend(hollow(ledger));
+            } else {
+                decision = Decision::open();
+            }
         }
         Self {
             conservation,

@@ -420,6 +420,15 @@ fn a_run_without_any_delta() {
     assert_eq!(summary.latency.response.p50, None);
     assert_eq!((summary.rates.rate_per_s, summary.rates.error_rate), (None, None));
     assert_eq!(summary.workers[0].state, WorkerState::Running);
+    assert_eq!(
+        (summary.verdict, summary.exit_code.number(), summary.reasons.as_slice()),
+        (
+            Verdict::Inconclusive,
+            95,
+            ["the run goes on: nothing is against it so far".to_owned()].as_slice()
+        ),
+        "a run that goes on has not passed"
+    );
 }
 
 #[test]

@@ -56,16 +56,22 @@ pub(super) fn shares(health: &Health) -> Option<Shares> {
     })
 }
 
-/// Percent of the covered time, of each of `cores`; 0 when too little time is covered.
+/// Percent of the covered time, of each of `cores`, rounded up: more than a whole limit is more than it, by however little. 0
+/// when too little time is covered.
 fn percent(us: u64, health: &Health, cores: u32) -> u64 {
     if health.covered_us < COVERED_MIN_US {
         return 0;
     }
-    us.saturating_mul(100) / health.covered_us.saturating_mul(u64::from(cores.max(1)))
+    let whole = health.covered_us.saturating_mul(u64::from(cores.max(1)));
+    us.saturating_mul(100).div_ceil(whole)
 }
 
+/// Percent, rounded up.
 fn part(of: u64, whole: u64) -> u64 {
-    of.saturating_mul(100).checked_div(whole).unwrap_or(0)
+    if whole == 0 {
+        return 0;
+    }
+    of.saturating_mul(100).div_ceil(whole)
 }
 
 fn descriptors(health: &Health, _: u32) -> u64 {
@@ -83,7 +89,7 @@ fn dispatch_lag(health: &Health, _: u32) -> u64 {
 
 /// Of the interval itself, not of the time that other readings cover.
 fn stood(health: &Health, _: u32) -> u64 {
-    health.stood_us / 10_000
+    health.stood_us.div_ceil(10_000)
 }
 
 fn run_queue(health: &Health, _: u32) -> u64 {

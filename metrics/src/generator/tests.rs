@@ -110,34 +110,34 @@ fn thresholds_of_processor_time() {
         shard_cpu_max_us: us,
         ..CALM
     };
-    check(0, 10, cpu(909_999), Valid);
-    check(0, 2, cpu(910_000), Degraded);
-    check(10, 2, cpu(910_000), Valid);
-    check(100, 3, cpu(910_000), Degraded);
+    check(0, 10, cpu(900_000), Valid);
+    check(0, 2, cpu(900_001), Degraded);
+    check(10, 2, cpu(900_001), Valid);
+    check(100, 3, cpu(900_001), Degraded);
     let waited = |us| Health {
         shard_wait_max_us: us,
         ..CALM
     };
-    check(5, 5, waited(209_999), Valid);
-    check(5, 5, waited(210_000), Degraded);
-    check(5, 2, waited(510_000), Degraded);
-    check(5, 3, waited(510_000), Invalid);
+    check(5, 5, waited(200_000), Valid);
+    check(5, 5, waited(200_001), Degraded);
+    check(5, 2, waited(500_001), Degraded);
+    check(5, 3, waited(500_001), Invalid);
     let throttled = |us| Health {
         throttled_us: us,
         ..CALM
     };
-    check(5, 5, throttled(19_999), Valid);
-    check(5, 5, throttled(20_000), Degraded);
+    check(5, 5, throttled(10_000), Valid);
+    check(5, 5, throttled(10_001), Degraded);
     // Over two cores, each of which is throttled on its own.
-    check(5, 5, throttled(1_019_999), Degraded);
-    check(5, 5, throttled(1_020_000), Invalid);
+    check(5, 5, throttled(1_000_000), Degraded);
+    check(5, 5, throttled(1_000_001), Invalid);
     let stolen = |us| Health { steal_us: us, ..CALM };
-    check(5, 5, stolen(219_999), Valid);
-    check(5, 5, stolen(220_000), Degraded);
+    check(5, 5, stolen(200_000), Valid);
+    check(5, 5, stolen(200_001), Degraded);
     // A quota of two on eight.
     let of_eight = |us| Health { cores: 8, ..stolen(us) };
-    check(5, 5, of_eight(879_999), Valid);
-    check(5, 5, of_eight(880_000), Degraded);
+    check(5, 5, of_eight(800_000), Valid);
+    check(5, 5, of_eight(800_001), Degraded);
     let unpolled = |us| Health {
         poll_delay_max_us: us,
         ..CALM
@@ -149,19 +149,19 @@ fn thresholds_of_processor_time() {
 #[test]
 fn thresholds_of_what_can_run_out() {
     let descriptors = |n| Health { descriptors: n, ..CALM };
-    check(99, 1, descriptors(949), Valid);
-    check(99, 1, descriptors(950), Degraded);
+    check(99, 1, descriptors(940), Valid);
+    check(99, 1, descriptors(941), Degraded);
     check(99, 1, descriptors(1_000), Degraded);
     let ports = |n| Health { ports: n, ..CALM };
-    check(5, 5, ports(909), Valid);
-    check(5, 5, ports(910), Degraded);
+    check(5, 5, ports(900), Valid);
+    check(5, 5, ports(901), Degraded);
     let memory = |available| Health {
         memory_available_bytes: available,
         memory_bytes: 1_000_000,
         ..CALM
     };
-    check(5, 5, memory(40_001), Valid);
-    check(5, 5, memory(40_000), Degraded);
+    check(5, 5, memory(50_000), Valid);
+    check(5, 5, memory(49_999), Degraded);
     let short = |descriptors, ports, memory| Health {
         shortages: Shortages {
             descriptors,
@@ -215,9 +215,9 @@ fn a_strain_shows_at_once_and_a_stretch_of_it_to_the_end() {
 fn many_short_stops_strain_like_a_long_one() {
     let stood = |us| Health { stood_us: us, ..CALM };
     check(5, 5, stood(200_000), Valid);
-    check(5, 5, stood(210_000), Degraded);
+    check(5, 5, stood(200_001), Degraded);
     check(0, 5, stood(500_000), Degraded);
-    check(0, 5, stood(510_000), Invalid);
+    check(0, 5, stood(500_001), Invalid);
     check(40, 3, stood(510_000), Degraded);
     // A stop of three seconds in a long run: each second of it counts.
     let still = Health {

@@ -26,7 +26,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::transport::{Channel, Endpoint};
 
 use crate::clock::{Clock, Stamp};
-use crate::host::{self, cgroup::Groups};
+use crate::host::{MemoryFiles, cgroup::Groups};
 use crate::recorder::{Merged, Part};
 use crate::shard::Blocks;
 use crate::shard::machine::Input as ShardInput;
@@ -159,7 +159,9 @@ impl Control {
             shards,
             max_rate_micro_per_s: config.max_rate.map_or(0, barrage_model::units::Rate::micro),
             cores,
-            memory_bytes: host::memory(&Groups::own()).map_or(0, |memory| memory.total_bytes),
+            memory_bytes: MemoryFiles::of(&Groups::own())
+                .read()
+                .map_or(0, |memory| memory.total_bytes),
             descriptors_max: crate::host::descriptors_max(),
             held: None,
             os: format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),

@@ -11,8 +11,8 @@ use barrage_model::plan::{Action, LoadModel, Plan, Step};
 use barrage_model::schedule::Epoch;
 use barrage_model::time::whole_micros;
 use barrage_model::units::Rate;
-use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
+use tokio::sync::{mpsc, watch};
 
 use crate::clock::{Clock, Stamp};
 use crate::health::HealthSampler;
@@ -87,6 +87,8 @@ pub(super) struct Threads {
     clock: Clock,
     start: Stamp,
     begun: bool,
+    /// Threads that have been sealed stay until it is dropped: the last reading is about them as well.
+    _stay: watch::Sender<()>,
 }
 
 impl Threads {
@@ -102,6 +104,7 @@ impl Threads {
         let wheel = layout.epochs.first().map(|(_, epoch)| &epoch.wheel);
         let ceilings = Ceilings::new(plan, layout.max_rate, &layout.ids(), wheel, clock);
         let (outbox, events) = mpsc::channel(EVENTS);
+        let (stay, released) = watch::channel(());
         let (mut commands, mut handles) = (Vec::new(), Vec::new());
         let counted = layout.counted();
         let indices = |load| counted.get(&load).map_or(0, |all| all.div_ceil(layout.shards.into()));
@@ -131,6 +134,7 @@ impl Threads {
                 shards: layout.shards as usize,
                 commands: inbox,
                 events: outbox.clone(),
+                released: released.clone(),
             };
             let make = make.clone();
             handles.push(Some(
@@ -148,6 +152,7 @@ impl Threads {
             clock,
             start,
             begun: false,
+            _stay: stay,
         })
     }
 

@@ -6,7 +6,7 @@
 use std::path::{Path, PathBuf};
 
 use super::text::Memory;
-use super::{Kept, number, read};
+use super::{Kept, read};
 
 /// Most groups looked at, for each controller.
 const GROUPS_MAX: usize = 16;
@@ -65,21 +65,53 @@ impl Groups {
         quotas.min_by(f64::total_cmp)
     }
 
+    /// The files that say what memory their limits leave.
+    pub fn limits(&self) -> Limits {
+        let files = self.memory.iter().map(|(version, group)| {
+            let kept = |name: &str| Some(group.join(name)).filter(|file| file.exists()).map(Kept::new);
+            let (limits, usage, unused) = match version {
+                Version::Two => (
+                    ["memory.max", "memory.high"].as_slice(),
+                    "memory.current",
+                    "inactive_file",
+                ),
+                Version::One => (
+                    ["memory.limit_in_bytes"].as_slice(),
+                    "memory.usage_in_bytes",
+                    "total_inactive_file",
+                ),
+            };
+            Some(Limited {
+                limits: limits.iter().filter_map(|name| kept(name)).collect(),
+                usage: kept(usage)?,
+                stat: kept("memory.stat"),
+                unused,
+            })
+        });
+        Limits(files.flatten().filter(|limited| !limited.limits.is_empty()).collect())
+    }
+}
+
+/// The limits on the memory of this process, in files that stay open.
+#[derive(Debug)]
+pub struct Limits(Vec<Limited>);
+
+/// One group that may have a limit.
+#[derive(Debug)]
+struct Limited {
+    limits: Vec<Kept>,
+    usage: Kept,
+    stat: Option<Kept>,
+    /// What `stat` calls the pages of files that have not been used lately.
+    unused: &'static str,
+}
+
+impl Limits {
     /// The memory that this process may use, of so much that the host has: that of the group with the least left, where a
     /// limit leaves less than the host. Pages of files that have not been used lately can be had again, and count as
     /// available, as they do in the host's own account.
-    pub fn memory(&self, host: Memory) -> Memory {
-        let limited = self.memory.iter().filter_map(|(version, group)| match version {
-            Version::Two => {
-                let limits = ["memory.max", "memory.high"].map(|name| number(group.join(name)));
-                let limit = limits.into_iter().flatten().min()?;
-                left(group, limit, host, "memory.current", "inactive_file")
-            }
-            Version::One => {
-                let limit = number(group.join("memory.limit_in_bytes"))?;
-                left(group, limit, host, "memory.usage_in_bytes", "total_inactive_file")
-            }
-        });
+    pub fn memory(&mut self, host: Memory) -> Memory {
+        let limited = self.0.iter_mut().filter_map(|group| group.left(host));
         limited.fold(host, |least, group| {
             if group.available_bytes < least.available_bytes {
                 group
@@ -90,17 +122,24 @@ impl Groups {
     }
 }
 
-/// What `limit` leaves; `None` where it is none, being as large as the host.
-fn left(group: &Path, limit: u64, host: Memory, usage: &str, unused: &str) -> Option<Memory> {
-    if limit >= host.total_bytes {
-        return None;
+impl Limited {
+    /// What the limit leaves; `None` where there is none, or one as large as the host.
+    fn left(&mut self, host: Memory) -> Option<Memory> {
+        let limits = self.limits.iter_mut().filter_map(number_in);
+        let limit = limits.min().filter(|limit| *limit < host.total_bytes)?;
+        let used = number_in(&mut self.usage)?;
+        let stat = self.stat.as_mut().and_then(Kept::read);
+        let unused = stat.and_then(|text| value(&text, self.unused)).unwrap_or(0);
+        Some(Memory {
+            total_bytes: limit,
+            available_bytes: limit.saturating_sub(used.saturating_sub(unused)),
+        })
     }
-    let used = number(group.join(usage))?;
-    let unused = read(group.join("memory.stat")).and_then(|text| value(&text, unused));
-    Some(Memory {
-        total_bytes: limit,
-        available_bytes: limit.saturating_sub(used.saturating_sub(unused.unwrap_or(0))),
-    })
+}
+
+/// The number that is all of a file.
+fn number_in(file: &mut Kept) -> Option<u64> {
+    file.read()?.trim().parse().ok()
 }
 
 /// The groups with this controller, from the process's own up to the mount's root.
@@ -310,7 +349,10 @@ mod tests {
             (&[over], in_all(10, 0)),
         ] {
             let folder = tempfile::tempdir().unwrap();
-            assert_eq!(limited(folder.path(), Version::Two, files).memory(host), expected);
+            assert_eq!(
+                limited(folder.path(), Version::Two, files).limits().memory(host),
+                expected
+            );
         }
         let folder = tempfile::tempdir().unwrap();
         let first: &[(&str, &str)] = &[
@@ -323,7 +365,7 @@ mod tests {
             ("memory.usage_in_bytes", "999\n"),
         ];
         let groups = limited(folder.path(), Version::One, &[first, root]);
-        assert_eq!(groups.memory(host), in_all(300, 150));
+        assert_eq!(groups.limits().memory(host), in_all(300, 150));
     }
 
     #[test]

@@ -95,7 +95,24 @@ pub fn cores() -> text::Cores {
     read("/proc/self/status").map_or_else(Default::default, |text| text::status(&text).cores)
 }
 
-/// Memory that this process may use: the host's, or less where its control groups have a limit.
-pub fn memory(groups: &cgroup::Groups) -> Option<text::Memory> {
-    text::memory(&read("/proc/meminfo")?).map(|host| groups.memory(host))
+/// Where it is told how much memory this process may use.
+#[derive(Debug)]
+pub struct MemoryFiles {
+    host: Kept,
+    limits: cgroup::Limits,
+}
+
+impl MemoryFiles {
+    /// Those of the host and of these control groups.
+    pub fn of(groups: &cgroup::Groups) -> Self {
+        Self {
+            host: Kept::new("/proc/meminfo"),
+            limits: groups.limits(),
+        }
+    }
+
+    /// Memory that this process may use: the host's, or less where its control groups have a limit.
+    pub fn read(&mut self) -> Option<text::Memory> {
+        text::memory(&self.host.read()?).map(|host| self.limits.memory(host))
+    }
 }

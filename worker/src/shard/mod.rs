@@ -98,7 +98,8 @@ pub trait Runner: 'static {
     fn connections(&self) -> u32;
 }
 
-/// Starts a load thread. `make` is called on it.
+/// Starts a load thread. `make` is called on it. A thread that has been sealed stays until it is released, so that what the
+/// kernel says of it can be read to its end.
 ///
 /// # Errors
 /// When the system gives no thread.
@@ -112,7 +113,13 @@ pub fn spawn<R: Runner>(
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build_local(options)?;
-        let ended = runtime.block_on(process::run(setup, make));
+        let mut released = setup.released.clone();
+        let ended = runtime.block_on(async move {
+            process::run(setup, make).await?;
+            // The sender is dropped, never used.
+            let _released = released.changed().await;
+            Ok(())
+        });
         runtime.shutdown_background();
         ended
     })

@@ -16,7 +16,7 @@ use barrage_model::delta::INTERVAL;
 use barrage_model::ids::{ScenarioId, StepId};
 use barrage_model::plan::Pacing;
 use barrage_model::time::{Moment, whole_micros};
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, mpsc, watch};
 
 use super::blocks::Blocks;
 use super::ceiling::Ceilings;
@@ -61,6 +61,8 @@ pub struct ShardSetup {
     pub commands: mpsc::Receiver<Command>,
     /// What the control side hears.
     pub events: mpsc::Sender<Event>,
+    /// Closed when the control side has read of this thread what it wants to.
+    pub released: watch::Receiver<()>,
 }
 
 struct Shard<R: Runner> {
@@ -90,6 +92,8 @@ struct Shard<R: Runner> {
     starts: Cell<u64>,
     /// A slot's task has panicked: what it was counting is not right any more.
     failed: Cell<bool>,
+    /// Open connections when the load had ended, which took the slots with theirs away.
+    connections: Cell<Option<u32>>,
 }
 
 /// Raises the shard's alarm when the task that holds it unwinds.
@@ -141,6 +145,7 @@ pub(super) async fn run<R: Runner>(setup: ShardSetup, make: impl FnOnce(&ShardHa
         poll_delay_max: Cell::new(Duration::ZERO),
         starts: Cell::new(0),
         failed: Cell::new(false),
+        connections: Cell::new(None),
     });
     let polled = Rc::clone(&shard);
     let slots = tokio::task::spawn_local(poll_fn(move |cx| {
@@ -154,6 +159,7 @@ pub(super) async fn run<R: Runner>(setup: ShardSetup, make: impl FnOnce(&ShardHa
     });
     keep_time(Rc::clone(&shard), &pacer, setup.commands).await;
     warming.abort();
+    shard.connections.set(Some(shard.runner.connections()));
     // Whatever slot still waits is idle, or was cancelled and counted.
     slots.abort();
     shard.tasks.clear();
@@ -441,7 +447,7 @@ impl<R: Runner> Shard<R> {
         part.poll_delay_max_us = whole_micros(self.poll_delay_max.replace(Duration::ZERO).max(stood.longest));
         part.stood_us = whole_micros(stood.total);
         part.unseen_lag_us = whole_micros(stood.lag);
-        part.connections = self.runner.connections();
+        part.connections = self.connections.get().unwrap_or_else(|| self.runner.connections());
         part.slots = self.slots.borrow().len() as u32;
         part
     }
@@ -467,9 +473,11 @@ impl<R: Runner> Shard<R> {
         let last = loop {
             let mut recorder = self.context.recorder.borrow_mut();
             let is_last = u64::from(recorder.interval()) >= interval;
-            let part = recorder.close(self.machine.borrow().progress());
-            drop(recorder);
-            let part = Box::new(self.finish_part(part, Stood::default()));
+            let machine = self.machine.borrow();
+            let stood = machine.stood_in(recorder.interval());
+            let part = recorder.close(machine.progress());
+            drop((recorder, machine));
+            let part = Box::new(self.finish_part(part, stood));
             if is_last {
                 break part;
             }

@@ -12,7 +12,7 @@ use barrage_model::outcome::OutcomeGroup;
 use barrage_model::plan::Pacing;
 use barrage_model::sketch::highest;
 use barrage_model::time::Moment;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 /// Sends nothing: each iteration takes 2 ms, unless it is cancelled first. Has the connections that it was to open.
 #[derive(Default)]
@@ -81,6 +81,7 @@ fn setup(slots: u32) -> (ShardSetup, mpsc::Sender<Command>, mpsc::Receiver<Event
         shards: 1,
         commands: inbox,
         events: outbox,
+        released: watch::channel(()).1,
     };
     (setup, commands, events)
 }

@@ -111,7 +111,7 @@ fn system() -> std::io::Result<Facts> {
         steal,
         busiest,
         pressure: read("/proc/pressure/cpu").and_then(|text| text::pressure(&text)),
-        memory: host::memory(&groups),
+        memory: host::MemoryFiles::of(&groups).read(),
         late,
         clock_source: word("/sys/devices/system/clocksource/clocksource0/current_clocksource"),
         clock_ns: clock_cost_ns(clock),

@@ -100,10 +100,12 @@ pub(super) enum Refusal {
 
 impl Refusal {
     /// Why the connection refused to begin a stream.
-    pub(super) fn of(error: &h2::Error) -> Self {
+    pub(super) fn of(error: &h2::Error, gauge: &Gauge) -> Self {
         match error.reason() {
             Some(Reason::NO_ERROR) if error.is_remote() => Self::Announced,
             _ if error.is_library() => Self::Noise,
+            // The end of the socket hides what was said right before it.
+            _ if gauge.has_said_farewell() => Self::Announced,
             _ => Self::Gone,
         }
     }

@@ -83,9 +83,13 @@ pub(super) struct Flight<'a> {
     stage: Stage,
     /// This request began to make the connection.
     dialled: bool,
+    /// Its number in the queue for a stream.
+    place: Option<u64>,
     ticket: Option<Ticket>,
     /// What the server's window has no room for yet of our body.
     upload: Option<Upload>,
+    /// Its stream, where the end of the answer may come before that of our body.
+    watched: Option<u32>,
     /// Bytes of our body that were not given to the library, and never will be once `upload` is gone.
     held_back: usize,
     reused: bool,
@@ -110,7 +114,9 @@ impl<'a> Flight<'a> {
             link,
             stage,
             dialled,
+            place: None,
             ticket: None,
+            watched: None,
             upload: None,
             held_back: 0,
             reused: false,
@@ -193,7 +199,7 @@ impl<'a> Flight<'a> {
         if !self.core.may_take(&self.link) {
             return Poll::Ready(Some(Landed::Elsewhere(None)));
         }
-        ready!(self.link.poll_room(cx));
+        ready!(self.link.poll_room(cx, &mut self.place));
         let now = self.core.clock.now();
         answer.done_at = now;
         if let Some(failure) = self.out.terms.too_late(now) {
@@ -213,7 +219,17 @@ impl<'a> Flight<'a> {
         answer.wire_requests = 1;
         answer.reused = self.reused;
         self.ticket = Some(ticket);
+        if let Some(place) = self.place.take() {
+            self.link.leave_queue(place);
+        }
+        if !self.core.may_take(&self.link) {
+            // Whoever waits for a stream is to wait for one of another connection.
+            self.link.wake_waiting();
+        }
         if !body.is_empty() {
+            let id = stream.stream_id().as_u32();
+            self.link.gauge().watch(id);
+            self.watched = Some(id);
             self.held_back = body.len();
             stream.reserve_capacity(body.len());
             if stream.capacity() < body.len() {
@@ -269,8 +285,13 @@ impl<'a> Flight<'a> {
             match data {
                 Ok(data) => self.store(&data, answer)?,
                 // The answer was complete without the rest of our body; to a request that it has whole a server has no such
-                // reason. One whose end was marked does not come here: the library tells that end, whatever follows it.
+                // reason.
                 Err(error) if error.reason() == Some(Reason::NO_ERROR) && self.is_whole_early(answer) => {
+                    return Poll::Ready(Ok(()));
+                }
+                // The library forgets the end of an answer that came before that of our body, once the connection is gone.
+                Err(error) if (error.is_io() || error.is_go_away()) && self.has_ended() => {
+                    self.link.retire();
                     return Poll::Ready(Ok(()));
                 }
                 Err(error) => return Poll::Ready(Err(self.failed(&error))),
@@ -322,6 +343,11 @@ impl<'a> Flight<'a> {
         self.held_back > 0 && self.length == Some(answer.body_bytes_in)
     }
 
+    /// Whether everything up to the mark at the answer's end has been received.
+    fn has_ended(&self) -> bool {
+        self.watched.is_some_and(|id| self.link.gauge().has_ended(id))
+    }
+
     fn failed(&self, error: &h2::Error) -> Failure {
         if !error.is_reset() {
             self.link.tell_loss();
@@ -362,6 +388,12 @@ impl Drop for Flight<'_> {
     fn drop(&mut self) {
         if let Stage::Dialling = self.stage {
             self.link.leave_dialling();
+        }
+        if let Some(place) = self.place {
+            self.link.leave_queue(place);
+        }
+        if let Some(id) = self.watched {
+            self.link.gauge().unwatch(id);
         }
     }
 }

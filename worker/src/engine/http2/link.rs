@@ -4,6 +4,7 @@
 //! has arrived is handed to all of them before any is polled.
 
 use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
 use std::rc::{Rc, Weak};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -61,8 +62,12 @@ struct State {
     given_up: Cell<u32>,
     /// Streams that the server allows.
     limit: Cell<usize>,
-    /// Slots that wait for the connection or for a stream.
+    /// Slots that wait for the connection.
     waiting: RefCell<Vec<Waker>>,
+    /// Slots that wait for a stream, by the number that each has drawn: who came first is served first.
+    queue: RefCell<VecDeque<(u64, Waker)>>,
+    /// Numbers drawn so far.
+    drawn: Cell<u64>,
     /// The connection has come to its end; the library knows how.
     ended: Cell<bool>,
     /// The task that drives it.
@@ -73,6 +78,21 @@ impl State {
     fn wake_waiting(&self) {
         for waker in self.waiting.take() {
             waker.wake();
+        }
+        for (_, waker) in &*self.queue.borrow() {
+            waker.wake_by_ref();
+        }
+    }
+
+    /// Streams that can begin now.
+    fn room(&self) -> usize {
+        self.limit.get().saturating_sub(self.active.get() as usize)
+    }
+
+    /// Wakes those in the queue whose turn it is.
+    fn wake_first(&self) {
+        for (_, waker) in self.queue.borrow().iter().take(self.room()) {
+            waker.wake_by_ref();
         }
     }
 }
@@ -113,7 +133,7 @@ impl Drop for Ticket {
         let state = &self.state;
         if self.clean {
             state.active.set(state.active.get() - 1);
-            state.wake_waiting();
+            state.wake_first();
         } else {
             // Its farewell goes out in the driver's next turn, and counts against the server's limit until then. A stream
             // that the server has ended has no farewell, so the library alone would not wake the driver.
@@ -138,6 +158,8 @@ impl Link {
             // Until the server has said more, one stream is what every server takes.
             limit: Cell::new(1),
             waiting: RefCell::default(),
+            queue: RefCell::default(),
+            drawn: Cell::new(0),
             ended: Cell::new(false),
             driver: RefCell::default(),
         });
@@ -197,6 +219,11 @@ impl Link {
         self.state.wake_waiting();
     }
 
+    /// Has all who wait look again.
+    pub(super) fn wake_waiting(&self) {
+        self.state.wake_waiting();
+    }
+
     /// Whether it takes no further request, by our own choice.
     pub(super) fn is_retired(&self) -> bool {
         self.retired.get() || self.requests.get() >= STREAMS_MAX
@@ -212,15 +239,33 @@ impl Link {
         !self.state.ended.get() && !matches!(*self.phase.borrow(), Phase::Failed(_) | Phase::Leaving(_))
     }
 
-    /// Whether a stream can begin now, or never again. If not, the slot is woken when it may be worth another look.
-    pub(super) fn poll_room(&self, cx: &Context<'_>) -> Poll<()> {
+    /// Whether a stream can begin now, or never again. If not, the slot has a place in the queue, and is woken when it may be
+    /// worth another look. A place is to be left whatever comes of it: [`Self::leave_queue`].
+    pub(super) fn poll_room(&self, cx: &Context<'_>, place: &mut Option<u64>) -> Poll<()> {
         let state = &self.state;
-        let room = (state.active.get() as usize) < state.limit.get() && !state.gauge.is_blocked();
-        if room || state.ended.get() || matches!(*self.phase.borrow(), Phase::Leaving(_)) {
+        if state.ended.get() || matches!(*self.phase.borrow(), Phase::Leaving(_)) {
             return Poll::Ready(());
         }
-        self.wait(cx);
+        let mut queue = state.queue.borrow_mut();
+        let before = match *place {
+            Some(number) => queue.partition_point(|(other, _)| *other < number),
+            None => queue.len(),
+        };
+        if before < state.room() && !state.gauge.is_blocked() {
+            return Poll::Ready(());
+        }
+        let number = *place.get_or_insert_with(|| state.drawn.replace(state.drawn.get() + 1));
+        match queue.get_mut(before) {
+            Some((_, waker)) => waker.clone_from(cx.waker()),
+            None => queue.push_back((number, cx.waker().clone())),
+        }
         Poll::Pending
+    }
+
+    /// Gives up a place in the queue.
+    pub(super) fn leave_queue(&self, number: u64) {
+        self.state.queue.borrow_mut().retain(|(other, _)| *other != number);
+        self.state.wake_first();
     }
 
     /// Has the slot woken when something has changed.
@@ -245,9 +290,9 @@ impl Link {
             Phase::Leaving(refusal) => return Err(*refusal),
             Phase::Dialling | Phase::Failed(_) => return Err(Refusal::Gone),
         };
-        let begun = sender.send_request(head.clone(), ends);
-        let (answer, upload) = begun.map_err(|error| Refusal::of(&error))?;
         let state = &self.state;
+        let begun = sender.send_request(head.clone(), ends);
+        let (answer, upload) = begun.map_err(|error| Refusal::of(&error, &state.gauge))?;
         state.active.set(state.active.get() + 1);
         self.requests.set(self.requests.get() + 1);
         let ticket = Ticket {
@@ -266,7 +311,9 @@ impl Link {
             // Whether there is a place now is known from the counts.
             && let Poll::Ready(Err(error)) = sender.poll_ready(&mut Context::from_waker(Waker::noop()))
         {
-            *phase = Phase::Leaving(Refusal::of(&error));
+            *phase = Phase::Leaving(Refusal::of(&error, &self.state.gauge));
+            drop(phase);
+            self.state.wake_waiting();
         }
     }
 
@@ -427,9 +474,7 @@ impl Driver<'_> {
             let given_up = state.given_up.take();
             state.active.set(state.active.get() - given_up);
         }
-        if !state.waiting.borrow().is_empty() {
-            state.wake_waiting();
-        }
+        state.wake_first();
         if self.link.strong_count() > 0 {
             return Poll::Pending;
         }

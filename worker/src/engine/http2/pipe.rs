@@ -17,9 +17,11 @@ const TURN_BYTES: usize = 256 * 1024;
 const HTTP1: &[u8] = b"HTTP/1.";
 
 const FRAME_HEAD_BYTES: usize = 9;
-/// A kind of frame, and flags of it.
+/// Kinds of frames, and flags of them.
 const DATA: u8 = 0;
+const HEADERS: u8 = 1;
 const END_STREAM: u8 = 1;
+const END_HEADERS: u8 = 4;
 const PADDED: u8 = 8;
 /// Another, and what its payload begins with: the last stream that is served, and the reason.
 const GO_AWAY: u8 = 7;
@@ -51,14 +53,24 @@ struct Frames {
     empty: usize,
     /// Why the server gives up the connection, once it has named an error.
     given_up: Option<u32>,
+    /// The server has announced that it will close, for no error.
+    farewell: bool,
+    /// The stream that ends with the frame told apart last.
+    ends: Option<u32>,
 }
 
 impl Frames {
-    fn follow(&mut self, mut bytes: &[u8]) {
+    /// Tells `ended` of every stream of which the last frame has been received whole.
+    fn follow(&mut self, mut bytes: &[u8], mut ended: impl FnMut(u32)) {
         loop {
             let skipped = self.skip.min(bytes.len());
             self.skip -= skipped;
             bytes = &bytes[skipped..];
+            if self.skip == 0
+                && let Some(stream) = self.ends.take()
+            {
+                ended(stream);
+            }
             if bytes.is_empty() {
                 return;
             }
@@ -107,8 +119,18 @@ impl Frames {
         if self.begun[3] == DATA && self.begun[4] & END_STREAM == 0 && length == padding {
             self.empty += 1;
         }
+        let whole = match self.begun[3] {
+            DATA => END_STREAM,
+            HEADERS => END_STREAM | END_HEADERS,
+            _ => 0,
+        };
+        if whole != 0 && self.begun[4] & whole == whole {
+            let stream = [self.begun[5] & 0x7f, self.begun[6], self.begun[7], self.begun[8]];
+            self.ends = Some(u32::from_be_bytes(stream));
+        }
         if self.is_go_away() {
             let reason = self.begun[FRAME_HEAD_BYTES + 4..].try_into().map(u32::from_be_bytes);
+            self.farewell |= reason.is_ok_and(|reason| reason == 0);
             // A farewell without an error takes nothing back.
             self.given_up = self.given_up.or(reason.ok().filter(|reason| *reason != 0));
         }
@@ -132,6 +154,9 @@ pub(super) struct Gauge {
     empty_frames: Cell<usize>,
     /// Why the server gives up the connection, once it has named an error.
     given_up: Cell<Option<u32>>,
+    farewell: Cell<bool>,
+    /// Streams whose end is asked for, and whether it has come.
+    watched: RefCell<Vec<(u32, bool)>>,
     end: RefCell<Option<SocketEnd>>,
 }
 
@@ -170,6 +195,32 @@ impl Gauge {
     /// The error for which the server has said that it gives up the connection.
     pub(super) fn given_up(&self) -> Option<u32> {
         self.given_up.get()
+    }
+
+    /// Whether the server has announced that it will close, for no error.
+    pub(super) fn has_said_farewell(&self) -> bool {
+        self.farewell.get()
+    }
+
+    /// Looks out for the end of a stream, from before it has begun.
+    pub(super) fn watch(&self, stream: u32) {
+        self.watched.borrow_mut().push((stream, false));
+    }
+
+    pub(super) fn unwatch(&self, stream: u32) {
+        self.watched.borrow_mut().retain(|(watched, _)| *watched != stream);
+    }
+
+    /// Whether a stream that is looked out for has been received to its end.
+    pub(super) fn has_ended(&self, stream: u32) -> bool {
+        self.watched.borrow().contains(&(stream, true))
+    }
+
+    fn stream_ended(&self, stream: u32) {
+        let mut watched = self.watched.borrow_mut();
+        if let Some((_, ended)) = watched.iter_mut().find(|(watched, _)| *watched == stream) {
+            *ended = true;
+        }
     }
 
     /// How the socket ended, once it has.
@@ -279,7 +330,9 @@ impl AsyncRead for Pipe {
         if std::mem::take(&mut pipe.fresh) {
             pipe.gauge.spoke_http1.set(bytes.starts_with(HTTP1));
         }
-        pipe.frames.follow(bytes);
+        let gauge = &pipe.gauge;
+        pipe.frames.follow(bytes, |stream| gauge.stream_ended(stream));
+        pipe.gauge.farewell.set(pipe.frames.farewell);
         pipe.gauge.empty_frames.set(pipe.frames.empty);
         pipe.gauge.given_up.set(pipe.frames.given_up);
         let (now, later) = bytes.split_at(count.min(into.remaining()));
@@ -342,7 +395,7 @@ mod tests {
             for length in 1..=all.len() {
                 let mut frames = Frames::default();
                 for piece in all.chunks(length) {
-                    frames.follow(piece);
+                    frames.follow(piece, |_| ());
                 }
                 assert_eq!(
                     (frames.given_up, frames.have, frames.skip),
@@ -377,7 +430,7 @@ mod tests {
         for (payload, kind, flags, empty) in table {
             let bytes = frame(kind, flags, payload);
             let mut frames = Frames::default();
-            frames.follow(&bytes);
+            frames.follow(&bytes, |_| ());
             assert_eq!((frames.empty, frames.have, frames.skip), (empty, 0, 0), "{bytes:?}");
             all.extend(bytes);
             sum += empty;
@@ -385,7 +438,7 @@ mod tests {
         for length in 1..=all.len() {
             let mut frames = Frames::default();
             for piece in all.chunks(length) {
-                frames.follow(piece);
+                frames.follow(piece, |_| ());
             }
             assert_eq!(
                 (frames.empty, frames.have, frames.skip),

@@ -289,6 +289,12 @@ impl Machine {
         self.shared.slots.len()
     }
 
+    /// How the shard stood still in an interval that [`Output::Close`] does not close. None of its arrivals is left.
+    pub fn stood_in(&self, interval: u32) -> Stood {
+        let end = Moment::ZERO + INTERVAL * interval.saturating_add(1);
+        self.shared.still.of_interval(end, 0, 0)
+    }
+
     /// Closes the oldest interval with exactly the arrivals that fell due in it.
     fn close(&mut self) {
         let (mut scheduled, mut unseen) = (0, 0);

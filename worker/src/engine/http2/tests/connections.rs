@@ -198,6 +198,54 @@ fn an_announced_end_is_no_failure() {
 }
 
 #[test]
+fn who_waits_for_a_stream_is_served_in_the_order_of_coming() {
+    on_a_shard(async {
+        let server = Http2Server::start(Manner {
+            streams: Some(1),
+            ..Manner::default()
+        })
+        .await;
+        let origin = server.origin();
+        let mut all = slots(Slot::new(sharing(4)), 4);
+        let loops = all.iter_mut().zip(["/a", "/b", "/c", "/d"]).map(async |(slot, path)| {
+            for _ in 0..5 {
+                let result = get(path).by(slot, &origin, PATIENCE_MS).await;
+                assert_eq!(slot.word(&result), "200 hello", "{result:?}");
+            }
+        });
+        join_all(loops).await;
+        let seen = server.seen();
+        let paths: Vec<&str> = seen.iter().map(|seen| &seen.uri[seen.uri.len() - 1..]).collect();
+        assert_eq!(paths.concat(), "abcd".repeat(5));
+        assert_eq!((server.accepted(), server.active_max()), (1, 1));
+    });
+}
+
+#[test]
+fn who_gives_up_waiting_makes_room_for_the_next() {
+    on_a_shard(async {
+        let server = Http2Server::start(Manner {
+            streams: Some(1),
+            ..Manner::default()
+        })
+        .await;
+        let origin = server.origin();
+        let mut all = slots(Slot::new(sharing(3)), 3);
+        let [one, two, three] = &mut all[..] else {
+            unreachable!()
+        };
+        let (hang, other) = (get("/hang"), get("/"));
+        let results = tokio::join!(
+            hang.by(one, &origin, 400),
+            other.by(two, &origin, 200),
+            other.by(three, &origin, PATIENCE_MS),
+        );
+        assert!(results.0.is_err() && results.1.is_err(), "{results:?}");
+        assert_eq!(three.word(&results.2), "200 hello");
+    });
+}
+
+#[test]
 fn who_waits_for_a_stream_leaves_when_the_end_is_announced() {
     let one_stream = frame(4, 0, 0, &[0, 3, 0, 0, 0, 1]);
     let script = |reason| {
@@ -227,6 +275,25 @@ fn who_waits_for_a_stream_leaves_when_the_end_is_announced() {
                 result = second => assert_eq!(two.word(&result), "200 ", "{reason}: {result:?}"),
             }
             assert_eq!((two.answer.reused, server.accepted()), (false, 2));
+        }
+    });
+}
+
+#[test]
+fn a_kept_connection_whose_end_was_announced_is_replaced_however_it_ends() {
+    on_a_shard(async {
+        let answer = settings_and(&[frame(1, 5, 1, &[OK])]);
+        let farewell = Do::Send(go_away(1, 0));
+        let server = Server::start(vec![vec![Do::ReadHttp2, answer, farewell, Do::Reset]]).await;
+        let origin = server.origin(0);
+        let mut slot = Slot::new(EngineOptions::default());
+        for _ in 0..20 {
+            let result = get("/").by(&mut slot, &origin, PATIENCE_MS).await;
+            // A reset may overtake the answer itself, but nothing that was kept.
+            if result.is_ok() || slot.answer.reused {
+                assert_eq!(slot.word(&result), "200 ", "{result:?}");
+            }
+            until(|| slot.shared.open_connections() == 0).await;
         }
     });
 }

@@ -1,11 +1,15 @@
 //! What passes over one stream: methods, fields, bodies in both directions, trailers, limits.
 
 use barrage_model::plan::Method;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpListener;
+use url::Url;
 
+use super::failures::{OK, SETTINGS, frame, go_away};
 use super::server::{Http2Server, Manner};
 use super::{Ask, PATIENCE_MS, get, on_a_shard, post, slots};
 use crate::engine::testing::Slot;
-use crate::engine::{EngineOptions, Limits};
+use crate::engine::{EngineOptions, Limits, Origin};
 
 #[test]
 fn requests_arrive_as_they_were_made() {
@@ -67,6 +71,45 @@ fn answers_of_every_shape_are_read_to_their_end() {
             }
         }
         assert_eq!((server.accepted(), server.seen().len()), (1, 24));
+    });
+}
+
+/// The library forgets the end of such an answer when it learns in the same turn that the connection is gone.
+#[test]
+fn an_early_answer_is_whole_though_the_connection_ends_with_it() {
+    let answers = [
+        (vec![frame(1, 5, 1, &[OK])], "200 "),
+        (vec![frame(1, 4, 1, &[OK]), frame(0, 1, 1, b"early")], "200 early"),
+        (vec![frame(1, 5, 1, &[OK]), go_away(1, 0)], "200 "),
+        // Its end is only announced.
+        (
+            vec![frame(1, 4, 1, &[OK]), frame(0, 1, 1, b"early")[..13].to_vec()],
+            "failed reset",
+        ),
+        (vec![frame(1, 4, 1, &[OK]), frame(0, 0, 1, b"early")], "failed reset"),
+    ];
+    on_a_shard(async {
+        for (frames, word) in answers {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let url = Url::parse(&format!("http://{}/", listener.local_addr().unwrap())).unwrap();
+            let origin = Origin::from_url(0, &url).unwrap();
+            let answer = [SETTINGS, &frames.concat()].concat();
+            tokio::spawn(async move {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                // What the client may send ahead: a close with any of it unread would be a reset.
+                let (mut bytes, mut have) = (vec![0; 100_000], 0);
+                while have < 65_535 {
+                    have += stream.read(&mut bytes).await.unwrap();
+                }
+                stream.write_all(&answer).await.unwrap();
+                stream.shutdown().await.unwrap();
+                while stream.read(&mut bytes).await.is_ok_and(|count| count > 0) {}
+            });
+            let mut slot = Slot::new(EngineOptions::default());
+            let ask = post("/", vec![0_u8; 300_000]);
+            let result = ask.by(&mut slot, &origin, PATIENCE_MS).await;
+            assert_eq!(slot.word(&result), word, "{result:?}");
+        }
     });
 }
 

@@ -22,6 +22,15 @@ fn sharing(streams_per_connection: u32) -> EngineOptions {
     }
 }
 
+/// A server that serves one stream of a connection at a time.
+async fn one_stream() -> Http2Server {
+    Http2Server::start(Manner {
+        streams: Some(1),
+        ..Manner::default()
+    })
+    .await
+}
+
 #[test]
 fn slots_share_as_many_connections_as_the_plan_says() {
     on_a_shard(async {
@@ -200,11 +209,7 @@ fn an_announced_end_is_no_failure() {
 #[test]
 fn who_waits_for_a_stream_is_served_in_the_order_of_coming() {
     on_a_shard(async {
-        let server = Http2Server::start(Manner {
-            streams: Some(1),
-            ..Manner::default()
-        })
-        .await;
+        let server = one_stream().await;
         let origin = server.origin();
         let mut all = slots(Slot::new(sharing(4)), 4);
         let loops = all.iter_mut().zip(["/a", "/b", "/c", "/d"]).map(async |(slot, path)| {
@@ -224,11 +229,7 @@ fn who_waits_for_a_stream_is_served_in_the_order_of_coming() {
 #[test]
 fn who_gives_up_waiting_makes_room_for_the_next() {
     on_a_shard(async {
-        let server = Http2Server::start(Manner {
-            streams: Some(1),
-            ..Manner::default()
-        })
-        .await;
+        let server = one_stream().await;
         let origin = server.origin();
         let mut all = slots(Slot::new(sharing(3)), 3);
         let [one, two, three] = &mut all[..] else {

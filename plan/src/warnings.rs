@@ -5,6 +5,8 @@ use std::collections::BTreeSet;
 use barrage_model::plan::{Action, EngineChoice, LoadModel, Plan, Request, Step};
 use barrage_model::units::Bytes;
 
+use crate::read::is_full;
+
 /// A slot with its connection and buffers.
 const SLOT_BYTES: u64 = 24 * 1024;
 /// A slot of the full client.
@@ -19,11 +21,7 @@ const MEMORY_MAX: u64 = 2 << 30;
 /// Every load at its peak: `max_active` slots or all users; five sketches for each step, tag value and live segment.
 pub fn memory_estimate_bytes(plan: &Plan) -> u64 {
     let requests = requests(plan);
-    let full = plan.network.cookies
-        || plan.network.proxy.is_some()
-        || requests
-            .iter()
-            .any(|request| request.redirects > 0 || request.decompress);
+    let full = requests.iter().any(|request| is_full(plan, request));
     let slot = if full { FULL_SLOT_BYTES } else { SLOT_BYTES };
     let slots: u64 = plan.loads.iter().map(|load| peak_slots(&load.model)).sum();
     let tags = plan
@@ -66,6 +64,14 @@ pub fn warnings(plan: &Plan) -> Vec<String> {
     if plan.network.streams_per_connection > 1 && !multiplexed {
         found.push("network.streams_per_connection has no effect: no step says `engine: http2`".to_owned());
     }
+    for request in requests(plan) {
+        if is_full(plan, request) && has_dot_segments(&request.url.to_string()) {
+            let name = crate::problem::quoted(&request.name);
+            found.push(format!(
+                "the step {name} needs the full client, which takes `.` and `..` out of the path before it sends it"
+            ));
+        }
+    }
     if plan.network.tls.insecure {
         found.push("network.tls.insecure accepts any certificate".to_owned());
     }
@@ -76,6 +82,14 @@ pub fn warnings(plan: &Plan) -> Vec<String> {
         }
     }
     found
+}
+
+/// Whether a URL's path has segments that normalising it removes (RFC 3986, section 5.2.4).
+fn has_dot_segments(url: &str) -> bool {
+    let path = url.split(['?', '#']).next().unwrap_or("").to_ascii_lowercase();
+    path.replace("%2e", ".")
+        .split('/')
+        .any(|segment| matches!(segment, "." | ".."))
 }
 
 fn peak_slots(model: &LoadModel) -> u64 {
@@ -102,7 +116,8 @@ fn length(load: &barrage_model::plan::Load) -> std::time::Duration {
     load.start_at + own
 }
 
-fn requests(plan: &Plan) -> Vec<&Request> {
+/// All requests of the plan, in reading order.
+pub(crate) fn requests(plan: &Plan) -> Vec<&Request> {
     let mut found = Vec::new();
     for steps in plan.step_lists() {
         visit(steps, &mut |step| {

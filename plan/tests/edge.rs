@@ -194,13 +194,14 @@ fn the_first_error_of_the_text_comes_first_and_all_are_kept() {
 #[test]
 fn warnings_name_what_is_odd() {
     let plan = plan(&format!(
-        "{SMALL}  - get: http://127.0.0.1:2/\nwarm_up: 5s\ndata: {{ d: {{ csv: a.csv }} }}\nnetwork: {{ tls: {{ insecure: true }}, streams_per_connection: 2 }}\n"
+        "{SMALL}  - get: http://127.0.0.1:2/\n  - get: /a/../b\n  - get: {{ url: /a/%2E./b, engine: reqwest }}\nwarm_up: 5s\ndata: {{ d: {{ csv: a.csv }} }}\nnetwork: {{ tls: {{ insecure: true }}, streams_per_connection: 2 }}\n"
     ));
     expect![[r"
         warm_up covers the whole load, so SLAs that do not name it have nothing to judge
         no sla: the run can only fail through min_started
         some requests use absolute URLs, which --target does not replace
         network.streams_per_connection has no effect: no step says `engine: http2`
+        the step `GET /a/%2E./b` needs the full client, which takes `.` and `..` out of the path before it sends it
         network.tls.insecure accepts any certificate
         data `d` is not used"]]
     .assert_eq(&warnings(&plan).join("\n"));

@@ -206,7 +206,7 @@ fn loss_beyond(ledger: &Ledger, conservation: &Conservation) -> Option<String> {
             .map(|(from, to)| to - from)
             .sum();
         missing += shards * u128::from(silent);
-        all += shards * u128::from(ledger.next_interval());
+        all += shards * u128::from(ledger.intervals());
     }
     let moved = ledger.plan().workers.on_loss == OnLoss::Redistribute;
     (closed && !moved && exceeds(missing, all)).then(|| {

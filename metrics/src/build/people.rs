@@ -104,7 +104,7 @@ pub(crate) fn holes(ledger: &Ledger, worker: WorkerId) -> Vec<(u32, u32)> {
         let to = successors
             .filter(|first| *first >= from)
             .min()
-            .unwrap_or(ledger.next_interval());
+            .unwrap_or(ledger.intervals());
         (from < to).then_some((from, to))
     });
     ranges.collect()

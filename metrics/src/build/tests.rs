@@ -301,6 +301,7 @@ fn users_of_a_lost_worker_are_missed() {
         delta.last = interval == 4;
         ledger.apply(WorkerId(0), FIRST, &delta).expect("in order");
     }
+    ledger.set_end(Moment::from_secs(5));
     assert_eq!(code(&ledger), 95);
 }
 
@@ -350,6 +351,11 @@ fn a_lost_worker_leaves_an_exact_hole() {
         let holes: Vec<bool> = summary.timeline.iter().map(|point| point.hole).collect();
         assert_eq!(holes, [false, true, true]);
         assert_eq!((summary.timeline[1].reported, summary.timeline[1].expected), (1, 2));
+
+        // The last reports come in after the run.
+        ledger.set_end(Moment::from_millis(1_900));
+        let earlier = Summary::build(&ledger, &SlaEngine::new(&[]), facts(true));
+        assert_eq!(earlier.workers[1].holes, [(1, 2)]);
     }
 }
 

@@ -536,6 +536,14 @@ impl Ledger {
         self.timeline.next()
     }
 
+    /// First interval after the run: after its end once that is known, and after everything reported until then. The
+    /// last reports of workers come in after the last iteration has ended.
+    pub(crate) fn intervals(&self) -> u32 {
+        let end = self.end.map(|end| end.as_micros().div_ceil(1_000_000));
+        let end = end.map_or(u32::MAX, |end| u32::try_from(end).unwrap_or(u32::MAX));
+        self.next_interval().min(end)
+    }
+
     /// Every equation that did not hold after some delta.
     pub fn inconsistencies(&self) -> Vec<Inconsistency> {
         self.members

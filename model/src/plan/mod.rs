@@ -8,6 +8,7 @@ mod sla;
 mod step;
 mod tag;
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 pub use data::{DataFormat, DataSource, FileRef, OnEnd, Pick};
@@ -20,7 +21,7 @@ pub use request::{
     StatusSet, is_connection_field,
 };
 pub use sla::{Sla, SlaWindow};
-pub use step::{Action, Scenario, Step};
+pub use step::{Action, Scenario, Step, written_by};
 
 use crate::ids::StepId;
 use crate::template::Template;
@@ -103,7 +104,7 @@ impl Plan {
         for steps in self.step_lists() {
             step::files(steps, &mut found);
         }
-        let mut seen = std::collections::BTreeSet::new();
+        let mut seen = BTreeSet::new();
         found.retain(|file| seen.insert(file.path.clone()));
         found
     }
@@ -117,6 +118,11 @@ impl Plan {
                     .flat_map(|s| [s.on_start.as_slice(), s.steps.as_slice()]),
             )
             .chain(std::iter::once(self.teardown.as_slice()))
+    }
+
+    /// The variables that some step of the plan gives a value.
+    pub fn written(&self) -> BTreeSet<&str> {
+        self.step_lists().flat_map(written_by).collect()
     }
 }
 

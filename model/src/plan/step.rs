@@ -4,6 +4,7 @@ use super::{FileRef, NamedStep, Request, load::Delay};
 use crate::condition::Condition;
 use crate::ids::StepId;
 use crate::template::Template;
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 /// One way through the target that an iteration may take.
@@ -119,6 +120,26 @@ pub(super) fn files<'a>(steps: &'a [Step], found: &mut Vec<&'a FileRef>) {
         }
         for inner in step.action.inner() {
             files(inner, found);
+        }
+    }
+}
+
+/// The variables that the steps of a list give a value.
+pub fn written_by(steps: &[Step]) -> BTreeSet<&str> {
+    let mut found = BTreeSet::new();
+    written(steps, &mut found);
+    found
+}
+
+fn written<'a>(steps: &'a [Step], found: &mut BTreeSet<&'a str>) {
+    for step in steps {
+        match &step.action {
+            Action::Request(request) => found.extend(request.extract.iter().map(|extract| extract.name.as_str())),
+            Action::Set(values) => found.extend(values.iter().map(|(name, _)| name.as_str())),
+            _ => {}
+        }
+        for inner in step.action.inner() {
+            written(inner, found);
         }
     }
 }

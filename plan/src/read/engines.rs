@@ -2,11 +2,12 @@
 
 use std::net::IpAddr;
 
-use barrage_model::plan::{Action, EngineChoice, Plan, Request, Resolve, Step};
+use barrage_model::plan::{EngineChoice, Plan, Request, Resolve};
 use barrage_model::template::Part;
 
 use super::{Fields, Got, Reader};
 use crate::problem::{Problem, quoted};
+use crate::warnings::requests;
 use crate::yaml::Span;
 
 impl Reader<'_> {
@@ -82,7 +83,7 @@ impl Reader<'_> {
 }
 
 /// Whether the full client sends it.
-fn is_full(plan: &Plan, request: &Request) -> bool {
+pub(crate) fn is_full(plan: &Plan, request: &Request) -> bool {
     let network = &plan.network;
     request.engine == EngineChoice::Reqwest
         || network.proxy.is_some()
@@ -95,19 +96,4 @@ fn is_full(plan: &Plan, request: &Request) -> bool {
 fn is_absolute(request: &Request) -> bool {
     let first = request.url.parts().first();
     matches!(first, Some(Part::Literal(text)) if text.starts_with("http://") || text.starts_with("https://"))
-}
-
-fn requests(plan: &Plan) -> Vec<&Request> {
-    let mut found = Vec::new();
-    plan.step_lists().for_each(|steps| collect(steps, &mut found));
-    found
-}
-
-fn collect<'p>(steps: &'p [Step], found: &mut Vec<&'p Request>) {
-    for step in steps {
-        if let Action::Request(request) = &step.action {
-            found.push(request);
-        }
-        step.action.inner().for_each(|inner| collect(inner, found));
-    }
 }

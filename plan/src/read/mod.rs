@@ -4,6 +4,7 @@ mod body;
 mod checks;
 mod engines;
 mod fields;
+mod hosts;
 mod json;
 mod load;
 mod network;
@@ -17,7 +18,9 @@ mod steps;
 use std::cell::RefCell;
 
 use barrage_model::plan::Plan;
+use barrage_model::template::Template;
 
+pub(crate) use engines::is_full;
 pub(crate) use fields::{Fields, Value};
 pub(crate) use json::escaped;
 use scope::Scope;
@@ -46,6 +49,8 @@ pub(crate) struct Reader<'a> {
     overrides: &'a Overrides,
     errors: RefCell<Vec<Misplaced>>,
     scope: RefCell<Scope>,
+    /// URLs with values in them.
+    urls: RefCell<Vec<(Node, Template)>>,
 }
 
 /// Reads a plan.
@@ -61,6 +66,7 @@ pub(crate) fn read(source: Source<'_>, overrides: &Overrides) -> Result<Plan, Di
         overrides,
         errors: RefCell::default(),
         scope: RefCell::new(Scope::new(&root)),
+        urls: RefCell::default(),
     };
     let plan = reader.plan(&root);
     let mut errors = reader.errors.into_inner().into_iter();

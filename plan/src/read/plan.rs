@@ -97,6 +97,7 @@ impl Reader<'_> {
             pacing: settings.pacing,
         };
         number_steps(&mut plan);
+        self.check_hosts(&plan)?;
         self.check_engines(&fields, &plan)?;
         self.check_tls_names(&fields, &plan)?;
         self.check_fixed_addresses(&fields, &plan)?;

@@ -191,7 +191,10 @@ impl Reader<'_> {
             literals.into_iter().find_map(literal_problem)
         });
         match problem {
-            None => Ok(template),
+            None => {
+                self.remember_url(value.node, &template);
+                Ok(template)
+            }
             Some(problem) => Err(self.fail(value.node.span, problem)),
         }
     }

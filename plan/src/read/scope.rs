@@ -144,7 +144,7 @@ impl Reader<'_> {
     }
 
     /// Records an error at the splice that uses a source, where it can be found.
-    fn fail_at_source(&self, node: &Node, source: &Source, mut problem: Problem) -> Reported {
+    pub(super) fn fail_at_source(&self, node: &Node, source: &Source, mut problem: Problem) -> Reported {
         let Kind::Scalar(scalar) = &node.kind else {
             return self.fail(node.span, problem);
         };

@@ -1,14 +1,14 @@
 //! `setup` and `teardown`: done once per run, by one worker.
 
 use std::cell::RefCell;
-use std::collections::BTreeSet;
 
 use barrage_model::ids::{LoadId, ScenarioId, SegmentId};
 use barrage_model::outcome::IterationEnd;
+use barrage_model::plan::written_by;
 use tokio_util::sync::CancellationToken;
 
 use super::cancel::{Cancelled, under};
-use super::compile::{CompiledPlan, written_by};
+use super::compile::CompiledPlan;
 use super::connections::ShardContext;
 use super::context::IterationStart;
 use super::error::OnceError;
@@ -92,11 +92,9 @@ pub(super) async fn watched(
         }
     }
     user.engines().close();
-    let mut names = BTreeSet::new();
-    written_by(steps, &mut names);
     let mut values = Vec::new();
     let mut bytes = 0;
-    for name in names {
+    for name in written_by(steps) {
         let value = program.slots.get(name).and_then(|slot| user.values.get(*slot));
         if let Some(value) = value {
             bytes += name.len() + value.len();

@@ -364,6 +364,13 @@ impl Parser {
 
     /// Parses a head; `None` = incomplete.
     fn parse(&self, input: &[u8], answer: &mut Answer) -> Result<Option<(usize, Verdict)>, httparse::Error> {
+        self.parse_lines(input, answer).or_else(|error| {
+            let unfolded = unfold(input).ok_or(error)?;
+            self.parse_lines(&unfolded, answer)
+        })
+    }
+
+    fn parse_lines(&self, input: &[u8], answer: &mut Answer) -> Result<Option<(usize, Verdict)>, httparse::Error> {
         let mut fields = [const { MaybeUninit::uninit() }; HEADERS_MAX];
         let mut response = httparse::Response::new(&mut []);
         let parsed =
@@ -477,6 +484,26 @@ impl Framing {
         }
         Ok(())
     }
+}
+
+/// The bytes with spaces for the line ends inside folded fields (RFC 9112, section 5.2); `None` if there are none.
+fn unfold(input: &[u8]) -> Option<Vec<u8>> {
+    let mut found = None;
+    let mut line = 0;
+    while let Some(length) = input[line..].iter().position(|byte| *byte == b'\n') {
+        let end = line + length;
+        let text = input[line..end].strip_suffix(b"\r").unwrap_or(&input[line..end]);
+        // What follows the empty line is the body, and the status line is no field.
+        if text.is_empty() {
+            break;
+        }
+        if line > 0 && matches!(input.get(end + 1), Some(b' ' | b'\t')) {
+            let unfolded: &mut Vec<u8> = found.get_or_insert_with(|| input.to_vec());
+            unfolded[line + text.len()..=end + 1].fill(b' ');
+        }
+        line = end + 1;
+    }
+    found
 }
 
 fn tokens(value: &[u8]) -> impl Iterator<Item = &[u8]> {

@@ -40,7 +40,6 @@ pub(in crate::scenario) use patterns::{Condition, json_path, regex};
 pub(in crate::scenario) use request::{Request, Wire};
 pub(in crate::scenario) use steps::{Op, Script};
 pub(in crate::scenario) use url::{Destination, resolve};
-pub(in crate::scenario) use variables::collect as written_by;
 
 use link::Known;
 use outside::Outside;

@@ -3,8 +3,6 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use barrage_model::plan::{Action, Plan, Step};
-
 use super::super::encode::Encoding;
 use super::super::error::{PrepareError, StepProblem};
 use super::super::text::Text;
@@ -17,7 +15,7 @@ pub(super) type Declared = (Vec<Option<Arc<str>>>, Vec<(u32, Text)>);
 pub(super) fn declare(linker: &mut Linker<'_>) -> Result<Declared, PrepareError> {
     let plan = linker.plan;
     let context = linker.context;
-    let written = written(plan);
+    let written = plan.written();
     let mut base: Vec<Option<Arc<str>>> = Vec::new();
     let mut initials = Vec::new();
     for (name, value) in &context.secrets {
@@ -70,27 +68,4 @@ fn constant(name: &str, value: Arc<str>, written: &BTreeSet<&str>, base: &mut Ve
 fn new_slot(base: &mut Vec<Option<Arc<str>>>, value: Option<Arc<str>>) -> u32 {
     base.push(value);
     base.len() as u32 - 1
-}
-
-/// The variables that some step gives a value.
-fn written(plan: &Plan) -> BTreeSet<&str> {
-    let mut found = BTreeSet::new();
-    for steps in plan.step_lists() {
-        collect(steps, &mut found);
-    }
-    found
-}
-
-/// The variables that the steps of a list give a value.
-pub(in crate::scenario) fn collect<'a>(steps: &'a [Step], found: &mut BTreeSet<&'a str>) {
-    for step in steps {
-        match &step.action {
-            Action::Request(request) => found.extend(request.extract.iter().map(|extract| extract.name.as_str())),
-            Action::Set(values) => found.extend(values.iter().map(|(name, _)| name.as_str())),
-            _ => {}
-        }
-        for inner in step.action.inner() {
-            collect(inner, found);
-        }
-    }
 }

@@ -95,9 +95,20 @@ fn what_can_run_out() {
         |facts| facts.ports = Some((60_000, 60_999)),
         &[("ports", Warn, "60000–60999, 1,000; 12 in TIME_WAIT")],
     );
+    let waiting = |tw_reuse| move |facts: &mut Facts| (facts.ports_waiting, facts.tw_reuse) = (28_200, Some(tw_reuse));
+    let found = "32768–60999, 28,232; 28,200 in TIME_WAIT";
+    check_only(waiting(1), &[]);
+    check_only(waiting(2), &[("ports", Warn, found)]);
     check_only(
-        |facts| facts.ports_waiting = 28_200,
-        &[("ports", Fail, "32768–60999, 28,232; 28,200 in TIME_WAIT")],
+        |facts| (facts.ports_waiting, facts.tw_reuse) = (28_200, None),
+        &[
+            ("ports", Fail, found),
+            ("tcp_tw_reuse", Warn, "not shown by this system"),
+        ],
+    );
+    check_only(
+        |facts| facts.ports = Some((60_000, 60_098)),
+        &[("ports", Fail, "60000–60098, 99; 12 in TIME_WAIT")],
     );
     check_only(
         |facts| facts.tw_reuse = Some(0),

@@ -60,7 +60,7 @@ async fn check_answer(bytes: &[u8], method: Method, wanted: &str, after: After, 
 }
 
 /// What the server sends and then says no more, the request's method, the result, the connection's fate.
-const COMPLETE: [(&str, Method, &str, After); 22] = [
+const COMPLETE: [(&str, Method, &str, After); 24] = [
     (
         "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello",
         Method::Get,
@@ -129,6 +129,18 @@ const COMPLETE: [(&str, Method, &str, After); 22] = [
         Kept,
     ),
     ("HTTP/1.1 204 No Content\r\n\r\n", Method::Get, "204 ", Kept),
+    (
+        "HTTP/1.1 200 OK\r\nX: 1\r\n folded\r\n\t\r\nContent-Length:\r\n  3\r\n\r\n\n h",
+        Method::Get,
+        "200 \\n h",
+        Kept,
+    ),
+    (
+        "HTTP/1.1 200 OK\nContent-Length: 1\nConnection: x,\n Close\n\nh",
+        Method::Get,
+        "200 h",
+        Closed,
+    ),
     (
         "HTTP/1.1 304 Not Modified\r\nContent-Length: 5\r\n\r\n",
         Method::Get,
@@ -272,7 +284,9 @@ async fn what_is_not_http_is_a_protocol_failure_at_once() {
         "HTTP/1.1 abc OK\r\n",
         "HTTP/1.1 200 OK\r\nno colon\r\n\r\n",
         "HTTP/1.1 200 OK\r\nX : 1\r\n\r\n",
-        "HTTP/1.1 200 OK\r\nX: 1\r\n folded\r\n\r\n",
+        "HTTP/1.1 200 OK\r\n X: 1\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nX\r\n : 1\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nContent-Length: 1\r\n 2\r\n\r\nhello world!",
         "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 5\r\n\r\nhello",
         "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello",
         "HTTP/1.1 200 OK\r\nContent-Length: 5, 5\r\n\r\nhello",
@@ -337,12 +351,12 @@ async fn a_body_over_the_limit_is_a_protocol_failure_even_when_it_is_only_counte
 
 #[tokio::test]
 async fn what_is_not_wanted_is_counted_and_not_kept() {
-    let bytes = "HTTP/1.1 200 OK\r\nX-Backend: blue\r\nContent-Length: 5\r\n\r\nhello";
+    let bytes = "HTTP/1.1 200 OK\r\nX-Backend: blue,\r\n\tgreen\r\nContent-Length: 5\r\n\r\nhello";
     let server = Server::start(vec![vec![Do::Read, send(bytes), Do::Read, send(bytes), Do::Hang]]).await;
     let origin = server.origin(0);
     let mut slot = Slot::new(EngineOptions::default());
     slot.ask(&origin, Method::Get, PATIENCE_MS).await.unwrap();
-    assert_eq!(slot.answer.headers.get("x-backend"), Some(&b"blue"[..]));
+    assert_eq!(slot.answer.headers.get("x-backend"), Some(&b"blue,   green"[..]));
     let mut terms = slot.terms(PATIENCE_MS);
     (terms.keep_body, terms.want_headers) = (false, false);
     let out = Outgoing {

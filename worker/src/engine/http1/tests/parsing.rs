@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use crate::engine::fuzz::parse_any;
 
 /// Answers and near-answers; fragments of them are also what the random inputs are made of.
-const CORPUS: [&str; 27] = [
+const CORPUS: [&str; 29] = [
     "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello",
     "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
     "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5;x=y\r\nhello\r\n0\r\nX: 1\r\n\r\n",
@@ -17,6 +17,8 @@ const CORPUS: [&str; 27] = [
     "HTTP/1.1 200 OK\n\r\n",
     "HTTP/1.1 200 OK\r\r\n\r\n",
     "HTTP/1.1 200 OK\r\nX: 1\r\n folded\r\n\r\n",
+    "HTTP/1.1 200 OK\nContent-Length:\n\t1\n \r\n\nh",
+    "HTTP/1.1 200 OK\r\n X: 1\r\n\r\n",
     "HTTP/1.1 200 OK\r\nX : 1\r\n\r\n",
     "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 5\r\n\r\nhello",
     "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n",

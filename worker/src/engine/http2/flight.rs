@@ -4,21 +4,23 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use barrage_model::outcome::FailureClass;
+use barrage_model::plan::STREAMS_PER_CONNECTION_MAX;
 use bytes::{Buf as _, Bytes};
 use h2::client::ResponseFuture;
 use h2::{Reason, RecvStream, SendStream};
 
 use super::Core;
 use super::classify::{Progress, Refusal, failure};
-use super::link::{Link, Phase, Ticket};
+use super::link::{CONNECTION_WINDOW_BYTES, Link, Phase, Ticket};
 use crate::clock::Stamp;
 use crate::engine::answer::{Answer, Cause, Failure};
 use crate::engine::http1::ProtocolError;
 use crate::engine::request::Http2Request;
 use crate::engine::timer::DeadlineTimer;
 
-/// Received bytes that are given back to the server's window together.
-const RELEASE_BYTES: usize = 256 * 1024;
+/// Received bytes that are given back to the server's window together. What all streams of a connection keep leaves the
+/// others half of its window, or none would come to the point of giving any back.
+const RELEASE_BYTES: usize = (CONNECTION_WINDOW_BYTES / 2 / STREAMS_PER_CONNECTION_MAX) as usize;
 
 /// How far a request has come.
 #[derive(Debug)]

@@ -24,7 +24,7 @@ use crate::net::{Origin, Timings};
 
 /// What the server may send ahead on one stream, and on all of them together.
 const STREAM_WINDOW_BYTES: u32 = 4 * 1024 * 1024;
-const CONNECTION_WINDOW_BYTES: u32 = 16 * 1024 * 1024;
+pub(super) const CONNECTION_WINDOW_BYTES: u32 = 16 * 1024 * 1024;
 /// Streams given up by us of which late frames are still expected, and for how long.
 const RESET_STREAMS_MAX: usize = 4_096;
 const RESET_STREAMS_FOR: Duration = Duration::from_secs(30);

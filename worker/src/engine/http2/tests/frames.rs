@@ -19,9 +19,12 @@ const DATA: u8 = 0;
 const HEADERS: u8 = 1;
 const RST_STREAM: u8 = 3;
 const SETTINGS: u8 = 4;
+const WINDOW_UPDATE: u8 = 8;
 const END_STREAM: u8 = 1;
 const END_HEADERS: u8 = 4;
 const PADDED: u8 = 8;
+/// A frame of data that every peer takes.
+const FRAME_BYTES: usize = 16_384;
 const CANCEL: u32 = 8;
 /// A reset without an error: the answer is complete, and the rest of the request is not wanted.
 const NOT_WANTED: [u8; 4] = [0; 4];
@@ -71,6 +74,22 @@ impl FrameServer {
     }
 }
 
+async fn greet(stream: &mut TcpStream, streams: u32) -> std::io::Result<()> {
+    let settings = [&[0, 3][..], &streams.to_be_bytes()].concat();
+    stream.write_all(&frame(SETTINGS, 0, 0, &settings)).await?;
+    stream.read_exact(&mut [0; 24]).await.map(drop)
+}
+
+/// Kind, flags, stream and payload of the next frame.
+async fn read_frame(stream: &mut TcpStream) -> std::io::Result<(u8, u8, u32, Vec<u8>)> {
+    let mut head = [0; 9];
+    stream.read_exact(&mut head).await?;
+    let mut payload = vec![0; u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize];
+    stream.read_exact(&mut payload).await?;
+    let id = u32::from_be_bytes([head[5], head[6], head[7], head[8]]);
+    Ok((head[3], head[4], id, payload))
+}
+
 /// Until the client has gone.
 async fn serve(
     mut stream: TcpStream,
@@ -78,17 +97,10 @@ async fn serve(
     answer: fn(u32) -> Vec<u8>,
     resets: Arc<Mutex<Vec<(u32, u32)>>>,
 ) -> std::io::Result<()> {
-    let settings = [&[0, 3][..], &streams.to_be_bytes()].concat();
-    stream.write_all(&frame(SETTINGS, 0, 0, &settings)).await?;
-    let mut preface = [0; 24];
-    stream.read_exact(&mut preface).await?;
+    greet(&mut stream, streams).await?;
     loop {
-        let mut head = [0; 9];
-        stream.read_exact(&mut head).await?;
-        let mut payload = vec![0; u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize];
-        stream.read_exact(&mut payload).await?;
-        let id = u32::from_be_bytes([head[5], head[6], head[7], head[8]]);
-        match (head[3], head[4]) {
+        let (kind, flags, id, payload) = read_frame(&mut stream).await?;
+        match (kind, flags) {
             (HEADERS, _) => stream.write_all(&answer(id)).await?,
             (RST_STREAM, _) => {
                 let reason = u32::from_be_bytes(payload[..4].try_into().unwrap());
@@ -277,5 +289,65 @@ fn an_empty_frame_in_each_answer_costs_no_answer() {
                 "{users} users: {accepted} connections"
             );
         }
+    });
+}
+
+/// Awaits so many requests and then sends one frame of each answer in turn, as far as the connection's window goes.
+async fn answer_in_turns(stream: &mut TcpStream, requests: usize, frames: usize) -> std::io::Result<()> {
+    let data = vec![b'x'; FRAME_BYTES];
+    greet(stream, 1_000).await?;
+    let (mut ids, mut window, mut due) = (Vec::new(), 65_535, Vec::new());
+    while ids.len() < requests || !due.is_empty() {
+        while window >= FRAME_BYTES && ids.len() == requests {
+            let Some((id, flags)) = due.pop() else { return Ok(()) };
+            stream.write_all(&frame(DATA, flags, id, &data)).await?;
+            window -= FRAME_BYTES;
+        }
+        let (kind, flags, id, payload) = read_frame(stream).await?;
+        match (kind, flags, id) {
+            (HEADERS, ..) => {
+                stream.write_all(&frame(HEADERS, END_HEADERS, id, OK)).await?;
+                ids.push(id);
+            }
+            (SETTINGS, 0, _) => stream.write_all(&frame(SETTINGS, 1, 0, &[])).await?,
+            (WINDOW_UPDATE, _, 0) => window += u32::from_be_bytes(payload[..4].try_into().unwrap()) as usize,
+            _ => {}
+        }
+        if kind == HEADERS && ids.len() == requests {
+            let last = ids.iter().map(|id| (*id, END_STREAM));
+            let turns = (1..frames).flat_map(|_| ids.iter().map(|id| (*id, 0)));
+            due = last.chain(turns).collect();
+        }
+    }
+    Ok(())
+}
+
+/// However many answers share the connection's window, none may keep of it what the others need to go on.
+#[test]
+fn many_long_answers_in_turns_do_not_use_up_the_window() {
+    on_a_shard(async {
+        const STREAMS: usize = 200;
+        const FRAMES: usize = 15;
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = Url::parse(&format!("http://{}/", listener.local_addr().unwrap())).unwrap();
+        let origin = Origin::from_url(0, &url).unwrap();
+        let _server = AbortOnDropHandle::new(tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            answer_in_turns(&mut stream, STREAMS, FRAMES).await.unwrap();
+            // Held open until the client has gone.
+            while read_frame(&mut stream).await.is_ok() {}
+        }));
+        let options = EngineOptions {
+            streams_per_connection: STREAMS as u32,
+            ..EngineOptions::default()
+        };
+        let mut all = slots(Slot::new(options), STREAMS);
+        let ask = get("/");
+        let asked = all.iter_mut().map(|slot| ask.by(slot, &origin, PATIENCE_MS));
+        for result in join_all(asked).await {
+            assert_eq!(result, Ok(()));
+        }
+        let received: usize = all.iter().map(|slot| slot.answer.body.len()).sum();
+        assert_eq!(received, STREAMS * FRAMES * FRAME_BYTES);
     });
 }

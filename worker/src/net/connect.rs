@@ -4,16 +4,19 @@ use std::cell::Cell;
 use std::future::poll_fn;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use barrage_model::outcome::FailureClass;
+use futures_util::future::{Either, select};
 use nix::sys::socket::setsockopt;
 use nix::sys::socket::sockopt::IpBindAddressNoPort;
 use rustix::io::Errno;
 use rustls::ClientConfig;
 use tokio::net::{TcpSocket, TcpStream};
+use tokio::time::timeout;
 
 use super::origin::Origin;
 use super::reactor::Reactor;
@@ -167,8 +170,33 @@ impl Connector {
         Ok(wire)
     }
 
+    /// Tries the addresses in their order. Those of the other family are tried beside the first ones' when these have taken
+    /// too long: a network that drops one family silently must not take the whole time of the request.
     async fn connect_any(&self, host: &str, addresses: &[SocketAddr]) -> Result<(TcpStream, SocketAddr), ConnectError> {
-        let mut worst: Option<(Weight, ConnectError)> = None;
+        let same_family = |address: &SocketAddr| address.is_ipv4() == addresses[0].is_ipv4();
+        let border = addresses.iter().position(|address| !same_family(address));
+        let (first, other) = addresses.split_at(border.unwrap_or(addresses.len()));
+        let refused = if other.is_empty() {
+            self.connect_in_turn(first).await
+        } else {
+            let mut one = pin!(self.connect_in_turn(first));
+            match timeout(FALLBACK_AFTER, one.as_mut()).await {
+                Ok(Err(before)) => self.connect_in_turn(other).await.map_err(|after| before.or(after)),
+                Ok(connected) => connected,
+                Err(_) => match select(one, pin!(self.connect_in_turn(other))).await {
+                    Either::Left((Err(before), rest)) => rest.await.map_err(|after| before.or(after)),
+                    Either::Right((Err(after), rest)) => rest.await.map_err(|before| before.or(after)),
+                    Either::Left((connected, _)) | Either::Right((connected, _)) => connected,
+                },
+            }
+        };
+        // The resolver never answers with an empty list; the error type has no other word for it.
+        let without = || ConnectError::Resolve(ResolveError::without_address(host));
+        refused.map_err(|refusal| refusal.0.map_or_else(without, |(_, error)| error))
+    }
+
+    async fn connect_in_turn(&self, addresses: &[SocketAddr]) -> Result<(TcpStream, SocketAddr), Refusal> {
+        let mut worst = Refusal(None);
         for address in addresses {
             let (weight, error) = match self.source_for(*address) {
                 Err(error) => (Weight::NoWay, error),
@@ -183,14 +211,35 @@ impl Connector {
                     }
                 },
             };
-            if worst.as_ref().is_none_or(|(before, _)| weight > *before) {
-                worst = Some((weight, error));
-            }
+            worst = worst.or(Refusal(Some((weight, error))));
         }
-        // The resolver never answers with an empty list; the error type has no other word for it.
-        let error = worst.map(|(_, error)| error);
-        Err(error.unwrap_or_else(|| ConnectError::Resolve(ResolveError::without_address(host))))
+        Err(worst)
     }
+}
+
+/// After this the other family is tried as well; the delay of most clients, the longest that RFC 8305 (section 5) allows
+/// being 2 s and 250 ms what it recommends.
+const FALLBACK_AFTER: Duration = Duration::from_millis(300);
+
+/// What came of addresses that did not accept a connection; `None` where there was no address.
+#[derive(Debug)]
+struct Refusal(Option<(Weight, ConnectError)>);
+
+impl Refusal {
+    /// The one that says more; of equal ones this.
+    fn or(self, later: Self) -> Self {
+        let weight = |refusal: &Self| refusal.0.as_ref().map(|(weight, _)| *weight);
+        if weight(&later) > weight(&self) { later } else { self }
+    }
+}
+
+/// Leaves out addresses of a family that this host does not have, where it has the other one.
+pub(crate) fn without_unreachable(mut addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
+    let both = addresses.iter().any(SocketAddr::is_ipv4) && addresses.iter().any(SocketAddr::is_ipv6);
+    if both && addresses.iter().any(|address| is_reachable(*address, None)) {
+        addresses.retain(|address| is_reachable(*address, None));
+    }
+    addresses
 }
 
 /// How much a refusal says when several addresses were tried: of equal ones the first counts.
@@ -244,6 +293,38 @@ async fn connect(address: SocketAddr, source: Option<IpAddr>) -> io::Result<TcpS
     // Latency is what we measure: a request must never wait for the acknowledgement of the one before.
     socket.set_nodelay(true)?;
     socket.connect(address).await
+}
+
+/// A listener whose queue is full: the system answers nobody. What is routed nowhere must not be asked.
+#[cfg(test)]
+pub(crate) struct SilentListener {
+    pub(crate) address: SocketAddr,
+    _sockets: Vec<socket2::Socket>,
+}
+
+#[cfg(test)]
+impl SilentListener {
+    pub(crate) fn start(address: &str) -> Self {
+        use socket2::{Domain, Socket, Type};
+
+        let address: SocketAddr = address.parse().unwrap();
+        let new = || Socket::new(Domain::for_address(address), Type::STREAM, None).unwrap();
+        let listener = new();
+        listener.bind(&address.into()).unwrap();
+        listener.listen(0).unwrap();
+        let address = listener.local_addr().unwrap().as_socket().unwrap();
+        let mut sockets = vec![listener];
+        for _ in 0..4 {
+            let filler = new();
+            filler.set_nonblocking(true).unwrap();
+            let _ = filler.connect(&address.into());
+            sockets.push(filler);
+        }
+        Self {
+            address,
+            _sockets: sockets,
+        }
+    }
 }
 
 #[cfg(test)]
@@ -346,5 +427,41 @@ mod tests {
         assert!(stream.nodelay().unwrap());
         let error = connector.connect_any("x", &[closed]).await.unwrap_err();
         assert_eq!(error.class(), FailureClass::Connect);
+    }
+
+    #[tokio::test]
+    async fn a_family_that_says_nothing_does_not_take_all_the_time() {
+        // Where this host has no such address there is nothing to see.
+        if !is_reachable("[::1]:80".parse().unwrap(), None) {
+            return;
+        }
+        let silent = SilentListener::start("[::1]:0");
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let open = listener.local_addr().unwrap();
+        let closed = std::net::TcpListener::bind("127.0.0.2:0")
+            .unwrap()
+            .local_addr()
+            .unwrap();
+        let connector = connector(&[]);
+        let (stream, address) = connector.connect_any("x", &[silent.address, open]).await.unwrap();
+        assert_eq!((stream.peer_addr().unwrap(), address), (open, open));
+        // What the other family says does not end the first one's attempt.
+        let both = [silent.address, closed];
+        let attempt = timeout(FALLBACK_AFTER * 3, connector.connect_any("x", &both));
+        assert!(attempt.await.is_err());
+    }
+
+    #[test]
+    fn only_addresses_that_this_host_can_reach_are_handed_on() {
+        let [four, six, nowhere] = ["127.0.0.1:80", "[::1]:80", "[2001:db8::1]:80"].map(|text| text.parse().unwrap());
+        let six_works = is_reachable(six, None);
+        let kept = without_unreachable(vec![four, six]);
+        assert_eq!(kept, if six_works { vec![four, six] } else { vec![four] });
+        for alone in [vec![four], vec![six], vec![nowhere], vec![]] {
+            assert_eq!(without_unreachable(alone.clone()), alone);
+        }
+        if !is_reachable(nowhere, None) {
+            assert_eq!(without_unreachable(vec![nowhere, four]), [four]);
+        }
     }
 }

@@ -10,6 +10,9 @@ mod scarce;
 pub mod tls;
 pub(crate) mod wire;
 
+#[cfg(test)]
+pub(crate) use connect::SilentListener;
+pub(crate) use connect::without_unreachable;
 pub use connect::{ConnectError, Connector, Timings};
 pub use origin::{Origin, OriginError, Scheme};
 pub use reactor::Reactor;

@@ -11,7 +11,7 @@ use tower::{Layer, Service};
 use url::Url;
 
 use crate::clock::{Clock, Stamp};
-use crate::net::Resolver;
+use crate::net::{Resolver, without_unreachable};
 
 /// Names are looked up by the run's one resolver, so `--resolve` and the DNS policy hold here too.
 #[derive(Debug)]
@@ -29,7 +29,8 @@ impl Resolve for Names {
         let port = self.proxy_port.unwrap_or_else(|| self.counter.port());
         Box::pin(async move {
             let addresses = resolver.resolve(name.as_str(), port).await?;
-            Ok(Box::new(addresses.into_iter()) as Addrs)
+            // Of two families that fail the client tells the error of one, and which of them says nothing.
+            Ok(Box::new(without_unreachable(addresses).into_iter()) as Addrs)
         })
     }
 }

@@ -109,6 +109,11 @@ impl<'a> Flight<'a> {
         Poll::Pending
     }
 
+    /// Whether the first write failed, so that nothing of the request has left.
+    pub(super) fn wrote_nothing(&self) -> bool {
+        matches!(self.sending, Sending::Broken(0, _))
+    }
+
     /// Bytes of the body that the connection has not taken yet.
     pub(super) fn body_bytes_unsent(&self) -> u64 {
         let sent = match self.sending {

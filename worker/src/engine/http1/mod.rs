@@ -283,6 +283,9 @@ impl Http1 {
         .await;
 
         connection.requests = connection.requests.saturating_add(1);
+        if result.is_err() && flight.wrote_nothing() && !self.parser.touched() {
+            (answer.sent_at, answer.wire_requests) = (None, 0);
+        }
         let clean = result?;
         if clean && self.parser.keep_alive() && self.shared.may_keep(&connection, answer.done_at) {
             self.settle(connection);

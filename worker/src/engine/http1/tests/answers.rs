@@ -7,7 +7,7 @@ use barrage_model::plan::Method;
 use self::After::{Closed, Kept};
 use crate::engine::testing::{Do, Server, Slot, Sockets, assert_times, cause_word, send};
 use crate::engine::{EngineOptions, Limits, OnIdleClose, Origin, Outgoing, WireBytes};
-use crate::net::TlsOptions;
+use crate::net::{SilentListener, TlsOptions};
 
 /// Long enough for a busy machine, short enough for a test that waits for it.
 const PATIENCE_MS: u64 = 20_000;
@@ -472,22 +472,8 @@ async fn no_connection_and_no_name_are_their_own_classes() {
 
 #[tokio::test]
 async fn a_connection_that_nobody_accepts_times_out_while_connecting() {
-    // TEST-NET-1 is routed nowhere, but must not be asked: fill a listener's queue instead.
-    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
-    socket
-        .bind(&std::net::SocketAddr::from(([127, 0, 0, 1], 0)).into())
-        .unwrap();
-    socket.listen(0).unwrap();
-    let address = socket.local_addr().unwrap().as_socket().unwrap();
-    let _queued: Vec<_> = (0..4)
-        .map(|_| {
-            let filler = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
-            filler.set_nonblocking(true).unwrap();
-            let _ = filler.connect(&address.into());
-            filler
-        })
-        .collect();
-    let origin = Origin::from_url(0, &url::Url::parse(&format!("http://{address}/")).unwrap()).unwrap();
+    let silent = SilentListener::start("127.0.0.1:0");
+    let origin = Origin::from_url(0, &url::Url::parse(&format!("http://{}/", silent.address)).unwrap()).unwrap();
     let mut slot = Slot::new(EngineOptions::default());
     let failure = slot.ask(&origin, Method::Get, 300).await.unwrap_err();
     assert_eq!(
@@ -495,4 +481,35 @@ async fn a_connection_that_nobody_accepts_times_out_while_connecting() {
         ("timeout", "timed out while connecting")
     );
     assert_eq!(slot.answer.sent_at, None);
+}
+
+#[tokio::test]
+async fn what_a_reset_connection_did_not_take_was_not_sent() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    // Before the request, amid it or after it, as it happens.
+    const TIMES: usize = 300;
+    let resets = std::thread::spawn(move || {
+        for _ in 0..TIMES {
+            let stream = socket2::Socket::from(listener.accept().unwrap().0);
+            stream.set_linger(Some(Duration::ZERO)).unwrap();
+        }
+    });
+    let origin = Origin::from_url(0, &url::Url::parse(&format!("http://{address}/")).unwrap()).unwrap();
+    let mut slot = Slot::new(EngineOptions::default());
+    for _ in 0..TIMES {
+        let result = slot.ask(&origin, Method::Get, PATIENCE_MS).await;
+        assert!(
+            ["failed reset", "failed connect"].contains(&&*slot.word(&result)),
+            "{result:?}"
+        );
+        assert_times(&slot.answer, &result);
+        let sent = slot.answer.wire.is_some_and(|wire| wire.sent > 0);
+        assert_eq!(
+            (slot.answer.sent_at.is_some(), slot.answer.wire_requests),
+            (sent, u32::from(sent)),
+            "{result:?}"
+        );
+    }
+    resets.join().unwrap();
 }

@@ -26,13 +26,40 @@ pub(crate) fn parse() -> Cli {
 
 fn read(mut matches: ArgMatches) -> Result<Cli, clap::Error> {
     let mut cli = Cli::from_arg_matches_mut(&mut matches.clone())?;
+    while let Some((_, deeper)) = matches.remove_subcommand() {
+        matches = deeper;
+    }
+    if let Command::Run(args) = &cli.command
+        && args.coordinator.is_some()
+    {
+        own_process_alone(&matches)?;
+    }
     if let Some(place) = place(&mut cli.command) {
-        while let Some((_, deeper)) = matches.remove_subcommand() {
-            matches = deeper;
-        }
         place.choose(&matches)?;
     }
     Ok(cli)
+}
+
+fn asked(matches: &ArgMatches, id: &str) -> bool {
+    matches.value_source(id) == Some(ValueSource::CommandLine)
+}
+
+/// What is about the threads and the store of this process says nothing to a fleet, which has its own.
+fn own_process_alone(matches: &ArgMatches) -> Result<(), clap::Error> {
+    let own = ["threads", "store", "trace_samples"];
+    let Some(flag) = own.into_iter().find(|id| asked(matches, id)) else {
+        return Ok(());
+    };
+    let coordinator = if asked(matches, "coordinator") {
+        "--coordinator"
+    } else {
+        "BARRAGE_COORDINATOR"
+    };
+    let text = format!(
+        "found --{}, which is about a run in this process, beside {coordinator}; expected one of them",
+        flag.replace('_', "-")
+    );
+    Err(Cli::command().error(ErrorKind::ArgumentConflict, text))
 }
 
 fn place(command: &mut Command) -> Option<&mut Place> {
@@ -48,8 +75,7 @@ fn place(command: &mut Command) -> Option<&mut Place> {
 impl Place {
     /// Leaves one of the two: what was asked for goes before what the environment says, a coordinator before a store.
     fn choose(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
-        let asked = |id| matches.value_source(id) == Some(ValueSource::CommandLine);
-        match (asked("coordinator"), asked("store")) {
+        match (asked(matches, "coordinator"), asked(matches, "store")) {
             (true, true) => {
                 let text = "found --coordinator beside --store; expected one of them";
                 return Err(Cli::command().error(ErrorKind::ArgumentConflict, text));

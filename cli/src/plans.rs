@@ -5,7 +5,7 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use barrage_model::plan::Plan;
-use barrage_plan::{Overrides, Source};
+use barrage_plan::{Diagnostic, Overrides, Source};
 use barrage_proto::v1;
 
 use crate::args::Fill;
@@ -95,11 +95,18 @@ fn limited(reader: impl std::io::Read) -> std::io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
+fn refused(error: &Diagnostic, text: &str) -> Failure {
+    if error.is_argument() {
+        Failure::Usage(error.to_string())
+    } else {
+        Failure::BadPlan(error.render(text))
+    }
+}
+
 /// Reads a plan from text, with the files that it names below `folder`.
 pub(crate) fn read(name: &str, text: &str, folder: &Path, fill: &Fill) -> Result<Loaded, Failure> {
     let source = Source { file: name, text };
-    let mut plan =
-        barrage_plan::read(source, &overrides(fill)).map_err(|errors| Failure::BadPlan(errors.first().render(text)))?;
+    let mut plan = barrage_plan::read(source, &overrides(fill)).map_err(|errors| refused(errors.first(), text))?;
     let files = barrage_plan::edge::files::load(&mut plan, folder)
         .map_err(|error| Failure::BadPlan(format!("{name}: {}", chain(&error))))?;
     let paths = plan

@@ -70,6 +70,8 @@ fn quick(url: &str, args: &QuickArgs, basic_auth: Option<String>) -> Result<Quic
     let with_body = args.body.is_some() || args.body_file.is_some();
     let mut headers = args.headers.clone();
     if let Some(content_type) = &args.content_type {
+        let named = |header: &String| header.split(':').next().unwrap_or("").trim().to_ascii_lowercase();
+        headers.retain(|header| named(header) != "content-type");
         headers.push(format!("content-type: {content_type}"));
     }
     Ok(Quick {

@@ -10,13 +10,44 @@ pub(crate) fn now() -> Moment {
     Moment::from_micros(secs.saturating_mul(1_000_000).saturating_add(nanos / 1_000))
 }
 
-/// Wall-clock time in RFC 3339, to the second; for display alone.
-pub(crate) fn wall() -> String {
-    let now = jiff::Timestamp::now();
-    jiff::Timestamp::from_second(now.as_second()).unwrap_or(now).to_string()
+/// The wall-clock time of an instant of this clock in RFC 3339, to the microsecond; for display alone.
+pub(crate) fn wall(at: Moment) -> String {
+    let (now, wall) = (now(), jiff::Timestamp::now());
+    let wall = jiff::Timestamp::from_microsecond(wall.as_microsecond()).unwrap_or(wall);
+    let moved = if at >= now {
+        wall.checked_add(at.since(now))
+    } else {
+        wall.checked_sub(now.since(at))
+    };
+    moved.unwrap_or(wall).to_string()
 }
 
 /// Wall-clock time in seconds since 1970; for the age of stored runs alone.
 pub(crate) fn wall_secs() -> i64 {
     jiff::Timestamp::now().as_second()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use jiff::{SignedDuration, Timestamp};
+
+    use super::{now, wall};
+
+    #[test]
+    fn an_instant_to_come_is_that_much_later() {
+        for (ahead_ms, behind_ms) in [(0, 0), (1_700, 0), (0, 900)] {
+            let at = now() + Duration::from_millis(ahead_ms) - Duration::from_millis(behind_ms);
+            let before = Timestamp::now();
+            let shown: Timestamp = wall(at).parse().unwrap();
+            let moved = SignedDuration::from_millis(ahead_ms as i64 - behind_ms as i64);
+            // The two clocks are read one after the other, which takes as long as the machine lets it.
+            let late = shown.duration_since(before) - moved;
+            assert!(
+                late > SignedDuration::from_millis(-50) && late < SignedDuration::from_secs(5),
+                "{late:?}"
+            );
+        }
+    }
 }

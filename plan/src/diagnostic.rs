@@ -10,7 +10,7 @@ use crate::problem::quoted;
 pub struct Diagnostic {
     /// The file's name, as given.
     pub file: String,
-    /// Line, from 1.
+    /// Line, from 1; 0 for what did not come with the text but with the command line.
     pub line: u32,
     /// Column in characters, from 1.
     pub column: u32,
@@ -31,6 +31,9 @@ pub struct Diagnostic {
 impl fmt::Display for Diagnostic {
     /// One line: `plan.yaml:12:9: scenarios[0].steps[2]: unknown key …; expected …; did you mean …?`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.is_argument() {
+            return self.message().fmt(f);
+        }
         let mut text = format!("{}:{}:{}: ", self.file, self.line, self.column);
         if !self.what.is_empty() {
             text.push_str(&self.what);
@@ -44,6 +47,11 @@ impl fmt::Display for Diagnostic {
 impl std::error::Error for Diagnostic {}
 
 impl Diagnostic {
+    /// Whether it is about an argument of the command line and not about the plan's text.
+    pub fn is_argument(&self) -> bool {
+        self.line == 0
+    }
+
     /// What is wrong, without the place.
     pub fn message(&self) -> String {
         let mut text = format!("{}; expected {}", self.found, self.expected);
@@ -64,6 +72,9 @@ impl Diagnostic {
     pub fn render(&self, text: &str) -> String {
         /// Characters of a long line shown on either side of the place.
         const AROUND: usize = 60;
+        if self.is_argument() {
+            return format!("error: {}\n", self.message());
+        }
         let place = escaped(&format!("{}:{}:{}", self.file, self.line, self.column));
         let number = self.line.to_string();
         let margin = " ".repeat(number.len());

@@ -36,7 +36,7 @@ pub struct Quick {
     pub connections: Option<u32>,
     /// `-m`, `-X`: GET, or POST with a body.
     pub method: Option<Method>,
-    /// `-H`: `name: value`, each; a later one of the same name wins.
+    /// `-H`: `name: value`, each; those of the same name become one field (RFC 9110, section 5.3).
     pub headers: Vec<String>,
     /// `-b`: a text body.
     pub body: Option<String>,
@@ -167,6 +167,22 @@ impl Quick {
     /// The load and the key it stands under.
     fn load(&self) -> Result<(&'static str, Tree), QuickError> {
         let shown = |duration: Duration| Some(Tree::plain(format_duration(duration)));
+        if self.poisson {
+            let problem = match (self.rate, self.count) {
+                (None, _) => Some(Problem::new(
+                    "found `--arrivals` without `-r`",
+                    "both; a closed load has no arrivals",
+                )),
+                (_, Some(_)) => Some(Problem::new(
+                    "found `-n` beside `--arrivals poisson`",
+                    "`-d`; how many Poisson arrivals fall into a time is random",
+                )),
+                _ => None,
+            };
+            if let Some(problem) = problem {
+                return Err(QuickError::new("--arrivals", problem));
+            }
+        }
         match (self.rate, self.count) {
             (Some(rate), count) => {
                 let length = match (count, self.duration) {
@@ -213,7 +229,7 @@ impl Quick {
     /// The `host` header, which belongs to the target, and all others.
     fn header_map(&self) -> Result<(Option<String>, Tree), QuickError> {
         let mut host = None;
-        let mut all: Vec<(String, Tree)> = Vec::new();
+        let mut all: Vec<(String, String)> = Vec::new();
         for header in &self.headers {
             let Some((name, value)) = header.split_once(':') else {
                 let problem = Problem::value(header, "`name: value`");
@@ -224,10 +240,21 @@ impl Quick {
                 host = Some(value.to_owned());
                 continue;
             }
-            all.retain(|(known, _)| !known.eq_ignore_ascii_case(name));
-            all.push((name.to_owned(), Tree::quoted(value)));
+            match all.iter_mut().find(|(known, _)| known.eq_ignore_ascii_case(name)) {
+                Some((_, before)) => {
+                    // The one field that is a list of its own kind (RFC 6265, section 5.4).
+                    let joint = if name.eq_ignore_ascii_case("cookie") {
+                        "; "
+                    } else {
+                        ", "
+                    };
+                    *before = format!("{before}{joint}{value}");
+                }
+                None => all.push((name.to_owned(), value.to_owned())),
+            }
         }
-        Ok((host, Tree::Map(all)))
+        let all = all.into_iter().map(|(name, value)| (name, Tree::quoted(value)));
+        Ok((host, Tree::Map(all.collect())))
     }
 
     fn auth(&self) -> Result<Option<Tree>, QuickError> {

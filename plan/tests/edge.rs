@@ -138,20 +138,20 @@ fn bad_overrides_are_named() {
         .to_string()
     };
     let set = |name: &str| BTreeMap::from([(name.to_owned(), String::new())]);
-    expect![[r"plan.yaml:1:1: --target: found `127.0.0.1:1`; expected a URL such as http://127.0.0.1:8080; did you mean `http://127.0.0.1:1`?"]]
+    expect!["--target: found `127.0.0.1:1`; expected a URL such as http://127.0.0.1:8080; did you mean `http://127.0.0.1:1`?"]
         .assert_eq(&with(Overrides { target: Some("127.0.0.1:1".into()), ..Overrides::default() }));
-    expect![[r"plan.yaml:1:1: --resolve: found `a`; expected `host:port:address` such as example.com:443:127.0.0.1"]]
-        .assert_eq(&with(Overrides {
+    expect!["--resolve: found `a`; expected `host:port:address` such as example.com:443:127.0.0.1"].assert_eq(&with(
+        Overrides {
             resolve: vec!["a".into()],
             ..Overrides::default()
-        }));
-    expect![[
-        r"plan.yaml:1:1: -e or --set: found `a b`; expected a name: a letter or `_`, then letters, digits, `_` or `-`"
-    ]]
-    .assert_eq(&with(Overrides {
-        set: set("a b"),
-        ..Overrides::default()
-    }));
+        },
+    ));
+    expect!["-e or --set: found `a b`; expected a name: a letter or `_`, then letters, digits, `_` or `-`"].assert_eq(
+        &with(Overrides {
+            set: set("a b"),
+            ..Overrides::default()
+        }),
+    );
 }
 
 #[test]

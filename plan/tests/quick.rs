@@ -132,6 +132,8 @@ fn every_argument_arrives() {
             "Host: shop.example.com".into(),
             "X-A: 1".into(),
             "x-a:  b: \"c\" ".into(),
+            "cookie: a=1".into(),
+            "Cookie: b=2".into(),
         ],
         body: Some("{\"a\": \"b\\n\"}".into()),
         timeout: Some(Duration::from_millis(1500)),
@@ -148,8 +150,12 @@ fn every_argument_arrives() {
     assert_eq!(plan.targets[0].host_override.as_deref(), Some("shop.example.com"));
     assert_eq!((request.method, request.engine), (Method::Post, EngineChoice::Http2));
     assert_eq!(plan.pacing, Pacing::Precise);
-    assert_eq!(request.headers.len(), 1);
-    assert_eq!(request.headers[0].1.as_static(), Some("b: \"c\""));
+    let fields: Vec<_> = request
+        .headers
+        .iter()
+        .map(|(name, value)| (name.as_str(), value.as_static()))
+        .collect();
+    assert_eq!(fields, [("X-A", Some("1, b: \"c\"")), ("cookie", Some("a=1; b=2"))]);
     assert!(matches!(&request.body, Body::Raw(text) if text.as_static() == Some("{\"a\": \"b\\n\"}")));
     assert_eq!(request.timeout, Duration::from_millis(1500));
     assert!(plan.network.tls.insecure);
@@ -227,6 +233,15 @@ fn a_bad_argument_is_named() {
     refused(
         three,
         "-n: found `-n` beside `-r` and `-d`; expected two of `-r`, `-d` and `-n`",
+    );
+    refused(
+        |q| q.poisson = true,
+        "--arrivals: found `--arrivals` without `-r`; expected both",
+    );
+    let random = |q: &mut Quick| (q.rate, q.count, q.poisson) = (Some(Rate::per_second(1)), Some(1), true);
+    refused(
+        random,
+        "--arrivals: found `-n` beside `--arrivals poisson`; expected `-d`",
     );
 }
 

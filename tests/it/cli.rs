@@ -425,6 +425,37 @@ fn assert_place(home: &TempDir, store: &str, id: &str, url: &str) {
     }
 }
 
+/// A run in a fleet takes nothing that is about this process.
+#[test]
+fn a_run_elsewhere_has_no_threads_of_its_own() {
+    let home = home();
+    let nobody = "http://127.0.0.1:9";
+    let table: [(&[&str], bool, i32); 5] = [
+        (&["--coordinator", nobody, "--threads", "2"], false, 2),
+        (&["--trace-samples", "trace.txt"], true, 2),
+        (&["--store", "store"], true, 2),
+        // Nobody is there.
+        (&["--coordinator", nobody], false, 4),
+        (&[], true, 4),
+    ];
+    for (flags, in_environment, code) in table {
+        let mut command = command(&home);
+        command.args(["run", "-n", "1", "http://127.0.0.1:9/"]).args(flags);
+        command.env("BARRAGE_STORE", home.path().join("store"));
+        if in_environment {
+            command.env("BARRAGE_COORDINATOR", nobody);
+        }
+        let ended = Ended::new(&command.output().expect("the binary starts"));
+        assert_code(&ended, code);
+        assert_eq!(
+            ended.stderr.contains("expected one of them"),
+            code == 2,
+            "{}",
+            ended.stderr
+        );
+    }
+}
+
 /// The store alone is enough.
 fn assert_local(home: &TempDir, store: &str, id: &str, report: &Value) {
     let local = ["--store", store];

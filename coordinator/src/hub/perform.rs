@@ -221,10 +221,10 @@ impl Hub {
     }
 
     fn record(&mut self, run: RunId, ticket: u64, record: Record) {
-        if matches!(record, Record::Started(_))
+        if let Record::Started(start) = record
             && let Some(active) = self.runs.get_mut(&run)
         {
-            active.started_at = clock::wall();
+            active.started_at = clock::wall(start);
             let wall = active.started_at.clone();
             self.keep(Op::Started(run, wall));
         }

@@ -115,7 +115,7 @@ pub enum Op {
     Assigned(RunId, Box<Assigned>),
     /// A run's machine wants this kept; the number is its ticket.
     Record(RunId, u64, Record),
-    /// Run time zero is now; wall-clock time for display.
+    /// The wall-clock time of run time zero, for display.
     Started(RunId, String),
     /// A run is over.
     Ended(RunId, Box<Ended>),

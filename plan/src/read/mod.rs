@@ -31,6 +31,11 @@ use crate::problem::Problem;
 use crate::yaml::{self, Lines, Misplaced, Node, Span};
 use crate::{Overrides, Source};
 
+/// The place of what came with the command line.
+const ARGUMENT: Span = Span {
+    start: usize::MAX,
+    end: usize::MAX,
+};
 /// The most errors that are collected from one plan.
 const ERRORS_MAX: usize = 100;
 
@@ -94,7 +99,9 @@ pub(crate) fn read(source: Source<'_>, overrides: &Overrides) -> Result<Plan, Di
 
 /// A problem with its place in words.
 fn diagnostic(source: Source<'_>, lines: &Lines<'_>, root: Option<&Node>, error: Misplaced) -> Diagnostic {
-    let (line, column) = lines.place(error.span.start);
+    let in_text = error.span != ARGUMENT;
+    let (line, column) = if in_text { lines.place(error.span.start) } else { (0, 0) };
+    let root = root.filter(|_| in_text);
     let Problem {
         found,
         expected,
@@ -106,7 +113,7 @@ fn diagnostic(source: Source<'_>, lines: &Lines<'_>, root: Option<&Node>, error:
         file: source.file.to_owned(),
         line,
         column,
-        width: lines.width(error.span),
+        width: if in_text { lines.width(error.span) } else { 1 },
         what: root.map_or_else(String::new, |root| yaml::path_at(root, error.span.start)),
         found,
         expected,

@@ -13,7 +13,7 @@ use super::scalars::is_map;
 use super::scope::Place;
 use super::sla::Known;
 use super::steps::{Shared, number_steps};
-use super::{Fields, Got, Reader, Value};
+use super::{ARGUMENT, Fields, Got, Reader, Value};
 use crate::language::{DATA, PLAN, SCENARIO, SCENARIO_LOAD, TARGET};
 use crate::problem::{Problem, quoted};
 use crate::value;
@@ -155,7 +155,7 @@ impl Reader<'_> {
             found: format!("{flag}: {}", problem.found),
             ..problem
         };
-        self.fail(Span::default(), problem)
+        self.fail(ARGUMENT, problem)
     }
 
     fn targets(&self, fields: &Fields<'_, '_>) -> Got<Vec<Target>> {

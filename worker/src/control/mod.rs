@@ -104,6 +104,10 @@ pub(crate) async fn run(config: Config, stop: CancellationToken) -> Result<(), W
                 told_to_stop = true;
                 Some(Input::Leave)
             }
+            () = until_rows_end(&control.ready), if !control.rows_ended_said => {
+                control.rows_ended_said = true;
+                Some(Input::DataEnded("a data set has been used up".to_owned()))
+            }
             () = tokio::time::sleep(wake) => Some(control.tick()),
         };
         if let Some(input) = input {
@@ -132,6 +136,14 @@ async fn next_report(threads: &mut Option<Threads>) -> Option<crate::shard::Even
             None => std::future::pending().await,
             report => report,
         },
+        None => std::future::pending().await,
+    }
+}
+
+/// Waits until a data set of the plan at hand is used up that stops the run, or for ever when there is none.
+async fn until_rows_end(ready: &Option<Ready>) {
+    match ready {
+        Some(ready) => ready.program.until_rows_end().await,
         None => std::future::pending().await,
     }
 }
@@ -301,10 +313,6 @@ impl Control {
             for delta in deltas {
                 self.handle(Input::Delta(Box::new(delta)));
             }
-        }
-        let rows_ended = self.ready.as_ref().is_some_and(|ready| ready.program.rows_ended());
-        if rows_ended && !std::mem::replace(&mut self.rows_ended_said, true) {
-            return Input::DataEnded("a data set has been used up".to_owned());
         }
         Input::Tick
     }

@@ -58,9 +58,9 @@ impl Program {
         Ok(Self { plan, connections })
     }
 
-    /// Whether a data set is used up and the plan says that this stops the run.
-    pub(super) fn rows_ended(&self) -> bool {
-        self.plan.rows_ended()
+    /// Waits until a data set is used up of which the plan says that this stops the run.
+    pub(super) async fn until_rows_end(&self) {
+        self.plan.until_rows_end().await;
     }
 
     /// Makes the runners of the load threads, with what setup extracted.

@@ -278,14 +278,9 @@ impl Recorder {
         (due, done_at): (Stamp, Stamp),
         end: IterationEnd,
     ) {
-        let at = self.position(done_at);
-        let ended = self.moment(done_at);
-        let interval = &mut self.intervals[at];
-        let Some(counts) = interval.iteration(load, scenario, segment) else {
+        let Some(interval) = self.count_end((load, scenario, segment), done_at, end) else {
             return;
         };
-        counts.end(end);
-        interval.ended = interval.ended.max(Some(ended));
         let group = match end {
             IterationEnd::Completed => OutcomeGroup::Ok,
             IterationEnd::BrokenOff => OutcomeGroup::Failed,
@@ -300,6 +295,33 @@ impl Recorder {
                 us,
             );
         }
+    }
+
+    /// Counts the end of an iteration that was not gone through: how long it took says nothing.
+    pub fn iteration_without_time(
+        &mut self,
+        load: LoadId,
+        scenario: ScenarioId,
+        segment: SegmentId,
+        done_at: Stamp,
+        end: IterationEnd,
+    ) {
+        self.count_end((load, scenario, segment), done_at, end);
+    }
+
+    #[inline]
+    fn count_end(
+        &mut self,
+        (load, scenario, segment): (LoadId, ScenarioId, SegmentId),
+        done_at: Stamp,
+        end: IterationEnd,
+    ) -> Option<&mut Interval> {
+        let at = self.position(done_at);
+        let ended = self.moment(done_at);
+        let interval = &mut self.intervals[at];
+        interval.iteration(load, scenario, segment)?.end(end);
+        interval.ended = interval.ended.max(Some(ended));
+        Some(interval)
     }
 
     /// Counts a due arrival that will never start. The age it reached is kept as a censored sample: of the response

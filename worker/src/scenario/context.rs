@@ -62,11 +62,17 @@ pub struct IterationEnded {
     pub end: IterationEnd,
     /// The end of its last answer, when nothing that takes time has come after it; `None` = now.
     pub at: Option<Stamp>,
+    /// Whether it was gone through. One that was not has taken no time that would say anything.
+    pub ran: bool,
 }
 
 impl From<IterationEnd> for IterationEnded {
     /// Ended now.
     fn from(end: IterationEnd) -> Self {
-        Self { end, at: None }
+        Self {
+            end,
+            at: None,
+            ran: true,
+        }
     }
 }

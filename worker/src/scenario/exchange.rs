@@ -238,6 +238,14 @@ impl Judged {
         }
     }
 
+    #[cold]
+    pub(super) fn without_row(data: &str) -> Self {
+        Self {
+            outcome: Outcome::Failed(FailureClass::Protocol),
+            message: format!("the data set `{data}` has no row for this iteration").into(),
+        }
+    }
+
     fn ok() -> Self {
         Self {
             outcome: Outcome::Ok,

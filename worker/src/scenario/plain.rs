@@ -67,7 +67,7 @@ pub(super) async fn plain(
         record(program, request, answer, due, (&judged, body_bytes), recorder);
         let end = end_of(judged.outcome, request).unwrap_or(IterationEnd::Completed);
         let at = (judged.outcome == Outcome::Ok).then_some(answer.done_at);
-        start = next(IterationEnded { end, at })?;
+        start = next(IterationEnded { end, at, ran: true })?;
         // Where one iteration has ended the next begins.
         now = at.unwrap_or_else(|| clock.now());
         if start.scenario != scenario {

@@ -90,13 +90,13 @@ impl User {
     /// Makes the user ready for an iteration.
     ///
     /// # Errors
-    /// [`NoRow`] when a data set has no row for it; nothing has been changed but the row.
+    /// [`NoRow`] when a data set, of this number, has no row for it; nothing has been changed but the row.
     pub(super) fn begin(
         &mut self,
         plan: &CompiledPlan,
         scenario: &Scenario,
         (load, index, closed): (LoadId, u64, bool),
-    ) -> Result<(), NoRow> {
+    ) -> Result<(), (NoRow, u16)> {
         let program = &*plan.program;
         let values = &mut self.values;
         values.facts = Facts {
@@ -180,7 +180,7 @@ impl Values {
             .get_or_insert_with(|| stream(seed, load, index, Purpose::Think))
     }
 
-    fn pick_rows(&mut self, program: &Program, scenario: &Scenario) -> Result<(), NoRow> {
+    fn pick_rows(&mut self, program: &Program, scenario: &Scenario) -> Result<(), (NoRow, u16)> {
         let Facts { load, index, user, .. } = self.facts;
         self.rows.fill(None);
         for number in &scenario.data {
@@ -190,7 +190,8 @@ impl Values {
                 (&program.plan.data[place], place, rows),
                 program.seed,
                 (load, index, user),
-            )?;
+            )
+            .map_err(|no_row| (no_row, *number))?;
             self.rows[place] = Some(row);
         }
         Ok(())

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use barrage_model::ids::{SegmentId, StepId};
 use barrage_model::outcome::{IterationEnd, Outcome, OutcomeGroup};
-use barrage_model::plan::Delay;
+use barrage_model::plan::{Delay, LoadModel};
 
 use super::cancel::Cancelled;
 use super::compile::{CompiledPlan, Op, Program, Request, Scenario, Script};
@@ -22,6 +22,8 @@ use crate::recorder::Recorder;
 
 /// After so many steps without a pause the other slots of the shard get their turn.
 const TURN: u32 = 256;
+/// A user whose iteration had no row begins the next one after this, where nothing but the end of the one before starts it.
+const WITHOUT_ROW: Duration = Duration::from_millis(10);
 
 /// Goes through one iteration: `on_start` if this user has not yet done it for the scenario, then the steps. `next` is told
 /// how it ended and may give another one to go on with; until it gives none.
@@ -75,21 +77,19 @@ pub(super) async fn go(
         return IterationEnd::BrokenOff.into();
     };
     user.number = start.user;
-    match user.begin(plan, course.scenario, (start.load, start.index, start.closed)) {
-        Ok(()) => {}
-        Err(no_row) => {
-            let end = match no_row {
-                NoRow::Error => IterationEnd::BrokenOff,
-                NoRow::Stop => {
-                    plan.program.end_rows();
-                    IterationEnd::Cancelled
-                }
-            };
-            if let Some(observer) = observer {
-                observer.no_row();
-            }
-            return end.into();
+    if let Err(no_row) = user.begin(plan, course.scenario, (start.load, start.index, start.closed)) {
+        if let Some(observer) = observer {
+            observer.no_row();
         }
+        return Box::pin(without_row(
+            &plan.program,
+            user,
+            &course,
+            start,
+            (recorder, cancel),
+            no_row,
+        ))
+        .await;
     }
     let mut walk = Walk {
         program: &plan.program,
@@ -118,7 +118,56 @@ pub(super) async fn go(
         Err(end) => end,
     };
     walk.leave_groups(end);
-    IterationEnded { end, at: walk.ended_at }
+    IterationEnded {
+        end,
+        at: walk.ended_at,
+        ran: true,
+    }
+}
+
+/// An iteration that a data set has no row for.
+async fn without_row(
+    program: &Program,
+    user: &mut User,
+    course: &Course<'_>,
+    start: &IterationStart,
+    (recorder, cancel): (&RefCell<Recorder>, &mut Cancelled),
+    (no_row, data): (NoRow, u16),
+) -> IterationEnded {
+    let now = user.shard.clock.now();
+    let end = match no_row {
+        NoRow::Stop => {
+            program.end_rows();
+            IterationEnd::Cancelled
+        }
+        NoRow::Error => {
+            let mut ops = course.scenario.on_start.ops.iter().chain(&course.scenario.steps.ops);
+            let first = ops.find_map(|op| match op {
+                Op::Request(number) => Some(&program.requests[*number as usize]),
+                _ => None,
+            });
+            if let Some(request) = first {
+                user.answer.clear(now);
+                let judged = Judged::without_row(&program.plan.data[usize::from(data)].name);
+                recorder.borrow_mut().step_sent(request.id, start.segment);
+                let about = (start.due, start.segment);
+                record(program, request, &user.answer, about, (&judged, 0), recorder);
+            }
+            IterationEnd::BrokenOff
+        }
+    };
+    let load = program.plan.loads.get(usize::from(start.load.0));
+    if load.is_some_and(|load| !matches!(load.model, LoadModel::Open(_))) {
+        // There is none for the user's next iteration either, which would begin at once.
+        cancel.unless(pin!(user.shard.pauses.until(now + WITHOUT_ROW))).await;
+    } else {
+        tokio::task::yield_now().await;
+    }
+    IterationEnded {
+        end,
+        at: None,
+        ran: false,
+    }
 }
 
 /// A group that has begun.
@@ -330,6 +379,8 @@ impl Walk<'_, '_> {
                 if let Some(observer) = &mut self.observer {
                     observer.not_sent(program, request, &judged);
                 }
+                // Nothing was waited for, and the next iteration may fare the same.
+                tokio::task::yield_now().await;
                 return (judged, 0);
             }
         };

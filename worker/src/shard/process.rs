@@ -322,7 +322,11 @@ impl<R: Runner> Shard<R> {
         let now = at.unwrap_or_else(|| self.context.clock.now());
         let span = (self.stamp(start.due), ended.at.unwrap_or(now));
         let mut recorder = self.context.recorder.borrow_mut();
-        recorder.iteration_ended(start.load, start.scenario, start.segment, span, ended.end);
+        if ended.ran {
+            recorder.iteration_ended(start.load, start.scenario, start.segment, span, ended.end);
+        } else {
+            recorder.iteration_without_time(start.load, start.scenario, start.segment, now, ended.end);
+        }
         let mut gate = self.ceilings.borrow_mut();
         let again = self.machine.borrow_mut().again(self.moment(now), start, &mut *gate);
         drop(gate);

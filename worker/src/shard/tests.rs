@@ -163,7 +163,7 @@ impl Runner for Busy {
             std::thread::sleep(Duration::from_millis(30));
         }
         let end = IterationEnd::Completed;
-        assert_eq!(next(IterationEnded { end, at }), None);
+        assert_eq!(next(IterationEnded { end, at, ran: true }), None);
     }
 
     fn connections(&self) -> u32 {

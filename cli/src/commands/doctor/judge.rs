@@ -86,7 +86,10 @@ pub(super) fn capacity(facts: &Facts) -> Capacity {
     let ports = facts.ports.map(|(first, last)| u64::from(last - first) + 1);
     let limits = [
         (ports.unwrap_or(u64::MAX), "local ports"),
-        (facts.descriptors.saturating_sub(DESCRIPTORS_OTHER), "descriptors"),
+        (
+            usable_descriptors(facts).saturating_sub(DESCRIPTORS_OTHER),
+            "descriptors",
+        ),
         (
             facts
                 .memory
@@ -124,6 +127,10 @@ fn check(name: &'static str, found: String, fails: bool, warns: bool, advice: &'
     }
 }
 
+fn usable_descriptors(facts: &Facts) -> u64 {
+    facts.descriptors.min(facts.descriptors_system.unwrap_or(u64::MAX))
+}
+
 fn descriptors(facts: &Facts) -> Check {
     let limit = |n: u64| {
         if n == u64::MAX {
@@ -140,7 +147,7 @@ fn descriptors(facts: &Facts) -> Check {
     if let Some(system) = facts.descriptors_system.filter(|system| *system < facts.descriptors) {
         found = format!("{found}, {} for the whole system", grouped(system));
     }
-    let usable = facts.descriptors.min(facts.descriptors_system.unwrap_or(u64::MAX));
+    let usable = usable_descriptors(facts);
     check(
         "descriptors",
         found,

@@ -206,6 +206,10 @@ impl Browser {
         let talk = self.talk(&client, request, out.terms, &mut *tally.answer);
         let result = in_time(talk, out.terms, &counter, (self.shared.clock(), &mut timer)).await;
         self.timer = timer;
+        let fits = |built: &&mut Built| built.decompress == out.decompress && built.family == family;
+        if let Some(built) = self.clients.iter_mut().find(fits) {
+            built.requests = built.requests.saturating_add(counter.hops());
+        }
         result.unwrap_or_else(|| Err(tally.timed_out()))
     }
 
@@ -300,7 +304,8 @@ impl Browser {
             counter: Arc::clone(&self.counter),
             proxy_port: proxy.and_then(|proxy| proxy.port_or_known_default()),
         };
-        let idle = if options.reuse == Reuse::Never { 0 } else { IDLE_MAX };
+        let fresh = matches!(options.reuse, Reuse::Never | Reuse::MaxRequests(..=1));
+        let idle = if fresh { 0 } else { IDLE_MAX };
         let mut builder = reqwest::Client::builder()
             .tls_backend_preconfigured(tls)
             .dns_resolver(Arc::new(names))

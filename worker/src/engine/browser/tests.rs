@@ -76,6 +76,7 @@ async fn requests_follow_each_other_on_one_connection() {
         (Reuse::Always, 1),
         (Reuse::Never, 20),
         (Reuse::MaxRequests(5), 4),
+        (Reuse::MaxRequests(1), 20),
         (Reuse::MaxAge(Duration::ZERO), 20),
     ] {
         let server = Server::start(vec![script.clone()]).await;

@@ -20,6 +20,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use barrage_model::ids::{ScenarioId, StepId};
 use barrage_model::plan::Plan;
+use tokio::sync::Notify;
 
 use super::context::RunContext;
 use super::data::{Table, read};
@@ -76,6 +77,7 @@ pub(in crate::scenario) struct Program {
     /// Whether a user's cookies last no longer than its iteration. Where `on_start` may have logged it in, they stay.
     forgets_cookies: bool,
     rows_ended: AtomicBool,
+    tell_rows_ended: Notify,
 }
 
 /// A scenario, or `setup` or `teardown`.
@@ -157,6 +159,7 @@ impl CompiledPlan {
             files: files.clone(),
             forgets_cookies: plan.scenarios.iter().all(|one| one.on_start.is_empty()),
             rows_ended: AtomicBool::new(false),
+            tell_rows_ended: Notify::new(),
             plan,
         };
         let compiled = Self {
@@ -219,6 +222,13 @@ impl CompiledPlan {
         self.program.rows_ended.load(Ordering::Relaxed)
     }
 
+    /// Waits until [`CompiledPlan::rows_ended`]. For one who waits at a time.
+    pub async fn until_rows_end(&self) {
+        while !self.rows_ended() {
+            self.program.tell_rows_ended.notified().await;
+        }
+    }
+
     /// The text without any secret that the plan uses.
     pub fn redacted(&self, text: &str) -> String {
         self.program.redactor.clean(text).into_owned()
@@ -231,7 +241,9 @@ impl Program {
     }
 
     pub(in crate::scenario) fn end_rows(&self) {
-        self.rows_ended.store(true, Ordering::Relaxed);
+        if !self.rows_ended.swap(true, Ordering::Relaxed) {
+            self.tell_rows_ended.notify_one();
+        }
     }
 }
 

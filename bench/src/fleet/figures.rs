@@ -20,7 +20,7 @@ const GROWTH_MINUTES: f64 = 5.0;
 /// A process on one core cannot use more than that core: one that is under it has some of it left, in every minute.
 const CORES_MAX: f64 = 0.95;
 /// The watermark leaves behind whoever is so late, µs: a lag of this much says only that somebody was (a second and
-/// the patience of the ledger, `PATIENCE`, 3 s; snapshots are 250 ms apart).
+/// the patience of the ledger, `PATIENCE`, 3 s; snapshots are 250 ms apart, and a lag is told as of the later one).
 const LAG_SEEN_MAX_US: u64 = 3_700_000;
 /// The watermark stays closer to run time than this, µs.
 const LAG_MAX_US: u64 = 2_000_000;

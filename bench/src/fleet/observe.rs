@@ -16,8 +16,10 @@ pub(super) struct Observed {
     pub(super) joined: Sample,
     /// One for each second of the run, the first one at its start.
     pub(super) samples: Vec<Sample>,
-    /// Run time and how far the watermark was behind it, µs; four a second.
+    /// Run time and how far the watermark can have been behind it since the time before, µs; four a second.
     pub(super) lags: Vec<(u64, u64)>,
+    /// The watermark that was seen last, µs.
+    watermark_us: Option<u64>,
 }
 
 /// Follows the run to its end.
@@ -59,8 +61,41 @@ pub(super) async fn observe(runs: &mut RunsClient<Channel>, run: u64, coordinato
 impl Observed {
     fn see(&mut self, snapshot: &Snapshot) {
         if snapshot.state == "running" {
-            let lag = snapshot.run_time_us.saturating_sub(snapshot.watermark_us);
+            // It is furthest behind just before it moves, and when that was is not seen: at the latest it was now. A
+            // coordinator that stands still sends nothing meanwhile, which counts by this as well.
+            let before = self.watermark_us.replace(snapshot.watermark_us);
+            let lag = snapshot
+                .run_time_us
+                .saturating_sub(before.unwrap_or(snapshot.watermark_us));
             self.lags.push((snapshot.run_time_us, lag));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_lag_is_what_it_can_have_been_before_the_watermark_moved() {
+        let mut observed = Observed::default();
+        for (state, run_time_ms, watermark_ms) in [
+            ("waiting", 0, 0),
+            ("running", 900, 0),
+            ("running", 1_150, 1_000),
+            ("running", 1_400, 1_000),
+            // Nothing was heard for three seconds.
+            ("running", 4_400, 4_000),
+            ("running", 4_650, 4_000),
+        ] {
+            observed.see(&Snapshot {
+                state: state.to_owned(),
+                run_time_us: run_time_ms * 1_000,
+                watermark_us: watermark_ms * 1_000,
+                ..Snapshot::default()
+            });
+        }
+        let lags: Vec<u64> = observed.lags.iter().map(|(_, lag)| lag / 1_000).collect();
+        assert_eq!(lags, [900, 1_150, 400, 3_400, 650]);
     }
 }

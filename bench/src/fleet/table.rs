@@ -15,7 +15,8 @@ pub(super) fn page(all: &[Figures], root: &Path) -> String {
     let mut page = format!(
         "# The coordinator under a large fleet\n\n\
          Made by `cargo xtask bench-fleet`. A real `barrage coordinator` (release) on one core, simulated workers on another,\n\
-         over the real protocol on loopback. Every worker uploads a delta for each second: {STEPS} steps of {SAMPLES} requests with\n\
+         over the real protocol on loopback. The watermark lag is the most that it can have been between two looks, which are\n\
+         250 ms apart. Every worker uploads a delta for each second: {STEPS} steps of {SAMPLES} requests with\n\
          response, service and first-byte times (lognormal, median 20 ms, σ 0.8), dispatch lag and iteration time; encoded\n\
          before the run. All upload at the interval's end, at the same instant, as real workers do: nothing is staggered.\n\
          The figures stand only because the report said exactly what the workers had sent: counts, and p50, p99 and p99.9\n\

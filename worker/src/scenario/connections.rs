@@ -10,6 +10,7 @@ use rustls::ClientConfig;
 use super::compile::CompiledPlan;
 use super::error::PrepareError;
 use super::pause::Pauses;
+use super::spare::Spare;
 use crate::clock::{Clock, Stamp};
 use crate::engine::{EngineOptions, EngineShared, Limits};
 use crate::net::{Reactor, Resolver, TlsOptions};
@@ -83,6 +84,8 @@ pub struct ShardContext {
     pub send_by: Rc<Cell<Option<Stamp>>>,
     /// What think times are waited for with.
     pub pauses: Rc<Pauses>,
+    /// Buffers for whoever sends next.
+    pub spare: Rc<Spare>,
 }
 
 impl ShardContext {
@@ -94,6 +97,7 @@ impl ShardContext {
             engines: EngineShared::new(clock, resolver, tls, options, reactor),
             send_by: Rc::default(),
             pauses: Rc::new(Pauses::new(clock)),
+            spare: Rc::default(),
         }
     }
 }

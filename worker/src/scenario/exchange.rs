@@ -61,6 +61,19 @@ pub(super) enum Form<'a> {
 }
 
 impl Buffers {
+    /// Bytes that they hold on to.
+    pub(super) fn capacity(&self) -> usize {
+        let Self {
+            head,
+            body,
+            scratch,
+            url,
+            payload,
+            ..
+        } = self;
+        head.capacity() + body.capacity() + scratch.capacity() + url.capacity() + payload.len()
+    }
+
     /// Renders a request. Without gaps nothing is copied.
     pub(super) fn render<'a>(
         &'a mut self,

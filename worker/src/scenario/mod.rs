@@ -31,6 +31,7 @@ mod pause;
 mod plain;
 mod redact;
 mod render;
+mod spare;
 mod text;
 mod tried;
 mod user;

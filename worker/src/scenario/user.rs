@@ -82,6 +82,14 @@ impl User {
         }
     }
 
+    /// Hands on large buffers before a time without a request.
+    pub(super) fn rest(&mut self, keeps_body: bool) {
+        if !keeps_body {
+            self.shard.spare.take_body(&mut self.answer.body);
+        }
+        self.shard.spare.take_buffers(&mut self.buffers);
+    }
+
     /// The engines and connections, for closing.
     pub fn engines(&mut self) -> &mut EngineSet {
         &mut self.engines

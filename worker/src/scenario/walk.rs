@@ -100,6 +100,7 @@ pub(super) async fn go(
         cancel,
         groups: Vec::new(),
         ended_at: None,
+        asks_for_body: course.scenario.asks_for_body,
         observer,
     };
     let mut result = Ok(());
@@ -118,11 +119,9 @@ pub(super) async fn go(
         Err(end) => end,
     };
     walk.leave_groups(end);
-    IterationEnded {
-        end,
-        at: walk.ended_at,
-        ran: true,
-    }
+    let at = walk.ended_at;
+    user.rest(false);
+    IterationEnded { end, at, ran: true }
 }
 
 /// An iteration that a data set has no row for.
@@ -190,6 +189,8 @@ struct Walk<'a, 'o> {
     groups: Vec<Group>,
     /// The end of the last answer, as long as nothing that takes time has come after it.
     ended_at: Option<Stamp>,
+    /// Whether the last body has to be kept.
+    asks_for_body: bool,
     /// Nobody in a run.
     observer: Option<&'a mut Observer<'o>>,
 }
@@ -325,6 +326,7 @@ impl Walk<'_, '_> {
         if self.cancel.is_fired() {
             return Err(IterationEnd::Cancelled);
         }
+        self.user.rest(self.asks_for_body);
         let over = self.cancel.unless(pin!(self.user.shard.pauses.until(self.due))).await;
         over.ok_or(IterationEnd::Cancelled)
     }
@@ -369,6 +371,9 @@ impl Walk<'_, '_> {
             shard,
             ..
         } = &mut *self.user;
+        let watched = self.observer.as_ref().is_some_and(|observer| observer.looks());
+        let keep_body = request.wants.body || watched;
+        shard.spare.lend(keep_body.then_some(&mut answer.body), buffers);
         let rendered = buffers.render(program, request, &values.scope(program, None));
         let now = shard.clock.now();
         answer.clear(now);
@@ -384,9 +389,8 @@ impl Walk<'_, '_> {
                 return (judged, 0);
             }
         };
-        let watched = self.observer.as_ref().is_some_and(|observer| observer.looks());
         let terms = Terms {
-            keep_body: request.wants.body || watched,
+            keep_body,
             want_headers: request.wants.headers || watched,
             deadline: now + request.timeout,
             send_by: Some(&*shard.send_by),

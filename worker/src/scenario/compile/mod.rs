@@ -88,6 +88,8 @@ pub(in crate::scenario) struct Scenario {
     pub(in crate::scenario) steps: Script,
     /// Data sets that it uses.
     pub(in crate::scenario) data: Vec<u16>,
+    /// Whether a condition may ask for the last body, at any time.
+    pub(in crate::scenario) asks_for_body: bool,
     /// Its only request, when an iteration is nothing but that: see [`Request::is_plain`].
     pub(in crate::scenario) plain: Option<u32>,
 }
@@ -284,6 +286,7 @@ fn scenario(
         on_start,
         steps,
         data,
+        asks_for_body: assembler.linker.uses_body,
         plain,
     })
 }

@@ -4,6 +4,7 @@ mod answers;
 mod once;
 mod plain;
 mod rendering;
+mod resting;
 mod server;
 mod walking;
 

@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use barrage_model::plan::Plan;
-use barrage_plan::{Diagnostic, Overrides, Source};
+use barrage_plan::{Diagnostic, Overrides, Place, Problem, Source, about};
 use barrage_proto::v1;
+use barrage_worker::scenario::{CompiledPlan, Files, PrepareError};
 
 use crate::args::Fill;
 use crate::exit::{Failure, chain};
@@ -103,12 +105,54 @@ fn refused(error: &Diagnostic, text: &str) -> Failure {
     }
 }
 
+/// Whether rows and certificates can be used, as the workers will want to.
+fn usable(plan: &Plan, files: &BTreeMap<[u8; 32], Vec<u8>>) -> Result<(), PrepareError> {
+    let tls = &plan.network.tls;
+    if plan.data.is_empty() && tls.ca.is_none() && tls.certificate.is_none() && tls.key.is_none() {
+        return Ok(());
+    }
+    let mut delivered = Files::new();
+    for content in files.values() {
+        delivered.insert(content.as_slice());
+    }
+    CompiledPlan::check_files(Arc::new(plan.clone()), &delivered)
+}
+
 /// Reads a plan from text, with the files that it names below `folder`.
 pub(crate) fn read(name: &str, text: &str, folder: &Path, fill: &Fill) -> Result<Loaded, Failure> {
     let source = Source { file: name, text };
     let mut plan = barrage_plan::read(source, &overrides(fill)).map_err(|errors| refused(errors.first(), text))?;
-    let files = barrage_plan::edge::files::load(&mut plan, folder)
-        .map_err(|error| Failure::BadPlan(format!("{name}: {}", chain(&error))))?;
+    let at = |place: Place<'_>, found: String, expected: &str| {
+        Failure::BadPlan(about(source, place, Problem::new(found, expected)).render(text))
+    };
+    let files = barrage_plan::edge::files::load(&mut plan, folder).map_err(|error| {
+        let place = error.path().map_or(Place::Key(&[]), Place::Value);
+        at(
+            place,
+            chain(&error),
+            "files that can be read, in the plan's folder or below it",
+        )
+    })?;
+    match usable(&plan, &files) {
+        Ok(()) => {}
+        Err(PrepareError::Data { name, path, problem }) => {
+            let found = format!("`{path}` cannot be used: {problem}");
+            let place = ["data", name.as_str()];
+            return Err(at(
+                Place::Key(&place),
+                found,
+                "rows with every column that the plan uses",
+            ));
+        }
+        Err(error) => {
+            let place = Place::Key(&["network", "tls"]);
+            return Err(at(
+                place,
+                chain(&error),
+                "PEM files with certificates, and the key that belongs to them",
+            ));
+        }
+    }
     let paths = plan
         .files()
         .into_iter()

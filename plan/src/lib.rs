@@ -10,6 +10,7 @@
 //! - One table per object drives the decoder, the JSON Schema and the reference; they cannot differ.
 //! - [`show()`] reads back to an equal plan, and shows no value given with `-e`.
 
+mod about;
 mod diagnostic;
 pub mod edge;
 mod language;
@@ -24,6 +25,7 @@ mod value;
 mod warnings;
 mod yaml;
 
+pub use about::{Place, about};
 pub use diagnostic::{Diagnostic, Diagnostics};
 pub use problem::Problem;
 pub use reference::reference;

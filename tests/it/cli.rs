@@ -120,6 +120,52 @@ fn plan_check_says_where_and_what() {
     assert!(ended.stderr.contains("no-such-plan.yaml"), "{}", ended.stderr);
 }
 
+/// What is wrong with the files of a plan is known before anything is started.
+#[test]
+fn plan_check_looks_into_the_files() {
+    let home = home();
+    for (file, content) in [
+        ("good.csv", "id,name\n1,a\n"),
+        ("ragged.csv", "id,name\n1\n"),
+        ("empty.csv", "id,name\n"),
+        ("bad.jsonl", "{\"id\": 1}\n[]\n"),
+        ("no.pem", "nothing\n"),
+    ] {
+        std::fs::write(home.path().join(file), content).expect("a file of the plan");
+    }
+    let with = |extra: &str, url: &str| {
+        format!("target: http://127.0.0.1:9\nload: {{ rate: 1/s, for: 1s }}\n{extra}\nsteps: [ get: \"{url}\" ]\n")
+    };
+    for (extra, url, column, says) in [
+        ("data: { d: { csv: good.csv } }", "/${d.idd}", 12, "idd"),
+        ("data: { d: { csv: ragged.csv } }", "/${d.id}", 12, "ragged.csv"),
+        ("data: { d: { csv: empty.csv } }", "/${d.id}", 12, "no rows"),
+        ("data: { d: { jsonl: bad.jsonl } }", "/${d.id}", 12, "line 2"),
+        ("data: { d: { csv: gone.csv } }", "/${d.id}", 19, "gone.csv"),
+        ("network: { tls: { ca: no.pem } }", "/", 17, "PEM"),
+        ("network: { tls: { ca: gone.pem } }", "/", 23, "gone.pem"),
+    ] {
+        let bad = plan::write(&home, &with(extra, url));
+        for command in [&["plan", "check"][..], &["run"]] {
+            let ended = run(&home, command.iter().copied().chain([bad.as_str()]));
+            assert_code(&ended, 3);
+            assert!(ended.stderr.contains(says), "{says}: {}", ended.stderr);
+            let place = format!("plan.yaml:3:{column}\n");
+            assert!(ended.stderr.contains(&place), "{place}: {}", ended.stderr);
+        }
+    }
+    // What only the worker knows is left to it.
+    let secret = with(
+        "data: { d: { csv: good.csv } }",
+        "http://${env:NO_SUCH_HOST}:${env:NO_SUCH_PORT}/${d.id}",
+    );
+    let good = plan::write(&home, &secret);
+    assert_code(&run(&home, ["plan", "check", &good]), 0);
+    let asked = run(&home, ["plan", "check", &good, "--target", "nope"]);
+    assert_code(&asked, 2);
+    assert!(!asked.stderr.contains("plan.yaml"), "{}", asked.stderr);
+}
+
 #[test]
 fn plan_from_stdin() {
     use std::io::Write as _;

@@ -39,6 +39,16 @@ pub enum FileError {
     TooLargeTogether,
 }
 
+impl FileError {
+    /// The file, as the plan names it; `None` where it is about more than one.
+    pub fn path(&self) -> Option<&str> {
+        match self {
+            Self::Unreadable(path, _) | Self::Outside(path) | Self::NotAFile(path) | Self::TooLarge(path) => Some(path),
+            Self::Folder(..) | Self::TooLargeTogether => None,
+        }
+    }
+}
+
 /// Reads every file that the plan names, and writes its hash into the plan.
 ///
 /// `folder` is the plan's folder; symbolic links may point to places below it only. At most [`FILE_MAX`] bytes each and

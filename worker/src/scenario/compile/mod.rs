@@ -18,7 +18,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use barrage_model::ids::{ScenarioId, StepId};
+use barrage_model::ids::{RunId, ScenarioId, StepId, WorkerId};
 use barrage_model::plan::Plan;
 use tokio::sync::Notify;
 
@@ -28,6 +28,7 @@ use super::error::PrepareError;
 use super::files::Files;
 use super::redact::Redactor;
 use super::text::Text;
+use crate::clock::Clock;
 use crate::net::Origin;
 
 pub(in crate::scenario) use body::Body;
@@ -43,7 +44,7 @@ pub(in crate::scenario) use steps::{Op, Script};
 pub(in crate::scenario) use url::{Destination, resolve};
 
 use link::Known;
-use outside::Outside;
+use outside::{AnyHost, Outside};
 use steps::Assembler;
 
 /// A plan that is ready to be gone through. Cheap to clone; all shards share one.
@@ -169,6 +170,28 @@ impl CompiledPlan {
             base: base.into(),
         };
         Ok(compiled.with_setup_values(&context.values))
+    }
+
+    /// Looks whether a plan's data and TLS files can be used, with nothing of the machine that will carry it out: what
+    /// depends on that is left to [`CompiledPlan::new`].
+    ///
+    /// # Errors
+    /// [`PrepareError::Data`] and [`PrepareError::Tls`].
+    pub fn check_files(plan: Arc<Plan>, files: &Files) -> Result<(), PrepareError> {
+        let context = RunContext {
+            run: RunId(0),
+            run_name: plan.name.clone(),
+            seed: 0,
+            worker: WorkerId(0),
+            secrets: Vec::new(),
+            values: Vec::new(),
+        };
+        let compiled = Self::compile(plan, files, &context, &AnyHost);
+        let checked = compiled.and_then(|compiled| compiled.connections(Clock::boot()).map(drop));
+        match checked {
+            Err(error @ (PrepareError::Data { .. } | PrepareError::Tls(_))) => Err(error),
+            _ => Ok(()),
+        }
     }
 
     /// The same plan with what `setup` extracted; names that no step of the plan writes are left out.

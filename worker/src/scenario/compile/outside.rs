@@ -38,6 +38,20 @@ impl Host for ThisHost {
     }
 }
 
+/// A machine on which every secret is there. What it is, is not known; this can be a host, a port and a number.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct AnyHost;
+
+impl Host for AnyHost {
+    fn env(&self, _: &str) -> Option<String> {
+        Some("1".to_owned())
+    }
+
+    fn file(&self, _: &str, _: u64) -> io::Result<Option<Vec<u8>>> {
+        Ok(Some(b"1".to_vec()))
+    }
+}
+
 /// Reads each secret once and remembers it, for the redactor.
 pub(in crate::scenario) struct Outside<'a> {
     host: &'a dyn Host,

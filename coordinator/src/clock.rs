@@ -37,11 +37,12 @@ mod tests {
 
     #[test]
     fn an_instant_to_come_is_that_much_later() {
-        for (ahead_ms, behind_ms) in [(0, 0), (1_700, 0), (0, 900)] {
-            let at = now() + Duration::from_millis(ahead_ms) - Duration::from_millis(behind_ms);
+        for (ahead_ms, behind_ms) in [(0_u32, 0_u32), (1_700, 0), (0, 900)] {
+            let ms = |ms: u32| Duration::from_millis(ms.into());
+            let at = now() + ms(ahead_ms) - ms(behind_ms);
             let before = Timestamp::now();
             let shown: Timestamp = wall(at).parse().unwrap();
-            let moved = SignedDuration::from_millis(ahead_ms as i64 - behind_ms as i64);
+            let moved = SignedDuration::from_millis(i64::from(ahead_ms) - i64::from(behind_ms));
             // The two clocks are read one after the other, which takes as long as the machine lets it.
             let late = shown.duration_since(before) - moved;
             assert!(

@@ -233,7 +233,7 @@ pub(crate) static DATA: Object = Object {
             "on_end",
             Shape::Word(&["stop", "wrap", "error"]),
             "wrap",
-            "What happens when the rows run out; not with `pick: random`.",
+            "When the rows run out: begin again, stop the run, or let each iteration fail at its first request; not with `pick: random`.",
         ),
     ],
     choices: &[one_of(&["csv", "jsonl"])],

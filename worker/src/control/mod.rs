@@ -104,7 +104,7 @@ pub(crate) async fn run(config: Config, stop: CancellationToken) -> Result<(), W
                 told_to_stop = true;
                 Some(Input::Leave)
             }
-            () = until_rows_end(&control.ready), if !control.rows_ended_said => {
+            () = until_rows_end(control.ready.as_ref()), if !control.rows_ended_said => {
                 control.rows_ended_said = true;
                 Some(Input::DataEnded("a data set has been used up".to_owned()))
             }
@@ -141,7 +141,7 @@ async fn next_report(threads: &mut Option<Threads>) -> Option<crate::shard::Even
 }
 
 /// Waits until a data set of the plan at hand is used up that stops the run, or for ever when there is none.
-async fn until_rows_end(ready: &Option<Ready>) {
+async fn until_rows_end(ready: Option<&Ready>) {
     match ready {
         Some(ready) => ready.program.until_rows_end().await,
         None => std::future::pending().await,

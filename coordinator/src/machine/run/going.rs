@@ -55,6 +55,12 @@ impl<B: Book> Run<B> {
         if let State::Settling { not_before, deadline } = self.state
             && (deadline <= now || not_before <= now && self.effects.is_empty())
         {
+            if !self.effects.is_empty() {
+                let text = format!(
+                    "the store has not taken everything within {SETTLE_LIMIT:?}: what it has of this run is not whole, but this report is"
+                );
+                self.note(now, "not-stored", None, text);
+            }
             self.finish(now);
         }
     }

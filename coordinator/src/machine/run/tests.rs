@@ -469,6 +469,17 @@ fn grants_are_renewed_each_second_and_stored_first() {
 }
 
 #[test]
+fn a_run_that_is_not_stored_ends_and_says_so() {
+    let mut bench = Bench::started(|_| {});
+    bench.secs(19);
+    bench.store_answers = false;
+    bench.secs(21).ends(A, 1).ends(B, 1).play_out();
+    assert!(matches!(bench.run.state, State::Finished), "{:?}", bench.run.state);
+    let notes = &bench.run.book().notes;
+    assert!(notes.iter().any(|note| note.contains("not-stored")), "{notes:?}");
+}
+
+#[test]
 fn a_lost_worker_leaves_an_exact_hole() {
     let mut bench = Bench::started(|_| {});
     // 10/s on two shards: b owns the odd indices. It was at 41 when last heard of, and is granted up to 15 s.

@@ -485,10 +485,10 @@ async fn a_connection_that_nobody_accepts_times_out_while_connecting() {
 
 #[tokio::test]
 async fn what_a_reset_connection_did_not_take_was_not_sent() {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
     // Before the request, amid it or after it, as it happens.
     const TIMES: usize = 300;
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
     let resets = std::thread::spawn(move || {
         for _ in 0..TIMES {
             let stream = socket2::Socket::from(listener.accept().unwrap().0);

@@ -224,6 +224,29 @@ fn a_throttled_worker_says_so_within_two_intervals() {
 }
 
 #[test]
+fn a_worker_that_is_moved_into_a_group_is_throttled_there() {
+    let test = "a_worker_that_is_moved_into_a_group_is_throttled_there";
+    let group = match Group::make() {
+        Ok(group) => group,
+        Err(reason) => return skip::skipped(test, &reason),
+    };
+    let _quiet = quiet::quiet();
+    let (home, target) = (home(), Target::start(at_once, None));
+    let started = Watched::start(&home, &steady(&target, 2_000, 8), &[], |command| {
+        Process::spawn(again(command))
+    });
+    let begin = |worker: &Process| {
+        group.squeeze(5);
+        group.take(worker);
+        None
+    };
+    let ended = strain(test, started, begin, &["throttled", "dispatch_lag", "poll_delay"]);
+    let report = ended.json();
+    assert!(kinds(&report).contains(&"throttled"), "{}", report["generator"]);
+    assert!(whole(&report["workers"][0], "health.throttled_us") > 1_000_000);
+}
+
+#[test]
 fn a_worker_whose_core_is_taken_says_so_within_two_intervals() {
     let test = "a_worker_whose_core_is_taken_says_so_within_two_intervals";
     let cores = cores();

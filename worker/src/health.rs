@@ -45,20 +45,38 @@ struct Files {
     sockstat: Kept,
     stat: Kept,
     status: Kept,
+    /// The groups that the two below are of.
+    groups: Kept,
+    in_groups: Option<String>,
     throttling: Vec<Kept>,
     memory: MemoryFiles,
 }
 
 impl Files {
-    fn open(groups: &Groups) -> Self {
+    fn open() -> Self {
+        let groups = Groups::own();
         Self {
+            groups: Kept::new("/proc/self/cgroup"),
+            in_groups: None,
             snmp: Kept::new("/proc/net/snmp"),
             sockstat: Kept::new("/proc/net/sockstat"),
             stat: Kept::new("/proc/stat"),
             status: Kept::new("/proc/self/status"),
             throttling: groups.throttling(),
-            memory: MemoryFiles::of(groups),
+            memory: MemoryFiles::of(&groups),
         }
+    }
+
+    /// Whether the process has been put into other groups since this was asked last; their files are those from now on.
+    fn moved(&mut self) -> bool {
+        let Some(now) = self.groups.read() else { return false };
+        let before = self.in_groups.replace(now);
+        let moved = before.is_some() && before != self.in_groups;
+        if moved {
+            let groups = Groups::own();
+            (self.throttling, self.memory) = (groups.throttling(), MemoryFiles::of(&groups));
+        }
+        moved
     }
 }
 
@@ -140,7 +158,7 @@ impl HealthSampler {
         let mut sampler = Self {
             clock,
             ports: Ports::of(plan),
-            files: Files::open(&Groups::own()),
+            files: Files::open(),
             cores: Cores::default(),
             at: clock.now(),
             last: Counters::default(),
@@ -174,7 +192,12 @@ impl HealthSampler {
         let now = self.clock.now();
         let covered_us = whole_micros(now.since(std::mem::replace(&mut self.at, now)));
         let files = &mut self.files;
+        let moved = files.moved();
         let (throttled_us, snmp) = (cgroup::throttled_us(&mut files.throttling), files.snmp.read());
+        if moved {
+            // What a group was throttled before is not this process's.
+            self.last.throttled_us = throttled_us.unwrap_or(self.last.throttled_us);
+        }
         let last = self.last;
         let counters = Counters {
             cpu_us: process_cpu_us(),

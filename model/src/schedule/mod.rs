@@ -16,5 +16,8 @@ pub use poisson::ExpStream;
 pub use users::{UserCurve, UserPiece};
 pub use wheel::{WHEEL_MAX, Wheel, WheelError};
 
+/// Length of a grant: without a renewal a shard makes no arrival that falls due later than this.
+pub const GRANT: std::time::Duration = std::time::Duration::from_secs(10);
+
 #[cfg(test)]
 mod tests;

@@ -69,6 +69,11 @@ impl Group {
             .expect("the group's quota can be set");
     }
 
+    /// Puts a process that is there already into the group.
+    pub fn take(&self, process: &Process) {
+        fs::write(self.folder.join("cgroup.procs"), process.id().to_string()).expect("a process can be moved");
+    }
+
     /// Makes a command one that runs within the group.
     pub fn enclose(&self, command: &Command) -> Command {
         wrapped(

@@ -27,6 +27,7 @@ use std::time::Duration;
 use barrage_model::ids::{Incarnation, ShardId, WorkerId};
 use barrage_model::time::Moment;
 
+pub use barrage_model::schedule::GRANT;
 pub use blocks::Block;
 use blocks::Blocks;
 use effects::Effects;
@@ -34,8 +35,6 @@ pub use holes::{HeldShare, LoadHole, WorkerHoles, leftover};
 pub use seat::{Life, Seat};
 pub use words::{Answer, Book, Command, How, Input, Note, Outcome, Output, Record, Spec, Stopped, Value};
 
-/// Length of a grant.
-pub const GRANT: Duration = Duration::from_secs(10);
 /// Grants are renewed this often.
 pub const RENEWAL: Duration = Duration::from_secs(1);
 /// A renewal that has waited this long for the store is sent without it.

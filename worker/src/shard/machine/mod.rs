@@ -27,7 +27,7 @@ use barrage_model::outcome::DropReason;
 use barrage_model::phase::Marks;
 use barrage_model::plan::{Load, LoadModel, Plan};
 use barrage_model::rng::{Purpose, stream};
-use barrage_model::schedule::Epoch;
+use barrage_model::schedule::{Epoch, GRANT};
 use barrage_model::time::Moment;
 
 pub use still::Stood;
@@ -42,6 +42,8 @@ use still::Standstills;
 pub const TICK: Duration = Duration::from_millis(20);
 /// After a silence of more than this a shard sends nothing until its grant has been renewed.
 pub const GAP_MAX: Duration = Duration::from_secs(1);
+/// A grant may have been made this long before the shard came to, and still counts as made since.
+const GRANT_AGE_MAX: Duration = Duration::from_secs(1);
 /// Most iterations that one load starts for one input: a catch-up after a stall leaves room for answers in between.
 const BATCH: u32 = 256;
 
@@ -52,7 +54,8 @@ struct Shared {
     seed: u64,
     marks: Marks,
     granted_until: Moment,
-    needs_renewal: bool,
+    /// When the shard came to after a gap, as long as no grant has been made since.
+    needs_renewal: Option<Moment>,
     graceful_stop: Duration,
     /// When the shard stood still, as far back as an arrival waits.
     still: Standstills,
@@ -71,7 +74,7 @@ struct SlotOwner {
 
 impl Shared {
     fn may_send(&self, now: Moment) -> bool {
-        now < self.granted_until && !self.needs_renewal
+        now < self.granted_until && self.needs_renewal.is_none()
     }
 
     fn make_slot(slots: &mut Vec<SlotOwner>, load: LoadId, user: u64, place: u32) -> SlotId {
@@ -181,7 +184,7 @@ impl Machine {
             seed,
             marks,
             granted_until: Moment::ZERO,
-            needs_renewal: false,
+            needs_renewal: None,
             graceful_stop: plan.graceful_stop,
             still: Standstills::default(),
             slots: Vec::new(),
@@ -202,7 +205,7 @@ impl Machine {
     /// Takes one input. `now` should not run backwards; if it does, nothing is sent before the next renewal.
     pub fn handle(&mut self, now: Moment, input: Input, gate: &mut dyn Gate) {
         if now < self.last || now > self.last + GAP_MAX {
-            self.shared.needs_renewal = true;
+            self.shared.needs_renewal = Some(now);
         }
         if Standstills::is_one(self.last, now) {
             let wanted = self.deadline().max(self.last);
@@ -263,7 +266,7 @@ impl Machine {
 
     /// The instant at which the present grant runs out; [`Moment::ZERO`] while a renewal is needed.
     pub fn granted_until(&self) -> Moment {
-        if self.shared.needs_renewal {
+        if self.shared.needs_renewal.is_some() {
             Moment::ZERO
         } else {
             self.shared.granted_until
@@ -298,17 +301,24 @@ impl Machine {
     /// Closes the oldest interval with exactly the arrivals that fell due in it.
     fn close(&mut self) {
         let (mut scheduled, mut unseen) = (0, 0);
-        let mut oldest = self.boundary;
+        let (mut oldest, mut held) = (self.boundary, self.boundary);
         for load in &mut self.loads {
             if let State::Open(open) = load {
                 unseen += open.count_due(self.boundary, &mut self.shared);
                 scheduled += open.take_scheduled();
                 oldest = oldest.min(open.oldest().unwrap_or(Moment::MAX));
+                held = held.min(open.next_due().unwrap_or(Moment::MAX));
             }
         }
         let progress = self.progress();
+        let may_send = self.shared.may_send(self.boundary);
         let still = &mut self.shared.still;
-        let stood = still.of_interval(self.boundary, scheduled, unseen);
+        let mut stood = still.of_interval(self.boundary, scheduled, unseen);
+        if !may_send {
+            // What falls due without a grant starts late if it starts: it has waited at least until here.
+            let waited = self.boundary.since(held.max(self.boundary - INTERVAL));
+            stood.lag = stood.lag.max(waited.saturating_sub(INTERVAL / 100));
+        }
         still.forget_before(oldest);
         self.shared.outputs.push_back(Output::Close { progress, stood });
         self.boundary += INTERVAL;
@@ -330,7 +340,10 @@ impl Machine {
             }
             Input::Grant(until) => {
                 shared.granted_until = shared.granted_until.max(until);
-                shared.needs_renewal = false;
+                // What was on its way during the gap says nothing of what the fleet does now.
+                shared.needs_renewal = shared
+                    .needs_renewal
+                    .filter(|awake| until + GRANT_AGE_MAX < *awake + GRANT);
             }
             Input::Epoch(load, epoch) => {
                 if let Some(State::Open(open)) = self.loads.get_mut(usize::from(load.0)) {

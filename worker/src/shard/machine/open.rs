@@ -101,6 +101,12 @@ impl Open {
         Some(due)
     }
 
+    /// When the first arrival falls due that is neither started nor dropped, whether or not it may be sent.
+    pub(super) fn next_due(&self) -> Option<Moment> {
+        let (_, due) = self.head.peek().filter(|_| self.stopped.is_none())?;
+        Some(due)
+    }
+
     /// Counts what fell due before `limit`, under the grant, and says how many that were.
     pub(super) fn count_due(&mut self, limit: Moment, shared: &mut Shared) -> u64 {
         if self.stopped.is_some() {

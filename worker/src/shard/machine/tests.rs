@@ -370,6 +370,29 @@ fn nothing_due_after_the_grant_is_counted_or_sent_and_a_renewal_catches_up() {
     assert_eq!(indices.len(), 200);
     // In the fourth interval the place in the schedule is the first arrival after the grant.
     assert_eq!(record.closed[3][0].next_index, 20);
+    // Each second in which arrivals fell due says how late they are at least; nothing stood still.
+    let lag: Vec<u128> = record.stood[..6].iter().map(|stood| stood.lag.as_millis()).collect();
+    assert_eq!(lag, [0, 0, 990, 990, 990, 0]);
+    assert!(record.stood.iter().all(|stood| stood.total.is_zero()));
+}
+
+#[test]
+fn after_a_gap_only_a_grant_made_since_counts() {
+    let plan = plan(vec![open(1_000, Duration::from_mins(1))], Duration::ZERO);
+    let epochs = [(LoadId(0), epoch(&[0], hold(10, 60), 0, Moment::ZERO))];
+    let mut world = World::new(&plan, &epochs, |begun| begun + 1_000);
+    world.handle(Input::Grant(Moment::from_secs(10)));
+    world.now = 12 * SECOND;
+    world.handle(Input::Tick);
+    // Those that were on their way, up to one of second 8.
+    for until in 11..=18 {
+        world.handle(Input::Grant(Moment::from_secs(until)));
+        world.now += 100;
+    }
+    assert_eq!(world.record.started.len(), 1, "the one of second 0");
+    world.now += 1_000;
+    world.handle(Input::Grant(Moment::from_secs(22)));
+    assert!(world.record.started.len() > 100);
 }
 
 #[test]
@@ -428,7 +451,7 @@ fn own_lag_is_not_smaller_for_a_longer_sleep() {
     for sleep in [900_000, 1_500_000, 3_000_000] {
         let mut world = World::new(&plan, &epochs, |begun| begun + 1_000);
         world.inputs = (0..10)
-            .map(|at| (at * SECOND, Input::Grant(Moment::from_secs(at + 3))))
+            .map(|at| (at * SECOND, Input::Grant(Moment::from_secs(at) + GRANT)))
             .collect();
         world.sleep = (2_000_000, sleep);
         let record = world.run(60 * SECOND);
@@ -446,7 +469,7 @@ fn asleep(slots: u32, give_up_after: u64, target: Target, sleep: u64) -> Record 
     let epochs = [(LoadId(0), epoch(&[0], hold(1_000, 6), 0, Moment::ZERO))];
     let mut world = World::new(&plan, &epochs, target);
     world.inputs = (0..10)
-        .map(|at| (at * SECOND, Input::Grant(Moment::from_secs(at + 3))))
+        .map(|at| (at * SECOND, Input::Grant(Moment::from_secs(at) + GRANT)))
         .collect();
     world.sleep = (2_000_500, sleep);
     world.run(60 * SECOND)

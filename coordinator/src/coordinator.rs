@@ -5,7 +5,6 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
-use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -165,10 +164,6 @@ impl Coordinator {
             Some(Ok(part)) => Some(part),
             Some(Err(_)) | None => Some("coordinator"),
         };
-        // Followers get a moment for their last snapshot and the report.
-        if failed.is_none() {
-            tokio::time::sleep(LINGER).await;
-        }
         closing.cancel();
         while parts.join_next().await.is_some() {}
         let closed = tokio::task::spawn_blocking(move || store.close()).await;
@@ -178,6 +173,3 @@ impl Coordinator {
         }
     }
 }
-
-/// Between the end of the last run and the end of the port.
-const LINGER: Duration = Duration::from_millis(200);

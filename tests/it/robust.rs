@@ -101,6 +101,43 @@ fn the_second_signal_ends_at_once_in_setup_and_teardown() {
 }
 
 #[test]
+fn a_coordinator_that_is_told_to_end_leaves_its_followers_the_report() {
+    for (signal, code) in [(Signal::TERM, 143), (Signal::INT, 143)] {
+        let home = home();
+        let server = Server::start(|_| Ok(Reply::text("ok")));
+        let fleet = Fleet::start(&home, 1, |_| Vec::new());
+        let url = fleet.coordinator.url.clone();
+        let file = plan::write(&home, &steady(&server.url, 120, ""));
+        let out = home.path().join("out");
+        let folder = out.to_str().expect("temporary folders are UTF-8");
+        let args = [
+            "submit",
+            &file,
+            "--coordinator",
+            &url,
+            "--accept-invalid",
+            "--out",
+            folder,
+        ];
+        let follower = Process::start(&home, args);
+        wait::until("load", LIMIT, || (server.count() >= 20).then_some(()));
+        fleet.coordinator.signal(signal);
+        let ended = follower.wait(LIMIT);
+        assert_ended(&ended, code, "");
+        assert!(
+            ended.stdout.contains("the coordinator was told to stop"),
+            "{}",
+            ended.stdout
+        );
+        for name in ["report.json", "report.html", "report.txt", "junit.xml"] {
+            assert!(out.join(name).is_file(), "{name} is missing: {}", ended.stderr);
+        }
+        let ended = fleet.coordinator.wait(LIMIT);
+        assert_ended(&ended, 0, "");
+    }
+}
+
+#[test]
 fn a_killed_coordinator_leaves_an_aborted_run_and_its_workers_come_back() {
     let home = home();
     let server = Server::start(|_| Ok(Reply::text("ok")));

@@ -46,6 +46,10 @@ const VIEW: Duration = Duration::from_millis(250);
 const ENDED_KEPT: usize = 16;
 /// Runs that are accepted at once; more are refused.
 pub(crate) const RUNS_MAX: usize = 1_000;
+/// Followers of a run that ended with the coordinator have this long to ask for its report, and for the next format of it.
+const LINGER: Duration = Duration::from_millis(200);
+/// All of them together.
+const LINGER_MAX: Duration = Duration::from_secs(3);
 /// Beyond the plan's graceful stop, runs have this long when the coordinator is told to stop.
 const LEAVE_SLACK: Duration = Duration::from_secs(20);
 
@@ -115,8 +119,10 @@ impl Hub {
         }
     }
 
-    /// Runs until `stop`, and then until every run has ended, within a limit.
+    /// Runs until `stop`, and then until every run has ended, within a limit. Followers of runs that ended by it have their
+    /// questions answered for as long as they come, within another.
     pub(crate) async fn run(mut self, mut events: Events, stop: CancellationToken) {
+        let mut lingering: Option<(Moment, Moment)> = None;
         let mut view = tokio::time::interval(VIEW);
         view.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
@@ -124,6 +130,9 @@ impl Hub {
             tokio::select! {
                 event = events.next() => match event {
                     Some(event) => {
+                        if let Some((until, _)) = &mut lingering {
+                            *until = clock::now() + LINGER;
+                        }
                         self.handle(event);
                         // Those that wait as well: what follows is done once for all of them.
                         let waiting = std::iter::from_fn(|| events.waiting());
@@ -137,14 +146,21 @@ impl Hub {
                 },
                 () = stop.cancelled(), if self.leaving.is_none() => self.leave(),
                 _ = view.tick() => self.show(),
-                () = tokio::time::sleep(pause) => {}
+                () = tokio::time::sleep(pause.min(LINGER)), if lingering.is_some() => {}
+                () = tokio::time::sleep(pause), if lingering.is_none() => {}
             }
             self.tick();
-            if self
-                .leaving
-                .is_some_and(|deadline| self.runs.is_empty() || deadline <= clock::now())
-            {
-                break;
+            let now = clock::now();
+            match (self.leaving, lingering) {
+                (_, Some((until, end))) if until.min(end) <= now => break,
+                (Some(deadline), None) if self.runs.is_empty() || deadline <= now => {
+                    if self.ended.is_empty() {
+                        break;
+                    }
+                    self.show();
+                    lingering = Some((now + LINGER, now + LINGER_MAX));
+                }
+                _ => {}
             }
         }
     }

@@ -154,6 +154,10 @@ fn plan_check_looks_into_the_files() {
             assert!(ended.stderr.contains(&place), "{place}: {}", ended.stderr);
         }
     }
+    let few = with("workers: { min: 5 }", "/").replace("for: 1s", "for: 1s, max_active: 2");
+    let ended = run(&home, ["plan", "check", &plan::write(&home, &few)]);
+    assert_code(&ended, 3);
+    assert!(ended.stderr.contains("max_active"), "{}", ended.stderr);
     // What only the worker knows is left to it.
     let secret = with(
         "data: { d: { csv: good.csv } }",

@@ -40,7 +40,7 @@ pub(crate) async fn plan(command: &PlanCommand) -> Outcome {
 fn check(args: &PlanArgs) -> Outcome {
     let loaded = plans::load(&args.plan, &args.fill)?;
     let plan = loaded.plan();
-    compiled(plan, 1, 1)?;
+    compiled(plan, plan.workers.min, 1)?;
     for warning in barrage_plan::warnings(plan) {
         crate::progress::warn(&warning);
     }

@@ -49,9 +49,7 @@ fn not_started(detail: String) -> Ended {
 }
 
 fn finish(mut stored: StoredRun) -> Ended {
-    let at = stored.granted;
-    let stop = (StopCause::Operator, at, REASON.to_owned());
-    let losses = losses(&stored, at);
+    let losses = losses(&stored, stored.granted);
     let mut lost = Vec::new();
     for (worker, incarnation) in &stored.incarnations {
         let flushed = stored
@@ -70,7 +68,9 @@ fn finish(mut stored: StoredRun) -> Ended {
     for (load, count) in &scheduled {
         stored.ledger.set_scheduled(*load, *count);
     }
+    // As far as anything is known of it; what its workers may have sent after that is unknown.
     let end = stored.ledger.end();
+    let stop = (StopCause::Operator, end, REASON.to_owned());
     stored.facts.stop = Some(stop.clone());
     stored.facts.ended = true;
     let summary: Summary = stored.summary();

@@ -40,7 +40,15 @@ pub(crate) fn min_started(ledger: &Ledger, stopped_early: bool) -> Implicit {
             counts.dropped[DropReason::Stopped.index()] = 0;
         }
         let due = counts.started.saturating_add(counts.dropped_total());
-        let judgement = judge(&counts, plan.min_started);
+        let mut judgement = judge(&counts, plan.min_started);
+        let lost = ledger.losses().filter(|loss| usize::from(loss.load.0) == number);
+        let (unknown, unsent) = lost.fold((0_u64, 0_u64), |(unknown, unsent), loss| {
+            (unknown.saturating_add(loss.unknown), unsent.saturating_add(loss.unsent))
+        });
+        if unknown > 0 || unsent > 0 {
+            let left = format!("; what lost workers left is not part of it: {unknown} unknown, {unsent} unsent");
+            judgement.reason.push_str(&left);
+        }
         let of = if plan.loads.len() > 1 {
             format!(" of load \"{}\"", load.name)
         } else {

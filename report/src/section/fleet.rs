@@ -16,7 +16,7 @@ pub(super) fn section(summary: &Summary, limits: &Limits) -> Section {
         Column::Number("started"),
         Column::Number("sent"),
         Column::Number("ok"),
-        Column::Number("lag p99"),
+        Column::Number("worst lag"),
         Column::Number("shard cpu"),
         Column::Number("memory"),
         Column::Number("clock offset"),

@@ -208,5 +208,6 @@ pub(super) fn scenarios(summary: &Summary, limits: &Limits) -> Section {
             .chain(quantiles.map(quantile));
         Row::new(Tone::Plain, cells)
     }));
+    super::time::without_lost(&mut section, summary);
     section
 }

@@ -26,7 +26,21 @@ pub(super) fn stages(summary: &Summary, limits: &Limits) -> Section {
         ];
         Row::new(Tone::Plain, cells)
     }));
+    without_lost(&mut section, summary);
     section
+}
+
+/// Says of tables that are made of what workers have counted that something is missing in them.
+pub(super) fn without_lost(section: &mut Section, summary: &Summary) {
+    let all = &summary.iterations;
+    if all.unknown > 0 || all.unsent > 0 {
+        let text = format!(
+            "without what lost workers left behind: {} arrivals of which nobody knows, {} that were not sent",
+            count(all.unknown),
+            count(all.unsent)
+        );
+        section.note(Tone::Warn, text);
+    }
 }
 
 pub(super) fn phases(summary: &Summary, limits: &Limits) -> Section {

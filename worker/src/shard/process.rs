@@ -448,7 +448,16 @@ impl<R: Runner> Shard<R> {
     }
 
     fn finish_part(&self, mut part: Part, stood: Stood) -> Part {
-        part.poll_delay_max_us = whole_micros(self.poll_delay_max.replace(Duration::ZERO).max(stood.longest));
+        // Who keeps the time may be waiting for its turn while the slots go on from one iteration to the next.
+        let waiting = match self.armed.get() {
+            Moment::ZERO => Duration::ZERO,
+            armed => {
+                let end = Moment::ZERO + INTERVAL * part.interval.saturating_add(1);
+                self.context.clock.now().min(self.stamp(end)).since(self.stamp(armed))
+            }
+        };
+        let delay = self.poll_delay_max.replace(Duration::ZERO).max(waiting);
+        part.poll_delay_max_us = whole_micros(delay.max(stood.longest));
         part.stood_us = whole_micros(stood.total);
         part.unseen_lag_us = whole_micros(stood.lag);
         part.connections = self.connections.get().unwrap_or_else(|| self.runner.connections());

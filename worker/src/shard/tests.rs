@@ -179,6 +179,44 @@ fn an_arrival_that_waits_for_a_slot_starts_when_the_slot_has_had_its_turn() {
     assert!(highest(worst) >= 45_000, "{} µs", highest(worst));
 }
 
+/// Works for 12 ms on each iteration without waiting for anything.
+struct Hog;
+
+impl Runner for Hog {
+    type User = ();
+
+    fn user(&self, _: LoadId, _: u64) {}
+
+    async fn iterate(
+        &self,
+        (): &mut (),
+        _: IterationStart,
+        _: &ShardHandles,
+        _: &mut Cancelled,
+        mut next: impl FnMut(IterationEnded) -> Option<IterationStart>,
+    ) {
+        std::thread::sleep(Duration::from_millis(12));
+        assert_eq!(next(IterationEnd::Completed.into()), None);
+    }
+
+    fn connections(&self) -> u32 {
+        0
+    }
+}
+
+#[test]
+fn a_slot_that_leaves_nobody_else_a_turn_is_a_delay_of_every_second() {
+    // An arrival each 10 ms: there is always another one.
+    for delta in &deltas(1, Hog)[..2] {
+        let delay = delta.health.poll_delay_max_us;
+        assert!(
+            delay > 900_000 + 1_000_000 * u64::from(delta.interval),
+            "{}: {delay} µs",
+            delta.interval
+        );
+    }
+}
+
 /// Panics in its fifth iteration.
 struct Clumsy;
 

@@ -33,6 +33,8 @@ pub(super) struct Facts {
     /// Cores that this process may use, of so many that the host has.
     pub(super) cores: u32,
     pub(super) cores_of_host: u32,
+    /// Whether the control groups of this process can be seen at all.
+    pub(super) groups_shown: bool,
     pub(super) quota_cores: Option<f64>,
     /// Share of the time stolen by the hypervisor and busy time of the busiest core, percent, just now.
     pub(super) steal: Option<f64>,
@@ -107,6 +109,7 @@ fn system() -> std::io::Result<Facts> {
         somaxconn: host::number("/proc/sys/net/core/somaxconn"),
         cores,
         cores_of_host: of_host.max(cores),
+        groups_shown: read("/proc/self/mountinfo").is_some(),
         quota_cores: groups.quota_cores(),
         steal,
         busiest,

@@ -237,6 +237,9 @@ fn cores(facts: &Facts) -> Check {
 }
 
 fn quota(facts: &Facts) -> Check {
+    if !facts.groups_shown {
+        return unseen("cpu quota");
+    }
     let Some(quota) = facts.quota_cores else {
         return check("cpu quota", "none".to_owned(), false, false, "");
     };

@@ -14,6 +14,7 @@ fn fit() -> Facts {
         somaxconn: Some(4_096),
         cores: 4,
         cores_of_host: 8,
+        groups_shown: true,
         quota_cores: None,
         steal: Some(0.2),
         busiest: Some(7.0),
@@ -139,6 +140,10 @@ fn what_takes_processor_time_away() {
         &[("cores", Warn, "1 of 2 allowed; run makes load on 1")],
     );
     check_only(|facts| facts.quota_cores = Some(4.0), &[]);
+    check_only(
+        |facts| facts.groups_shown = false,
+        &[("cpu quota", Warn, "not shown by this system")],
+    );
     check_only(
         |facts| facts.quota_cores = Some(1.5),
         &[("cpu quota", Warn, "1.50 of 4 cores")],

@@ -1,6 +1,8 @@
 //! Command-line arguments. Every flag has an environment twin, `BARRAGE_<FLAG>` but for `run --insecure`, which has
 //! `BARRAGE_INSECURE_TLS`: the other `--insecure` is about something else.
 
+#![expect(clippy::doc_markdown, reason = "the help shows these texts as they are")]
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -84,17 +86,17 @@ pub(crate) struct Fill {
     /// Replaces the plan's (first) target
     #[arg(long, value_name = "URL", env = "BARRAGE_TARGET")]
     pub(crate) target: Option<String>,
-    /// Gives a value to ${KEY}; counts as secret: never stored, never shown
-    #[arg(short = 'e', long = "env", value_name = "KEY=VALUE", value_parser = pair, env = "BARRAGE_ENV", value_delimiter = ';')]
+    /// Gives a value to ${KEY}; counts as secret: never stored, never shown [env: BARRAGE_ENV, one on each line]
+    #[arg(short = 'e', long = "env", value_name = "KEY=VALUE", value_parser = pair, default_values = lines("BARRAGE_ENV"), hide_default_value = true)]
     pub(crate) env: Vec<(String, String)>,
-    /// Gives a value to ${KEY} that may be stored and shown
-    #[arg(long = "set", value_name = "KEY=VALUE", value_parser = pair, env = "BARRAGE_SET", value_delimiter = ';')]
+    /// Gives a value to ${KEY} that may be stored and shown [env: BARRAGE_SET, one on each line]
+    #[arg(long = "set", value_name = "KEY=VALUE", value_parser = pair, default_values = lines("BARRAGE_SET"), hide_default_value = true)]
     pub(crate) set: Vec<(String, String)>,
     /// Seed of everything random; when absent, drawn and printed by runs, 1 for the plan commands
     #[arg(long, value_name = "N", env = "BARRAGE_SEED")]
     pub(crate) seed: Option<u64>,
-    /// Fixed answer of name resolution, as in curl: HOST:PORT:ADDRESS
-    #[arg(long, value_name = "HOST:PORT:ADDR", env = "BARRAGE_RESOLVE", value_delimiter = ';')]
+    /// Fixed answer of name resolution, as in curl: HOST:PORT:ADDRESS [env: BARRAGE_RESOLVE, one on each line]
+    #[arg(long, value_name = "HOST:PORT:ADDR", default_values = lines("BARRAGE_RESOLVE"), hide_default_value = true)]
     pub(crate) resolve: Vec<String>,
 }
 
@@ -235,13 +237,13 @@ pub(crate) struct QuickArgs {
     /// This many requests in all
     #[arg(short = 'n', long, value_name = "N", env = "BARRAGE_REQUESTS")]
     pub(crate) requests: Option<u64>,
-    /// A header field: 'name: value'
+    /// A header field: 'name: value' [env: BARRAGE_HEADER, one on each line]
     #[arg(
         short = 'H',
         long = "header",
         value_name = "FIELD",
-        env = "BARRAGE_HEADER",
-        value_delimiter = '\n'
+        default_values = lines("BARRAGE_HEADER"),
+        hide_default_value = true
     )]
     pub(crate) headers: Vec<String>,
     /// The method; POST when there is a body, else GET
@@ -295,8 +297,8 @@ pub(crate) struct QuickArgs {
     /// Even or Poisson arrivals
     #[arg(long, value_name = "even|poisson", env = "BARRAGE_ARRIVALS")]
     pub(crate) arrivals: Option<String>,
-    /// An SLA, such as 'p95 < 250ms'
-    #[arg(long, value_name = "EXPRESSION", env = "BARRAGE_SLA", value_delimiter = ';')]
+    /// An SLA, such as 'p95 < 250ms' [env: BARRAGE_SLA, one on each line]
+    #[arg(long, value_name = "EXPRESSION", default_values = lines("BARRAGE_SLA"), hide_default_value = true)]
     pub(crate) sla: Vec<String>,
 }
 
@@ -321,8 +323,8 @@ pub(crate) struct SubmitArgs {
     /// Exit 4 at once when workers are missing or busy, instead of waiting
     #[arg(long, env = "BARRAGE_NO_WAIT", value_parser = flag())]
     pub(crate) no_wait: bool,
-    /// A label of the run: KEY=VALUE
-    #[arg(long = "label", value_name = "KEY=VALUE", value_parser = pair, env = "BARRAGE_LABEL", value_delimiter = ';')]
+    /// A label of the run: KEY=VALUE [env: BARRAGE_LABEL, one on each line]
+    #[arg(long = "label", value_name = "KEY=VALUE", value_parser = pair, default_values = lines("BARRAGE_LABEL"), hide_default_value = true)]
     pub(crate) labels: Vec<(String, String)>,
     /// At least this many workers, whatever the plan says
     #[arg(long, value_name = "N", env = "BARRAGE_MIN_WORKERS")]
@@ -486,8 +488,8 @@ pub(crate) struct WorkerArgs {
     /// Name shown in reports; the host name when absent
     #[arg(long, value_name = "NAME", env = "BARRAGE_NAME")]
     pub(crate) name: Option<String>,
-    /// A label that plans can select by: KEY=VALUE
-    #[arg(long = "label", value_name = "KEY=VALUE", value_parser = pair, env = "BARRAGE_LABEL", value_delimiter = ';')]
+    /// A label that plans can select by: KEY=VALUE [env: BARRAGE_LABEL, one on each line]
+    #[arg(long = "label", value_name = "KEY=VALUE", value_parser = pair, default_values = lines("BARRAGE_LABEL"), hide_default_value = true)]
     pub(crate) labels: Vec<(String, String)>,
     /// Load threads; the allowed cores when absent
     #[arg(long, value_name = "N", env = "BARRAGE_THREADS", value_parser = clap::value_parser!(u16).range(1..=1024))]
@@ -566,6 +568,24 @@ fn pair(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
         _ => Err(format!("expected KEY=VALUE, found {text:?}")),
+    }
+}
+
+/// What the environment twin of a flag that can be given several times says: the lines of that variable. On the command
+/// line each flag is one value, whatever it holds. Not asked for more than a few times in a process, which keeps it.
+fn lines(variable: &str) -> Vec<&'static std::ffi::OsStr> {
+    let Some(text) = std::env::var_os(variable) else {
+        return Vec::new();
+    };
+    let text: &'static std::ffi::OsStr = Box::leak(text.into_boxed_os_str());
+    match text.to_str() {
+        Some(lines) => lines
+            .lines()
+            .filter(|line| !line.is_empty())
+            .map(std::ffi::OsStr::new)
+            .collect(),
+        // The flag's own reader says what is wrong with it.
+        None => vec![text],
     }
 }
 

@@ -1,5 +1,6 @@
 //! Questions to a ledger: counts and distributions of a part of the run.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 use barrage_model::delta::{Measure, SketchKey, Subject};
@@ -126,10 +127,14 @@ impl Filter {
     fn step(&self, catalog: &Catalog, (step, tag, segment): (StepId, TagId, SegmentId)) -> bool {
         self.segments.holds(segment)
             && self.chosen.tags.as_ref().is_none_or(|tags| tags.contains(&tag))
-            && match &self.chosen.named {
-                Some(named) => named.counts.contains(&step),
-                None => catalog.steps.get(&step).is_some_and(|step| !step.once()),
-            }
+            && self.names(catalog, step)
+    }
+
+    fn names(&self, catalog: &Catalog, step: StepId) -> bool {
+        match &self.chosen.named {
+            Some(named) => named.counts.contains(&step),
+            None => catalog.steps.get(&step).is_some_and(|step| !step.once()),
+        }
     }
 
     fn count_step(&self, catalog: &Catalog, key: (StepId, TagId, SegmentId), row: &StepCounts, counts: &mut Counts) {
@@ -253,6 +258,17 @@ impl Ledger {
         take_steps(&mut counts.steps, &within.steps);
         counts.started_scheduled = counts.started_scheduled.saturating_sub(within.started_scheduled);
         counts
+    }
+
+    /// Whether the engines of all steps that are selected have seen the bytes on the wire.
+    pub(crate) fn sees_wire(&self, filter: &Filter) -> bool {
+        let mut steps: BTreeMap<StepId, StepCounts> = BTreeMap::new();
+        for ((step, ..), row) in self.steps.iter() {
+            if filter.names(self.catalog(), *step) {
+                steps.entry(*step).or_default().add(row);
+            }
+        }
+        steps.values().all(StepCounts::sees_wire)
     }
 
     pub(crate) fn count_all(&self, filter: &Filter, counts: &mut Counts) {

@@ -274,7 +274,7 @@ pub struct Latency {
     pub censored: u64,
     /// Smallest.
     pub min: Option<Quantile>,
-    /// Mean, µs; a lower bound when `censored` > 0.
+    /// Mean, µs; a lower bound where [`Latency::mean_at_least`] says so.
     pub mean_us: Option<f64>,
     /// 50th percentile.
     pub p50: Option<Quantile>,
@@ -290,6 +290,14 @@ pub struct Latency {
     pub p9999: Option<Quantile>,
     /// Largest.
     pub max: Option<Quantile>,
+}
+
+impl Latency {
+    /// Whether the mean is only a lower bound, as the largest is: of censored samples and of those beyond the layout the
+    /// true value is not known.
+    pub fn mean_at_least(&self) -> bool {
+        self.max.is_some_and(|max| max.at_least)
+    }
 }
 
 /// The four latencies of semantics 3.

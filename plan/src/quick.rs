@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use barrage_model::plan::{Method, Plan};
+use barrage_model::schedule::{Curve, Piece};
 use barrage_model::units::{Rate, format_duration};
 
 use crate::problem::Problem;
@@ -295,12 +296,18 @@ fn length_of(count: u64, rate: Rate) -> Result<Duration, QuickError> {
     let length = micros
         .and_then(|micros| u64::try_from(micros).ok())
         .map(Duration::from_micros);
-    length
-        .filter(|length| !length.is_zero() && *length <= barrage_model::units::DURATION_MAX)
-        .ok_or_else(|| {
-            let problem = Problem::new(format!("{count} requests at {rate}"), "a load of 1us to 7d");
-            QuickError::new("-n", problem)
-        })
+    // At more than one in a microsecond, no length may make exactly so many.
+    let makes = |length: &Duration| {
+        let curve = Curve::new(vec![Piece::hold(rate, *length)]);
+        curve.is_ok_and(|curve| curve.total() == count)
+    };
+    length.filter(makes).ok_or_else(|| {
+        let problem = Problem::new(
+            format!("{count} requests at {rate}"),
+            "a load of 1us to 7d, in whole microseconds",
+        );
+        QuickError::new("-n", problem)
+    })
 }
 
 /// A URL as its target and the rest; a fragment is left out, as it is never sent.

@@ -78,6 +78,10 @@ fn loads_follow_from_rate_count_and_connections() {
         panic!("open")
     };
     assert_eq!(open.curve().unwrap().total(), 1000);
+    let LoadModel::Open(open) = plan_of(Some(3_000_000), Some(999), None, None) else {
+        panic!("open")
+    };
+    assert_eq!(open.curve().unwrap().total(), 999);
     assert!(matches!(open.stages[0].shape, StageShape::Hold { .. }));
     let LoadModel::Iterations(counted) = plan_of(None, Some(1000), None, None) else {
         panic!("iterations")

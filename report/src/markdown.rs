@@ -89,7 +89,7 @@ fn write_numbers(out: &mut String, summary: &Summary) {
         ("service", &summary.latency.service),
     ];
     for (name, latency) in rows {
-        let mean = mean(latency.mean_us, latency.censored > 0);
+        let mean = mean(latency.mean_us, latency.mean_at_least());
         put!(out, "| {name} | {} | {mean}", count(latency.count));
         for of in [latency.p50, latency.p95, latency.p99, latency.p999, latency.max] {
             put!(out, " | {}", quantile(of));

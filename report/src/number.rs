@@ -81,7 +81,7 @@ pub(crate) fn quantile(quantile: Option<Quantile>) -> String {
     }
 }
 
-/// A mean, with `≥` where censored samples make it a lower bound.
+/// A mean, with `≥` where it is a lower bound.
 pub(crate) fn mean(mean_us: Option<f64>, at_least: bool) -> String {
     match mean_us.filter(|us| us.is_finite() && *us >= 0.0) {
         None => ABSENT.to_owned(),

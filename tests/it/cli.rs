@@ -506,6 +506,32 @@ fn a_run_elsewhere_has_no_threads_of_its_own() {
     }
 }
 
+#[test]
+fn values_are_taken_whole() {
+    let home = home();
+    let text = "target: http://127.0.0.1:9\nload: { rate: 1/s, for: 1s }\nvariables: { a: none, b: none }\n\
+                steps: [ { get: \"/${a}/${b}\" } ]\n";
+    std::fs::write(home.path().join("plan.yaml"), text).expect("a plan can be written");
+    let shown = |flags: &[&str], lines: &str| {
+        let mut command = command(&home);
+        command.args(["plan", "show", "plan.yaml"]).args(flags);
+        let ended = Ended::new(&command.env("BARRAGE_SET", lines).output().expect("the binary starts"));
+        assert_code(&ended, 0);
+        let line = |name: &str| {
+            let mut lines = ended.stdout.lines().map(str::trim);
+            lines.find_map(|line| line.strip_prefix(name)).map(str::to_owned)
+        };
+        [line("a: "), line("b: ")].map(|value| value.unwrap_or_default().trim_matches('"').to_owned())
+    };
+    assert_eq!(shown(&["--set", "a=1;b=2"], ""), ["1;b=2", "none"]);
+    assert_eq!(shown(&[], "a=1;2\n\nb=3"), ["1;2", "3"]);
+    assert_eq!(
+        shown(&["--set", "a=1"], "b=3"),
+        ["1", "none"],
+        "flags replace the variable"
+    );
+}
+
 /// The store alone is enough.
 fn assert_local(home: &TempDir, store: &str, id: &str, report: &Value) {
     let local = ["--store", store];

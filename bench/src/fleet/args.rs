@@ -16,8 +16,8 @@ struct Args {
     /// Numbers of workers, one measurement each.
     #[arg(long, value_delimiter = ',', default_value = "1000,2000")]
     workers: Vec<u32>,
-    /// Length of each run in seconds.
-    #[arg(long, default_value_t = 60)]
+    /// Length of each run in seconds. Memory is judged in runs of ten minutes.
+    #[arg(long, default_value_t = 600)]
     seconds: u32,
     /// Length of each run in minutes, in place of seconds.
     #[arg(long)]

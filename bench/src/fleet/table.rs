@@ -21,6 +21,8 @@ pub(super) fn page(all: &[Figures], root: &Path) -> String {
          before the run. All upload at the interval's end, at the same instant, as real workers do: nothing is staggered.\n\
          The figures stand only because the report said exactly what the workers had sent: counts, and p50, p99 and p99.9\n\
          of response and service time against the bench's own merge.\n\n\
+         Memory is judged over what comes after the first five minutes: until then the coordinator keeps the series of ever\n\
+         more seconds, up to 64 MiB.\n\n\
          Measured on {}: {}. Barrage{}.\n",
         clock::today(),
         machine::description(),

@@ -61,6 +61,8 @@ pub(crate) struct SectionText {
     tables: Vec<(String, Table)>,
     judged: Vec<Judged>,
     missing: Vec<String>,
+    /// A run of ours ended otherwise than it must.
+    wrong: bool,
     commands: Vec<String>,
 }
 
@@ -75,6 +77,7 @@ impl SectionText {
             tables: Vec::new(),
             judged: Vec::new(),
             missing: Vec::new(),
+            wrong: false,
             commands: Vec::new(),
         }
     }
@@ -116,6 +119,11 @@ impl SectionText {
         }
     }
 
+    /// Says that a run of ours failed, or did not count what the server did: no bar makes up for that.
+    pub(crate) fn went_wrong(&mut self) {
+        self.wrong = true;
+    }
+
     /// Adds what a contestant says about itself, once.
     pub(crate) fn note(&mut self, who: &str, note: &str) {
         let line = format!("{who}: {note}.");
@@ -132,7 +140,7 @@ impl SectionText {
         }
     }
 
-    /// Whether a bar was missed, or nothing could be measured at all. In a full run a bar that could not be judged, for want
+    /// Whether a bar was missed, a run of ours went wrong, or nothing could be measured at all. In a full run a bar that could not be judged, for want
     /// of runs that count, is not passed either.
     pub(crate) fn missed(&self, full: bool) -> bool {
         let missed = |judged: &Judged| match judged.verdict {
@@ -140,7 +148,7 @@ impl SectionText {
             Verdict::Missed => true,
             Verdict::NotJudged(_) => full,
         };
-        !self.has_figures() || self.judged.iter().any(missed)
+        self.wrong || !self.has_figures() || self.judged.iter().any(missed)
     }
 
     /// Whether anything was measured.
@@ -409,6 +417,14 @@ mod tests {
                 "{verdict:?}"
             );
         }
+        let mut text = SectionText::new(Section::Closed, "As fast as it goes");
+        let mut figures = Table::new(&["client"]);
+        figures.row(vec!["wrk".to_owned()]);
+        text.table("nginx", figures);
+        text.judge(Judged::new("rate", "≥ 1.00".to_owned(), &[1.0; 7], 2, Verdict::Met));
+        assert!(!text.missed(true));
+        text.went_wrong();
+        assert!(text.missed(false), "whatever else was met");
         let failed = SectionText::failed(Section::Closed, "no nginx");
         assert!(
             failed.missed(false) && !failed.has_figures(),

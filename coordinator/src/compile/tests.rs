@@ -1,8 +1,11 @@
 use std::fmt::Write as _;
+use std::sync::Arc;
+use std::time::Duration;
 
 use expect_test::{Expect, expect};
 
 use barrage_model::plan::{Stage, StageShape};
+use barrage_model::schedule::Cursor;
 
 use super::*;
 use crate::sample::{counted, holds, load, plan, secs, users};
@@ -145,6 +148,37 @@ fn poisson_totals_by_stage_add_up_and_do_not_depend_on_the_fleet() {
         compile(&random, &members(&[1]), 9),
         Err(CompileError::Poisson { .. })
     ));
+}
+
+/// Even where an arrival comes within the last microsecond.
+#[test]
+fn what_is_planned_is_what_the_shards_make() {
+    let mut tight = plan(vec![load("open", 1, holds(&[(20_000, 1)]))]);
+    for seed in 0..200 {
+        for arrivals in [Arrivals::Even, Arrivals::Poisson] {
+            let LoadModel::Open(open) = &mut tight.loads[0].model else {
+                panic!("open")
+            };
+            open.arrivals = arrivals;
+            open.stages[0].shape = StageShape::Hold {
+                rate: Rate::per_second(20_001 + seed),
+                length: Duration::from_micros(100_001 + u64::from(seed)),
+            };
+            let compiled = compile(&tight, &members(&[2]), seed.into()).unwrap();
+            let epoch = Arc::new(compiled.epochs[0].1.clone());
+            let made = |shard| {
+                std::iter::successors(Some(Cursor::new(&epoch, shard)), |cursor| {
+                    let mut next = cursor.clone();
+                    next.advance();
+                    Some(next)
+                })
+                .take_while(|cursor| cursor.peek().is_some())
+                .count() as u64
+            };
+            let all = epoch.wheel.shards().map(made).sum::<u64>();
+            assert_eq!(compiled.forecast[0].arrivals, Some(all), "{arrivals:?} {seed}");
+        }
+    }
 }
 
 #[test]

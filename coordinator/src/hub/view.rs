@@ -58,7 +58,7 @@ pub(super) fn last(active: &Active, summary: &Summary, workers: Vec<v1::WorkerLi
     v1::Snapshot {
         state: "finished".to_owned(),
         run_time_us: summary.run.duration_us,
-        offered_per_s: summary.rates.rate_per_s.unwrap_or(0.0),
+        offered_per_s: summary.rates.offered_per_s.unwrap_or(0.0),
         sent_per_s: summary.rates.rate_per_s.unwrap_or(0.0),
         served_per_s: summary.rates.goodput_per_s.unwrap_or(0.0),
         p50_us: summary.latency.response.p50.map_or(0, |quantile| quantile.value_us),

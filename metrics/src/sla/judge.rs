@@ -1,6 +1,8 @@
 //! One evaluation of one SLA.
 
-use barrage_model::expr::{Count, Expr, MetricKind, Observed, Operand, Outcomes, RateMetric, RatioMetric, Stat};
+use barrage_model::expr::{
+    ByteCount, Count, Expr, MetricKind, Observed, Operand, Outcomes, RateMetric, RatioMetric, Stat,
+};
 use barrage_model::plan::Sla;
 
 use crate::ledger::Ledger;
@@ -13,7 +15,8 @@ pub const BEYOND_QUANTILE: u32 = 10;
 /// What one evaluation saw.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Judged {
-    /// `None` where there is nothing to observe: no samples, no time, or a loss that no selection can be told from.
+    /// `None` where there is nothing to observe: no samples, no time, a loss that no selection can be told from, or bytes
+    /// that an engine does not see.
     pub(crate) observed: Option<Observed>,
     /// Samples behind it.
     pub(crate) samples: u64,
@@ -78,10 +81,24 @@ pub(crate) fn is_rate(expr: &Expr) -> bool {
     matches!(metric.kind, MetricKind::Rate(_) | MetricKind::ByteRate(_))
 }
 
+/// Whether the expression is about bytes on the wire.
+pub(super) fn is_on_wire(expr: &Expr) -> bool {
+    let Operand::Metric(metric) = &expr.left else {
+        return false;
+    };
+    matches!(
+        metric.kind,
+        MetricKind::ByteRate(_) | MetricKind::Bytes(ByteCount::WireIn | ByteCount::WireOut)
+    )
+}
+
 /// Evaluates an SLA over a window.
 pub(crate) fn judge(ledger: &Ledger, sla: &Sla, filters: &Filters, window: &Window) -> Judged {
     if let Some((stat, measure, outcomes)) = latency_of(&sla.that) {
         return judge_samples(sla, stat, &ledger.samples_of(&filters.first, window, measure, outcomes));
+    }
+    if is_on_wire(&sla.that) && !ledger.sees_wire(&filters.first) {
+        return conclude(sla, None, 0, 0);
     }
     if let Some((observed, samples)) = rate_of(ledger, &sla.that, &filters.first, window) {
         return conclude(sla, Some(observed), samples, 0);

@@ -12,7 +12,7 @@ use barrage_model::time::{Moment, whole_micros};
 
 pub(crate) use implicit::{Implicit, min_started};
 pub use judge::BEYOND_QUANTILE;
-use judge::{Filters, Judged, judge, judge_samples, latency_of};
+use judge::{Filters, Judged, is_on_wire, judge, judge_samples, latency_of};
 
 use crate::ledger::Ledger;
 use crate::query::Window;
@@ -230,7 +230,7 @@ impl Track {
         let (verdict, reason) = match seen.holds {
             Some(true) => (SlaVerdict::Passed, format!("held over {} samples", seen.samples)),
             Some(false) => (SlaVerdict::Failed, format!("breached over {} samples", seen.samples)),
-            None => (SlaVerdict::NotEnoughSamples, too_few(seen)),
+            None => (SlaVerdict::NotEnoughSamples, too_few(&self.sla, seen)),
         };
         self.result(Some(seen), verdict, reason, None)
     }
@@ -301,9 +301,9 @@ impl Track {
                 SlaVerdict::Failed,
                 format!("breached over {} samples, though no window was full", seen.samples),
             ),
-            None if self.latest.is_none() => (SlaVerdict::NotEnoughSamples, too_few(&seen)),
+            None if self.latest.is_none() => (SlaVerdict::NotEnoughSamples, too_few(&self.sla, &seen)),
             _ => match &self.latest {
-                Some(latest) => (SlaVerdict::NotEnoughSamples, too_few(latest)),
+                Some(latest) => (SlaVerdict::NotEnoughSamples, too_few(&self.sla, latest)),
                 None => (SlaVerdict::NotEnoughSamples, "no window was full".to_owned()),
             },
         };
@@ -361,7 +361,7 @@ impl Track {
                     None,
                 )
             }
-            Some(seen) => self.result(Some(seen), SlaVerdict::NotEnoughSamples, too_few(seen), None),
+            Some(seen) => self.result(Some(seen), SlaVerdict::NotEnoughSamples, too_few(&self.sla, seen), None),
             None => self.result(None, SlaVerdict::NotEnoughSamples, "not evaluated yet".to_owned(), None),
         }
     }
@@ -399,11 +399,12 @@ impl Track {
     }
 }
 
-fn too_few(seen: &Judged) -> String {
+fn too_few(sla: &Sla, seen: &Judged) -> String {
     match seen.observed {
         Some(Observed::PerSecond { micros: 0, .. } | Observed::BytesPerSecond { micros: 0, .. }) => {
             "no whole second of the load lies in it, so it has no rate".to_owned()
         }
+        None if is_on_wire(&sla.that) => "an engine of its steps does not see the bytes on the wire".to_owned(),
         None => "there is nothing to judge".to_owned(),
         Some(_) => format!("{} samples, at least {} needed", seen.samples, seen.needed.max(1)),
     }

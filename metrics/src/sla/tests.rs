@@ -1,3 +1,4 @@
+use std::sync::Arc;
 use std::time::Duration;
 
 use barrage_model::expr::{Expr, PhaseSelector};
@@ -6,7 +7,7 @@ use barrage_model::outcome::{DropReason, FailureClass, Outcome};
 use barrage_model::plan::{Sla, SlaWindow};
 
 use super::*;
-use crate::ledger::Ledger;
+use crate::ledger::{Ledger, LedgerConfig};
 use crate::testing::*;
 
 /// Reads `that; during: x; over: 3s; for: 2; stop; min: 5`.
@@ -401,6 +402,49 @@ fn backlogged() -> Ledger {
     };
     let list: Vec<Second> = (0..50).map(second).collect();
     timed(plan(10, 0), marks(0), Some(Moment::from_secs(50)), &list)
+}
+
+#[test]
+fn bytes_that_no_engine_has_seen_are_not_judged() {
+    let config = LedgerConfig {
+        plan: Arc::new(plan(10, 0)),
+        marks: marks(0),
+        ..config(1, 1, 0)
+    };
+    for (seen, verdict) in [(300, Passed), (0, NotEnoughSamples)] {
+        let mut ledger = Ledger::new(config.clone());
+        let mut delta = delta_of(0, (0..20).map(|_| ok(1_000)));
+        let counts = &mut delta.steps[0].counts;
+        (counts.wire_requests, counts.wire_bytes_out, counts.wire_bytes_in) = (20, seen, seen);
+        delta.seq = 1;
+        ledger.apply(WorkerId(0), FIRST, &delta).expect("in order");
+        ledger.set_end(Moment::from_secs(1));
+        let result = |text: &str| {
+            let mut engine = SlaEngine::new(&[sla(text)]);
+            engine.finish(&ledger, GeneratorVerdict::Valid).remove(0)
+        };
+        for text in [
+            "wire_bytes_out < 1MiB",
+            "wire_bytes_in(\"list tools\") < 1MiB",
+            "bytes_out_rate < 1MiB/s",
+        ] {
+            let result = result(text);
+            assert_eq!(result.verdict, verdict, "{text}: {}", result.reason);
+            assert_eq!(
+                result.observed.ends_with("unknown"),
+                seen == 0,
+                "{text}: {}",
+                result.observed
+            );
+            assert_eq!(
+                result.reason.contains("does not see"),
+                seen == 0,
+                "{text}: {}",
+                result.reason
+            );
+        }
+        assert_eq!(result("body_bytes_in < 1MiB").verdict, Passed);
+    }
 }
 
 /// 500/s for ten seconds, all served at once but one.

@@ -59,6 +59,7 @@ pub enum CurveError {
 ///
 /// Arrival n falls due at the first whole microsecond at which Λ has reached n, and it belongs to the piece whose
 /// half-open interval of Λ holds n. So a pause owns no arrival: one that would fall on its begin falls due at its end.
+/// What Λ reaches within the curve's last microsecond falls due at that one's begin: before the end, as all others.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Curve {
     spans: Vec<Span>,
@@ -141,7 +142,11 @@ impl Curve {
     /// When Λ reaches `phase` half-pico-arrivals, as [`Curve::due`] rounds, or `None` when the curve ends before.
     pub fn due_at(&self, phase: u128) -> Option<Moment> {
         let span = &self.spans[self.owner(phase)?];
-        Some(Moment::from_micros(span.start + span.reach(phase)))
+        Some(self.due_in(span, phase))
+    }
+
+    fn due_in(&self, span: &Span, phase: u128) -> Moment {
+        Moment::from_micros((span.start + span.reach(phase)).min(self.end() - 1))
     }
 
     /// How many arrivals fall due before `time`: the number of n with `due(n) < time`.
@@ -151,6 +156,9 @@ impl Curve {
 
     /// The bound that tells what falls due before `time`: `due_at(phase) < time` just when `phase < phase_before(time)`.
     pub fn phase_before(&self, time: Moment) -> u128 {
+        if time.as_micros() >= self.end() {
+            return self.total_phase();
+        }
         let Some(last) = time.as_micros().checked_sub(1) else {
             return 0;
         };
@@ -331,7 +339,7 @@ impl CurveWalk {
         loop {
             let span = curve.spans.get(self.piece)?;
             if phase < span.ceiling {
-                return Some(Moment::from_micros(span.start + span.reach(phase)));
+                return Some(curve.due_in(span, phase));
             }
             self.piece += 1;
         }

@@ -64,6 +64,26 @@ fn a_pause_owns_no_arrival() {
 }
 
 #[test]
+fn whatever_falls_due_does_so_before_the_end() {
+    // Λ at the end is 2,003.001, and reaches 2,003 half a microsecond before it.
+    let rough = curve(&[Piece::hold(Rate::per_second(2_001), Duration::from_millis(1_001))]);
+    assert_eq!(rough.total(), 2_004);
+    assert_eq!(
+        (micros(&rough, 2_002), micros(&rough, 2_003)),
+        (Some(1_000_500), Some(1_000_999))
+    );
+    assert_eq!(rough.count_before(Moment::from_micros(1_000_999)), 2_003);
+    assert_eq!(rough.count_before(Moment::from_micros(1_001_000)), 2_004);
+    assert_eq!(rough.rest(Moment::from_micros(1_000_999)).total(), 1);
+    // Where a pause follows, it falls due at the border.
+    let paused = curve(&[
+        Piece::hold(Rate::per_second(2_001), Duration::from_millis(1_001)),
+        hold(0, 1),
+    ]);
+    assert_eq!((paused.total(), micros(&paused, 2_003)), (2_004, Some(1_001_000)));
+}
+
+#[test]
 fn a_ramp_follows_the_square() {
     // Λ = 5·t² for the first 10 s, so arrival n is due at √(n/5).
     let curve = curve(&[ramp(0, 100, 10), hold(100, 10), ramp(100, 0, 10)]);
@@ -189,7 +209,7 @@ fn brute_force(pieces: &[(u64, u64, u64)]) -> Vec<u64> {
         begin += len;
         floor = ceiling;
     }
-    dues
+    dues.iter().map(|due| (*due).min(begin.saturating_sub(1))).collect()
 }
 
 /// Up to about one arrival a microsecond, with pauses, jumps, and slow stretches.
@@ -381,14 +401,51 @@ fn waits_are_exponential() {
         (product / n as f64).abs() < 3.3 / (n as f64).sqrt(),
         "correlation {product}"
     );
+    let distance = distance_to_exponential(&mut waits);
+    assert!(distance < 1.95 / (n as f64).sqrt(), "distance {distance}");
+}
+
+/// The largest distance of the distribution of `waits` to 1 − e^−x.
+fn distance_to_exponential(waits: &mut [f64]) -> f64 {
     waits.sort_by(f64::total_cmp);
-    let distance = waits.iter().enumerate().fold(0.0f64, |distance, (at, wait)| {
+    let n = waits.len() as f64;
+    waits.iter().enumerate().fold(0.0f64, |distance, (at, wait)| {
         let ideal = 1.0 - (-wait).exp();
         distance
-            .max((ideal - at as f64 / n as f64).abs())
-            .max(((at + 1) as f64 / n as f64 - ideal).abs())
-    });
-    assert!(distance < 1.95 / (n as f64).sqrt(), "distance {distance}");
+            .max((ideal - at as f64 / n).abs())
+            .max(((at + 1) as f64 / n - ideal).abs())
+    })
+}
+
+/// The same of the due instants that the shards of a fleet make together: waits times the rate at a constant rate, and the
+/// growth of Λ between two of them on a ramp.
+#[test]
+fn poisson_arrivals_are_exponentially_apart() {
+    let wheel = Wheel::smooth(&[3, 1, 2]).expect("shares");
+    let cases = [
+        vec![hold(1_000, 60)],
+        vec![ramp(0, 2_000, 40), hold(500, 40), ramp(500, 10, 20)],
+    ];
+    for pieces in cases {
+        let epoch = epoch(curve(&pieces), wheel.clone(), Arrivals::Poisson);
+        // Half an arrival of Λ within a microsecond is far below what such a test can tell.
+        let reached = |due: Moment| {
+            let local = Moment::ZERO + due.since(epoch.first_time);
+            epoch.curve.phase_before(local + Duration::from_micros(1)) as f64 / ARRIVAL as f64
+        };
+        let mut last = 0.0;
+        let mut waits: Vec<f64> = walk(&epoch)
+            .into_iter()
+            .map(|(_, due, _)| {
+                let before = std::mem::replace(&mut last, reached(due));
+                last - before
+            })
+            .collect();
+        let n = waits.len() as f64;
+        assert!((n - epoch.curve.total() as f64).abs() < 3.3 * n.sqrt(), "{n} arrivals");
+        let distance = distance_to_exponential(&mut waits);
+        assert!(distance < 1.95 / n.sqrt(), "distance {distance} of {n}");
+    }
 }
 
 fn epoch(curve: Curve, wheel: Wheel, arrivals: Arrivals) -> Arc<Epoch> {

@@ -92,14 +92,9 @@ impl Document {
     }
 }
 
-/// Whether the engine behind these counts saw the bytes on the wire: a request that reached a connection wrote some.
-fn sees_wire(counts: &StepCounts) -> bool {
-    counts.wire_requests == 0 || counts.wire_bytes_out > 0
-}
-
-/// Whether the engines of all steps did, so that their sum is one of all bytes.
+/// Whether the engines of all steps saw the bytes on the wire, so that their sum is one of all bytes.
 pub(crate) fn all_see_wire(summary: &Summary) -> bool {
-    summary.steps.iter().all(|step| sees_wire(&step.totals.counts))
+    summary.steps.iter().all(|step| step.totals.counts.sees_wire())
 }
 
 fn each<'a, From, To: std::convert::From<&'a From>>(list: &'a [From]) -> Vec<To> {
@@ -191,8 +186,8 @@ impl From<&StepCounts> for StepTotals {
             wire_requests: from.wire_requests,
             body_bytes_in: from.body_bytes_in,
             body_bytes_out: from.body_bytes_out,
-            wire_bytes_in: sees_wire(from).then_some(from.wire_bytes_in),
-            wire_bytes_out: sees_wire(from).then_some(from.wire_bytes_out),
+            wire_bytes_in: from.sees_wire().then_some(from.wire_bytes_in),
+            wire_bytes_out: from.sees_wire().then_some(from.wire_bytes_out),
         }
     }
 }

@@ -45,7 +45,7 @@ impl From<summary::Latency> for Latency {
             min_us: value(from.min),
             min_at_least: bound(from.min),
             mean_us,
-            mean_at_least: mean_us.is_some() && from.censored > 0,
+            mean_at_least: mean_us.is_some() && from.mean_at_least(),
             p50_us: value(from.p50),
             p50_at_least: bound(from.p50),
             p90_us: value(from.p90),

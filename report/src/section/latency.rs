@@ -78,7 +78,7 @@ fn row(name: &str, latency: &Latency) -> Row {
     let numbers = [
         count(latency.count),
         quantile(latency.min),
-        mean(latency.mean_us, latency.censored > 0),
+        mean(latency.mean_us, latency.mean_at_least()),
     ];
     let cells = std::iter::once(name.to_owned())
         .chain(numbers)

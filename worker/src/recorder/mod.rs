@@ -247,16 +247,28 @@ impl Recorder {
         }
     }
 
-    /// Counts the start of an iteration and records its dispatch lag; `own_lag` is the part of the lag during which a
-    /// slot was free, so that the generator alone is to blame.
+    /// Counts the start of an iteration, and records its dispatch lag where it begins at once.
     #[inline]
     pub fn iteration_started(&mut self, start: &IterationStarted) {
+        self.iteration_decided(start);
+        self.iteration_begun(start);
+    }
+
+    /// Counts the start of an iteration.
+    #[inline]
+    pub fn iteration_decided(&mut self, start: &IterationStarted) {
+        let at = self.position(start.at);
+        if let Some(counts) = self.intervals[at].iteration(start.load, start.scenario, start.segment) {
+            counts.started += 1;
+        }
+    }
+
+    /// Records the dispatch lag of an iteration that begins now; `own_lag` is the part of the lag during which a slot was
+    /// free, so that the generator alone is to blame.
+    #[inline]
+    pub fn iteration_begun(&mut self, start: &IterationStarted) {
         let at = self.position(start.at);
         let interval = &mut self.intervals[at];
-        let Some(counts) = interval.iteration(start.load, start.scenario, start.segment) else {
-            return;
-        };
-        counts.started += 1;
         if let Some(own_lag) = start.own_lag {
             interval.own_lag.record(whole_micros(own_lag));
         }

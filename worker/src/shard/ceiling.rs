@@ -16,7 +16,7 @@ use governor::nanos::Nanos;
 use governor::state::{InMemoryState, NotKeyed};
 use governor::{Quota, RateLimiter};
 
-use super::machine::Gate;
+use super::machine::{Gate, Held};
 use crate::clock::{Clock, Stamp};
 
 /// A bucket holds this much of its rate, and at least one token.
@@ -65,7 +65,8 @@ impl Bucket {
 /// The buckets of one worker; every shard has a clone.
 #[derive(Clone, Debug, Default)]
 pub struct Ceilings {
-    worker: Vec<Arc<Bucket>>,
+    /// Those of the worker as a whole, and whether it is a limit of its own.
+    worker: Vec<(Arc<Bucket>, bool)>,
     /// By target.
     targets: Vec<Arc<Bucket>>,
     /// The target of each scenario's first request.
@@ -78,7 +79,7 @@ impl Ceilings {
     /// The plan's ceilings, with `own` as the worker's own limit. What is for all workers together is divided as the
     /// wheel divides arrivals.
     pub fn new(plan: &Plan, own: Option<Rate>, shards: &[ShardId], wheel: Option<&Wheel>, clock: Clock) -> Self {
-        let worker = [plan.ceilings.per_worker, own].into_iter().flatten();
+        let worker = [(plan.ceilings.per_worker, false), (own, true)].into_iter();
         let share = |rate: Rate| {
             let Some(wheel) = wheel else { return rate };
             let own: u64 = shards.iter().map(|shard| u64::from(wheel.share(*shard).0)).sum();
@@ -87,7 +88,9 @@ impl Ceilings {
         };
         let targets = plan.ceilings.per_target.into_iter();
         Self {
-            worker: worker.map(|rate| Bucket::new(rate, clock)).collect(),
+            worker: worker
+                .filter_map(|(rate, own)| Some((Bucket::new(rate?, clock), own)))
+                .collect(),
             targets: targets
                 .flat_map(|rate| plan.targets.iter().map(move |_| Bucket::new(share(rate), clock)))
                 .collect(),
@@ -102,14 +105,15 @@ impl Ceilings {
 }
 
 impl Gate for Ceilings {
-    fn admit(&mut self, _load: LoadId, scenario: ScenarioId, now: Moment) -> Result<(), Moment> {
-        while let Some(bucket) = self.worker.get(self.paid) {
-            bucket.admit().map_err(|wait| now + wait)?;
+    fn admit(&mut self, _load: LoadId, scenario: ScenarioId, now: Moment) -> Result<(), Held> {
+        let held = |wait, own| Held { until: now + wait, own };
+        while let Some((bucket, own)) = self.worker.get(self.paid) {
+            bucket.admit().map_err(|wait| held(wait, *own))?;
             self.paid += 1;
         }
         let target = self.target_of.get(usize::from(scenario.0)).copied().flatten();
         if let Some(bucket) = target.and_then(|target| self.targets.get(target)) {
-            bucket.admit().map_err(|wait| now + wait)?;
+            bucket.admit().map_err(|wait| held(wait, false))?;
         }
         self.paid = 0;
         Ok(())

@@ -279,6 +279,7 @@ async fn go_through<R: Runner>(shard: Rc<Shard<R>>, mailbox: Rc<Mailbox>, first:
     let mut cancel = shard.cancels[usize::from(first.load.0)].listen();
     let mut start = first;
     loop {
+        shard.begun(&start);
         let iteration = shard.iteration(&start);
         let next = |ended| shard.ended(&mut start, ended).then(|| shard.iteration(&start));
         shard
@@ -358,6 +359,18 @@ impl<R: Runner> Shard<R> {
         }
     }
 
+    /// Records the lag of an iteration whose slot has its turn now. Since it was decided on, the slots before it have made
+    /// their requests, which is lag of the generator's own like any other.
+    fn begun(&self, start: &Start) {
+        let (decided, now) = (self.started(start), self.context.clock.now());
+        let begun = IterationStarted {
+            at: now.max(decided.at),
+            own_lag: decided.own_lag.map(|lag| lag + now.since(decided.at)),
+            ..decided
+        };
+        self.context.recorder.borrow_mut().iteration_begun(&begun);
+    }
+
     /// Gives the machine one input and performs what comes of it.
     fn input(self: &Rc<Self>, now: Stamp, input: Input) {
         self.told.set(now);
@@ -407,7 +420,7 @@ impl<R: Runner> Shard<R> {
                 at: self.stamp(at),
             }),
             Output::Start(start) => {
-                recorder.iteration_started(&self.started(&start));
+                recorder.iteration_decided(&self.started(&start));
                 drop(recorder);
                 self.begin(start);
             }

@@ -128,6 +128,9 @@ fn account(text: &mut SectionText, bench: &Bench, series: &[Series], against: &s
         text.missing(tool.name(), reason);
     }
     for row in series {
+        if row.tool.is_ours() && (row.failed.is_some() || !row.refused.is_empty()) {
+            text.went_wrong();
+        }
         if let Some(reason) = &row.failed {
             text.missing(&format!("{} ({against})", row.label), reason);
         }

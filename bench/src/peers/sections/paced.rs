@@ -178,21 +178,20 @@ fn judge(text: &mut SectionText, series: &[Series], rate: u32) {
         text.judge(Judged::new(&what, bar.to_owned(), values, decimals, verdict));
     };
     for (name, of) in WITNESSES {
-        let seen = own.known(of);
-        if let Some(bare) = rounds::of(series, Tool::Timerfd) {
-            let more = own.paired(bare, of, |own, bare| own - bare);
-            let what = format!("{name} − the bare loop's, µs");
-            limit(&what, "≤ 60", &more, 0, stats::at_most(60.0, &more));
-            if rate <= 5_000 {
-                let verdict = where_bare_is_good(&bare.known(of), stats::at_most(100.0, &seen));
-                limit(
-                    &format!("{name}, µs"),
-                    "< 100 where the bare loop shows < 40",
-                    &seen,
-                    0,
-                    verdict,
-                );
-            }
+        let (seen, bare) = (own.known(of), rounds::of(series, Tool::Timerfd));
+        let more = bare.map_or_else(Vec::new, |bare| own.paired(bare, of, |own, bare| own - bare));
+        let what = format!("{name} − the bare loop's, µs");
+        limit(&what, "≤ 60", &more, 0, stats::at_most(60.0, &more));
+        if rate <= 5_000 {
+            let bare = bare.map_or_else(Vec::new, |bare| bare.known(of));
+            let verdict = where_bare_is_good(&bare, stats::at_most(100.0, &seen));
+            limit(
+                &format!("{name}, µs"),
+                "< 100 where the bare loop shows < 40",
+                &seen,
+                0,
+                verdict,
+            );
         }
         if rate == 20_000 {
             limit(&format!("{name}, µs"), "< 250", &seen, 0, stats::at_most(250.0, &seen));
@@ -204,10 +203,8 @@ fn judge(text: &mut SectionText, series: &[Series], rate: u32) {
     }
     let errors = own.known(|sample| Some(rate_error(&spaced(sample)?, rate).abs()));
     limit("rate error, %", "< 0.1", &errors, 4, stats::at_most(0.1, &errors));
-    if rate == 5_000
-        && let Some(oha) = rounds::of(series, Tool::Oha)
-    {
-        let better = oha_beside(own, oha);
+    if rate == 5_000 {
+        let better = rounds::of(series, Tool::Oha).map_or_else(Vec::new, |oha| oha_beside(own, oha));
         let verdict = stats::at_least(8.0, &better);
         limit("oha's deviation p99 at the server / ours", "≥ 8", &better, 1, verdict);
     }

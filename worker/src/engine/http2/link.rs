@@ -383,7 +383,8 @@ impl Drop for Counted {
 
 /// Makes the connection and drives it to its end.
 async fn drive(link: Weak<Link>, state: Rc<State>, core: Rc<Core>, origin: Origin) {
-    let made = connect(&state, &core, &origin).await;
+    // In a place of its own, which ends with it: the task lives as long as the connection.
+    let made = Box::pin(connect(&state, &core, &origin)).await;
     // Nobody wants it any more.
     let Some(strong) = link.upgrade() else { return };
     let (sender, connection) = match made {
@@ -395,14 +396,14 @@ async fn drive(link: Weak<Link>, state: Rc<State>, core: Rc<Core>, origin: Origi
     *strong.phase.borrow_mut() = Phase::Open(sender);
     state.wake_waiting();
     drop(strong);
-    Driver {
+    let mut driver = Driver {
         connection,
         state: &state,
         link: &link,
         farewell: None,
-    }
-    .run()
-    .await;
+    };
+    // Until the connection has ended. How it ended is known to its streams.
+    std::future::poll_fn(|cx| driver.poll(cx)).await;
     state.ended.set(true);
     state.wake_waiting();
 }
@@ -443,11 +444,7 @@ struct Driver<'d> {
 }
 
 impl Driver<'_> {
-    /// Until the connection has ended. How it ended is known to its streams.
-    async fn run(mut self) {
-        std::future::poll_fn(|cx| self.poll(cx)).await;
-    }
-
+    /// Goes on with the connection, until it has ended.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let state = self.state;
         let mut driver = state.driver.borrow_mut();

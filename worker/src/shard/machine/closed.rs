@@ -9,7 +9,7 @@ use barrage_model::rng::{Purpose, Rng, stream};
 use barrage_model::schedule::{CurveError, UserCurve, Wheel};
 use barrage_model::time::{Moment, whole_micros};
 
-use super::{BATCH, Choice, Gate, Output, Shared, SlotId, Start};
+use super::{BATCH, Choice, Gate, Held, Output, Shared, SlotId, Start};
 
 #[derive(Debug)]
 struct User {
@@ -73,9 +73,9 @@ pub(super) struct Users {
     ready: Ready,
     running: u32,
     stopped: Option<Moment>,
-    /// A ceiling holds the first one back until then.
-    held_until: Option<Moment>,
-    /// Since when no ceiling has held back the first one.
+    /// A ceiling holds the first one back.
+    held: Option<Held>,
+    /// Since when no ceiling but the worker's own has held back the first one.
     unheld_since: Moment,
     more: bool,
 }
@@ -114,7 +114,7 @@ impl Users {
             ready: Ready::default(),
             running: 0,
             stopped: None,
-            held_until: None,
+            held: None,
             unheld_since: Moment::ZERO,
             more: false,
         };
@@ -153,7 +153,7 @@ impl Users {
         gate: &mut dyn Gate,
     ) -> bool {
         let pauses = self.think.is_some() || self.pace.is_some();
-        let held = self.stopped.is_some() || self.held_until.is_some() || !shared.may_send(now);
+        let held = self.stopped.is_some() || self.held.is_some() || !shared.may_send(now);
         let others = self.more || self.ready.peek().is_some_and(|(due, _)| due <= now);
         let Some(User { number, .. }) = self.all.get(place as usize) else {
             return false;
@@ -169,12 +169,14 @@ impl Users {
     }
 
     pub(super) fn advance(&mut self, now: Moment, shared: &mut Shared, gate: &mut dyn Gate) {
-        if let Some(until) = self.held_until.filter(|until| *until <= now) {
-            (self.held_until, self.unheld_since) = (None, until);
+        if let Some(held) = self.held.take_if(|held| held.until <= now)
+            && !held.own
+        {
+            self.unheld_since = held.until;
         }
         self.more = false;
         for _ in 0..BATCH {
-            if self.held_until.is_some() || !self.start(now, shared, gate) {
+            if self.held.is_some() || !self.start(now, shared, gate) {
                 return;
             }
         }
@@ -194,7 +196,9 @@ impl Users {
             return (self.stopped.is_none() && last < self.end()).then(|| self.end());
         };
         // Without a grant only its renewal changes anything, and that is an input.
-        shared.may_send(last).then(|| self.held_until.unwrap_or(due).max(due))
+        shared
+            .may_send(last)
+            .then(|| self.held.map_or(due, |held| held.until.max(due)))
     }
 
     pub(super) fn cancel_at(&self, shared: &Shared) -> Option<Moment> {
@@ -229,8 +233,8 @@ impl Users {
         }
         match self.begin(place, due, now, shared, gate) {
             Ok(start) => shared.outputs.push_back(Output::Start(start)),
-            Err(again) => {
-                self.held_until = Some(again.max(now + std::time::Duration::from_micros(1)));
+            Err(held) => {
+                self.held = Some(held.after(now));
                 return false;
             }
         }
@@ -239,7 +243,7 @@ impl Users {
         true
     }
 
-    /// The next iteration of a user, if the ceilings let it pass; if not, when to ask again.
+    /// The next iteration of a user, if the ceilings let it pass; if not, what holds it back.
     #[inline]
     fn begin(
         &mut self,
@@ -248,7 +252,7 @@ impl Users {
         now: Moment,
         shared: &mut Shared,
         gate: &mut dyn Gate,
-    ) -> Result<Start, Moment> {
+    ) -> Result<Start, Held> {
         let user = &mut self.all[place as usize];
         let number = user.number;
         // Drawn only once for each iteration, whatever the ceilings say: the stream must not depend on time.

@@ -11,7 +11,7 @@ use barrage_model::schedule::Wheel;
 use barrage_model::time::Moment;
 
 use super::pool::Pool;
-use super::{BATCH, Choice, Gate, Output, Shared, SlotId, Start};
+use super::{BATCH, Choice, Gate, Held, Output, Shared, SlotId, Start};
 
 /// Whether there are indices to ask for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,7 +37,7 @@ pub(super) struct Counted {
     /// The worker will be handed no more than it has.
     exhausted: bool,
     stopped: Option<Moment>,
-    held_until: Option<Moment>,
+    held: Option<Held>,
     more: bool,
 }
 
@@ -52,7 +52,7 @@ impl Counted {
             supply: Supply::Unknown,
             exhausted: false,
             stopped: None,
-            held_until: None,
+            held: None,
             more: false,
         }
     }
@@ -90,15 +90,13 @@ impl Counted {
         if self.stopped.is_none() && now >= self.end {
             self.stop(self.end + shared.graceful_stop);
         }
-        if self.held_until.is_some_and(|until| until <= now) {
-            self.held_until = None;
-        }
+        self.held.take_if(|held| held.until <= now);
         self.more = false;
         if self.stopped.is_some() || now < self.start_at {
             return;
         }
         for _ in 0..BATCH {
-            if self.held_until.is_some() || !self.start(now, shared, gate) {
+            if self.held.is_some() || !self.start(now, shared, gate) {
                 return;
             }
         }
@@ -118,7 +116,7 @@ impl Counted {
         if self.more {
             return Some(last);
         }
-        let held = self.held_until.filter(|_| shared.may_send(last));
+        let held = self.held.filter(|_| shared.may_send(last)).map(|held| held.until);
         let begin = (last < self.start_at).then_some(self.start_at);
         held.into_iter().chain(begin).chain([self.end]).min()
     }
@@ -148,8 +146,8 @@ impl Counted {
             return false;
         };
         let scenario = self.choice.of(shared.seed, index);
-        if let Err(again) = gate.admit(load, scenario, now) {
-            self.held_until = Some(again.max(now + std::time::Duration::from_micros(1)));
+        if let Err(held) = gate.admit(load, scenario, now) {
+            self.held = Some(held.after(now));
             return false;
         }
         let slots = &mut shared.slots;

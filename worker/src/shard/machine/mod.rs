@@ -31,7 +31,7 @@ use barrage_model::schedule::{Epoch, GRANT};
 use barrage_model::time::Moment;
 
 pub use still::Stood;
-pub use words::{Gate, Input, Output, SetupError, SlotId, Start};
+pub use words::{Gate, Held, Input, Output, SetupError, SlotId, Start};
 
 use closed::Users;
 use counted::Counted;

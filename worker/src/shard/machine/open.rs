@@ -11,7 +11,7 @@ use barrage_model::time::Moment;
 
 use super::pool::Pool;
 use super::walk::Walk;
-use super::{BATCH, Choice, Gate, Output, Shared, SlotId, Start};
+use super::{BATCH, Choice, Gate, Held, Output, Shared, SlotId, Start};
 
 const MICROSECOND: Duration = Duration::from_micros(1);
 /// An arrival that is given up is late, whatever it waited for, when the shard stood still for more than one part in so many
@@ -23,8 +23,8 @@ const STOOD_PART: u32 = 10;
 enum Blocked {
     /// As many iterations are in progress as may be.
     NoSlot,
-    /// A ceiling; ask again at this instant.
-    Ceiling(Moment),
+    /// A ceiling.
+    Ceiling(Held),
     /// No valid grant.
     NoGrant,
 }
@@ -139,7 +139,8 @@ impl Open {
         // First, for those that have waited too long waited for what holds them back until now.
         self.give_up(now, shared);
         match self.blocked {
-            Some(Blocked::Ceiling(until)) if until <= now => self.unblock(until),
+            Some(Blocked::Ceiling(held)) if held.until <= now && held.own => self.blocked = None,
+            Some(Blocked::Ceiling(held)) if held.until <= now => self.unblock(held.until),
             // A grant is for the fleet to keep renewed, and is also what a shard lacks that has stood still.
             Some(Blocked::NoGrant) if shared.may_send(now) => self.blocked = None,
             _ => {}
@@ -183,7 +184,7 @@ impl Open {
         let end = last_one_passed.then(|| self.due.end() + shared.graceful_stop);
         // While arrivals are held back, the next one due changes nothing.
         let wake = match self.blocked {
-            Some(Blocked::Ceiling(until)) => Some(until),
+            Some(Blocked::Ceiling(held)) => Some(held.until),
             Some(Blocked::NoSlot | Blocked::NoGrant) => None,
             None => due,
         };
@@ -222,9 +223,9 @@ impl Open {
             self.blocked = Some(Blocked::NoSlot);
             return false;
         };
-        if let Err(again) = gate.admit(load, scenario, now) {
+        if let Err(held) = gate.admit(load, scenario, now) {
             self.pool.free(slot);
-            self.blocked = Some(Blocked::Ceiling(again.max(now + MICROSECOND)));
+            self.blocked = Some(Blocked::Ceiling(held.after(now)));
             return false;
         }
         let user = shared.slots[slot.0 as usize].user;
@@ -258,8 +259,8 @@ impl Open {
             let stood = shared.still.within(due, now).saturating_mul(STOOD_PART) > age;
             let reason = match self.blocked.filter(|_| !stood) {
                 Some(Blocked::NoSlot) => DropReason::NoSlot,
-                Some(Blocked::Ceiling(_)) => DropReason::Ceiling,
-                Some(Blocked::NoGrant) | None => DropReason::Late,
+                Some(Blocked::Ceiling(held)) if !held.own => DropReason::Ceiling,
+                Some(Blocked::Ceiling(_) | Blocked::NoGrant) | None => DropReason::Late,
             };
             self.drop_head(reason, now, shared);
         }

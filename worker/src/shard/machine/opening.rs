@@ -6,7 +6,7 @@ use std::time::Duration;
 use barrage_model::ids::{LoadId, ScenarioId};
 use barrage_model::time::Moment;
 
-use super::{Gate, Input, Machine, Output};
+use super::{Gate, Held, Input, Machine, Output};
 
 /// What falls due in this time needs connections of its own: no target answers much sooner.
 const SPAN: Duration = Duration::from_millis(1);
@@ -17,7 +17,7 @@ const MOST: u32 = 1_024;
 struct Unlimited;
 
 impl Gate for Unlimited {
-    fn admit(&mut self, _: LoadId, _: ScenarioId, _: Moment) -> Result<(), Moment> {
+    fn admit(&mut self, _: LoadId, _: ScenarioId, _: Moment) -> Result<(), Held> {
         Ok(())
     }
 }

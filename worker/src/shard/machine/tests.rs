@@ -18,12 +18,17 @@ const SECOND: u64 = 1_000_000;
 struct Bucket {
     every: u64,
     next: Moment,
+    /// It is the worker's own.
+    own: bool,
 }
 
 impl Gate for Bucket {
-    fn admit(&mut self, _: LoadId, _: ScenarioId, now: Moment) -> Result<(), Moment> {
+    fn admit(&mut self, _: LoadId, _: ScenarioId, now: Moment) -> Result<(), Held> {
         if now < self.next {
-            return Err(self.next);
+            return Err(Held {
+                until: self.next,
+                own: self.own,
+            });
         }
         self.next = now + Duration::from_micros(self.every);
         Ok(())
@@ -33,6 +38,7 @@ impl Gate for Bucket {
 const OPEN_GATE: Bucket = Bucket {
     every: 0,
     next: Moment::ZERO,
+    own: false,
 };
 
 /// A target in virtual time: when does an answer to a request begun at an instant end?
@@ -297,6 +303,11 @@ fn arrivals_that_wait_too_long_are_dropped_for_the_reason_that_held_them() {
         let dropped = record.dropped[&DropReason::Ceiling];
         assert_eq!(record.started.len() as u64 + dropped, 400);
         assert!((45..=55).contains(&record.started.len()), "{}", record.started.len());
+        // The same limit as the worker's own: no plan asks for it.
+        let mut world = World::new(&ceiling, &epochs, target);
+        (world.gate.every, world.gate.own) = (100_000, true);
+        let own = world.run(20 * SECOND);
+        assert_eq!(own.dropped, BTreeMap::from([(DropReason::Late, dropped)]));
     }
     // A shard that sleeps through: what it finds too old is late.
     let mut world = World::new(&ceiling, &epochs, slow);
@@ -526,7 +537,7 @@ fn what_expires_after_a_standstill_is_late_unless_that_was_a_small_part_of_its_w
 }
 
 #[test]
-fn what_a_ceiling_holds_back_is_no_lag_of_ours() {
+fn what_a_ceiling_of_the_plan_holds_back_is_no_lag_of_ours() {
     let own = |record: &Record| {
         record
             .started
@@ -543,6 +554,11 @@ fn what_a_ceiling_holds_back_is_no_lag_of_ours() {
         lags.len() > 150 && lags.iter().all(|lag| *lag < Duration::from_millis(1)),
         "{lags:?}"
     );
+    // One of the worker's own is: 200 arrivals in 2 s, one in 100 ms.
+    let mut world = World::new(&arrivals, &epochs, |at| at + 1);
+    (world.gate.every, world.gate.own) = (100_000, true);
+    let lags = own(&world.run(60 * SECOND));
+    assert!(lags[150] > Duration::from_secs(10), "{lags:?}");
     // Users, of whom each has to wait until the others have had their turn; they pause, so that they can be late.
     let pause = Delay {
         min: Duration::from_millis(1),

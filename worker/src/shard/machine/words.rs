@@ -124,8 +124,27 @@ pub struct Start {
 
 /// Ceilings in front of the slots.
 pub trait Gate {
-    /// Whether an iteration of this scenario may start now; if not, when to ask again (later than `now`).
-    fn admit(&mut self, load: LoadId, scenario: ScenarioId, now: Moment) -> Result<(), Moment>;
+    /// Whether an iteration of this scenario may start now; if not, what holds it back.
+    fn admit(&mut self, load: LoadId, scenario: ScenarioId, now: Moment) -> Result<(), Held>;
+}
+
+/// A ceiling that holds an iteration back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Held {
+    /// When to ask again, later than now.
+    pub until: Moment,
+    /// It is the worker's own limit, which no plan asks for: what it holds back is late.
+    pub own: bool,
+}
+
+impl Held {
+    /// The same, but not before the microsecond after `now`.
+    pub(super) fn after(self, now: Moment) -> Self {
+        Self {
+            until: self.until.max(now + std::time::Duration::from_micros(1)),
+            ..self
+        }
+    }
 }
 
 /// A plan that a shard cannot carry out.

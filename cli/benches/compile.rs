@@ -1,9 +1,15 @@
-//! What a plan costs to compile: from text to the plan that is checked and shipped.
+//! What a plan costs to compile: from text to the plan that is checked and shipped, from there to the parts of a fleet, and
+//! at a worker to requests that are ready to be sent.
 
 use std::fmt::Write as _;
 use std::hint::black_box;
+use std::sync::Arc;
 
+use barrage_coordinator::compile::{Member, compile};
+use barrage_model::ids::{RunId, WorkerId};
+use barrage_model::plan::Plan;
 use barrage_plan::{Overrides, Source, read};
+use barrage_worker::scenario::{CompiledPlan, Files, RunContext};
 use criterion::{Criterion, Throughput};
 
 /// A plan of many scenarios, with templates, checks and expressions.
@@ -28,27 +34,52 @@ fn large(scenarios: usize) -> String {
     text
 }
 
-fn compile(criterion: &mut Criterion) {
+fn plan_of(text: &str) -> Plan {
+    let source = Source {
+        file: "bench.yaml",
+        text,
+    };
+    read(source, &Overrides::default()).unwrap_or_else(|errors| panic!("{errors}"))
+}
+
+fn plans(criterion: &mut Criterion) {
     let small = "name: small\ntarget: http://127.0.0.1:8080\n\
                  load: { stages: [ hold: { rate: 10/s, for: 1m } ] }\n\
                  scenarios: [ { name: s, steps: [ get: / ] } ]\n";
-    let mut group = criterion.benchmark_group("plan");
+    let member = |number| Member {
+        name: format!("worker {number}"),
+        shards: 4,
+        max_rate: None,
+    };
+    let members: Vec<Member> = (0..10).map(member).collect();
+    let context = RunContext {
+        run: RunId(1),
+        run_name: "bench".to_owned(),
+        seed: 42,
+        worker: WorkerId(0),
+        secrets: Vec::new(),
+        values: Vec::new(),
+    };
     for (name, text) in [("one step", small.to_owned()), ("100 scenarios", large(100))] {
+        let plan = Arc::new(plan_of(&text));
+        let mut group = criterion.benchmark_group(format!("plan, {name}"));
         group.throughput(Throughput::Bytes(text.len() as u64));
-        group.bench_function(name, |bench| {
+        group.bench_function("read", |bench| bench.iter(|| plan_of(black_box(&text))));
+        group.bench_function("coordinator, ten workers", |bench| {
+            bench.iter(|| compile(black_box(&plan), &members, 42).expect("the plan fits"));
+        });
+        group.bench_function("worker", |bench| {
             bench.iter(|| {
-                let source = Source {
-                    file: "bench.yaml",
-                    text: black_box(&text),
-                };
-                read(source, &Overrides::default()).unwrap_or_else(|errors| panic!("{errors}"))
+                let plan = Arc::clone(black_box(&plan));
+                CompiledPlan::new(plan, &Files::new(), &context).expect("nothing is missing")
             });
         });
+        group.finish();
     }
 }
 
 fn main() {
     let mut criterion = Criterion::default().configure_from_args();
-    compile(&mut criterion);
+    plans(&mut criterion);
     criterion.final_summary();
 }

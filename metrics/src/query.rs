@@ -30,38 +30,61 @@ pub enum Window {
 
 /// The segments that a question is about.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Segments(Vec<bool>);
+pub(crate) struct Segments {
+    chosen: Vec<bool>,
+    /// Where the time of them ends, whatever the marks say.
+    until: Moment,
+}
 
 impl Segments {
     /// `None` = the whole run without warm-up; what was undone after an abort belongs to no selection.
-    pub(crate) fn of(marks: &Marks, during: Option<&PhaseSelector>) -> Self {
+    pub(crate) fn of(ledger: &Ledger, during: Option<&PhaseSelector>) -> Self {
         let covers = |phases: &[Phase]| match during {
             None => !phases.contains(&Phase::Undoing) && !phases.contains(&Phase::WarmUp),
             Some(PhaseSelector::Whole) => !phases.contains(&Phase::Undoing),
             Some(selector) => phases.iter().any(|phase| selector.covers(phase)),
         };
-        Self(marks.iter().map(|mark| covers(&mark.phases)).collect())
+        let until = match during {
+            Some(PhaseSelector::Stage(name)) => ledger.stage_end(name),
+            _ => Moment::MAX,
+        };
+        let chosen = ledger.marks().iter().map(|mark| covers(&mark.phases)).collect();
+        Self { chosen, until }
     }
 
     /// Every segment, the undoing ones included: what report totals are over.
     pub(crate) fn all(marks: &Marks) -> Self {
-        Self(vec![true; marks.len()])
+        Self {
+            chosen: vec![true; marks.len()],
+            until: Moment::MAX,
+        }
     }
 
-    /// One segment alone.
-    pub(crate) fn with_phase(marks: &Marks, phase: &Phase) -> Self {
-        Self(marks.iter().map(|mark| mark.phases.contains(phase)).collect())
+    /// Those of one phase.
+    pub(crate) fn with_phase(ledger: &Ledger, phase: &Phase) -> Self {
+        let until = match phase {
+            Phase::Stage(name) => ledger.stage_end(name),
+            _ => Moment::MAX,
+        };
+        let chosen = ledger.marks().iter().map(|mark| mark.phases.contains(phase)).collect();
+        Self { chosen, until }
     }
 
     fn holds(&self, segment: SegmentId) -> bool {
-        self.0.get(segment.0 as usize).copied().unwrap_or(false)
+        self.chosen.get(segment.0 as usize).copied().unwrap_or(false)
+    }
+
+    /// Those that are chosen, each with its time before `to`.
+    fn times(&self, marks: &Marks, to: Moment) -> impl Iterator<Item = (Moment, Moment)> {
+        let chosen = self.chosen.iter().enumerate().filter(|(_, chosen)| **chosen);
+        let to = to.min(self.until);
+        chosen.filter_map(move |(id, _)| marks.span(SegmentId(id as u32), to))
     }
 
     /// The stretches of run time of the segments within `[from, to)`, µs: in order, apart from each other, not empty.
     pub(crate) fn spans(&self, marks: &Marks, from: Moment, to: Moment) -> Vec<(u64, u64)> {
-        let chosen = self.0.iter().enumerate().filter(|(_, chosen)| **chosen);
         let mut spans: Vec<(u64, u64)> = Vec::new();
-        for (begin, end) in chosen.filter_map(|(id, _)| marks.span(SegmentId(id as u32), to)) {
+        for (begin, end) in self.times(marks, to) {
             let (begin, end) = (begin.max(from).as_micros(), end.as_micros());
             match spans.last_mut() {
                 _ if begin >= end => {}
@@ -74,12 +97,9 @@ impl Segments {
 
     /// Run time of the segments within `[from, to)`, µs.
     pub(crate) fn covered_us(&self, marks: &Marks, from: Moment, to: Moment) -> u64 {
-        let chosen = self.0.iter().enumerate().filter(|(_, chosen)| **chosen);
-        chosen
-            .filter_map(|(id, _)| marks.span(SegmentId(id as u32), to))
-            .fold(0, |sum: u64, (begin, end)| {
-                sum.saturating_add(whole_micros(end.since(begin.max(from))))
-            })
+        self.times(marks, to).fold(0, |sum: u64, (begin, end)| {
+            sum.saturating_add(whole_micros(end.since(begin.max(from))))
+        })
     }
 }
 
@@ -192,7 +212,7 @@ impl Ledger {
     pub(crate) fn filter(&self, select: &Selector, during: Option<&PhaseSelector>) -> Filter {
         Filter {
             chosen: self.catalog().resolve(select),
-            segments: Segments::of(self.marks(), during),
+            segments: Segments::of(self, during),
         }
     }
 
@@ -224,7 +244,7 @@ impl Ledger {
 
     /// Run time of the selected phases, µs. Rates are over less: [`Ledger::happened`].
     pub fn covered_us(&self, during: Option<&PhaseSelector>, window: &Window) -> u64 {
-        self.covered_by(&Segments::of(self.marks(), during), window)
+        self.covered_by(&Segments::of(self, during), window)
     }
 
     pub(crate) fn covered_by(&self, segments: &Segments, window: &Window) -> u64 {

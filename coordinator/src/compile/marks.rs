@@ -43,11 +43,17 @@ pub(super) fn marks(plan: &Plan, end: Moment) -> Option<Marks> {
     Marks::new(marks)
 }
 
+/// A counted load may be over long before its limit, so it does not make the ramps beside it steady.
+fn is_steady(active: &[&Stretch<'_>]) -> bool {
+    let timed = active.iter().any(|stretch| !stretch.counted);
+    active.iter().any(|stretch| stretch.holds && !(timed && stretch.counted))
+}
+
 fn phases(active: &[&Stretch<'_>], warm_up: bool) -> Vec<Phase> {
     let mut phases = Vec::new();
     if warm_up {
         phases.push(Phase::WarmUp);
-    } else if active.iter().any(|stretch| stretch.holds) {
+    } else if is_steady(active) {
         phases.push(Phase::Steady);
     }
     for stretch in active {

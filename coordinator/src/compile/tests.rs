@@ -48,6 +48,22 @@ fn stages_and_warm_up_cut_the_run() {
 }
 
 #[test]
+fn a_counted_load_does_not_make_ramps_steady() {
+    let mut ramps = load("a", 0, holds(&[(10, 5)]));
+    if let LoadModel::Open(open) = &mut ramps.model {
+        open.stages[0].shape = StageShape::Pause { length: secs(5) };
+    }
+    check_marks(
+        &plan(vec![ramps, load("c", 0, counted(10, 1, 60))]),
+        &expect![[r#"
+            0.000s [Stage("c"), Stage("hold 1")]
+            5.000s [Steady, Stage("c")]
+            60.000s []
+        "#]],
+    );
+}
+
+#[test]
 fn steady_is_the_union_over_all_loads() {
     let pause = Stage {
         name: "rest".to_owned(),

@@ -199,7 +199,7 @@ pub(crate) fn phases(ledger: &Ledger) -> Vec<PhaseSummary> {
 }
 
 fn one_phase(ledger: &Ledger, phase: &Phase) -> PhaseSummary {
-    let filter = ledger.filter_in(&Selector::default(), Segments::with_phase(ledger.marks(), phase));
+    let filter = ledger.filter_in(&Selector::default(), Segments::with_phase(ledger, phase));
     let counts = ledger.counts_of(&filter, &Window::Whole);
     let happened = ledger.happened_of(&filter, &Window::Whole);
     let latency = |measure| {

@@ -18,7 +18,7 @@ use barrage_model::ids::{Incarnation, LoadId, ScenarioId, SegmentId, StepId, Tag
 use barrage_model::ledger::{IterationCounts, StepCounts};
 use barrage_model::outcome::OutcomeGroup;
 use barrage_model::phase::Marks;
-use barrage_model::plan::{Load, Plan};
+use barrage_model::plan::{Load, LoadModel, Plan};
 use barrage_model::sketch::COUNT_MAX;
 use barrage_model::time::Moment;
 
@@ -173,8 +173,20 @@ pub struct Ledger {
     losses: BTreeMap<(MemberKey, LoadId), Loss>,
     events: Vec<RunEvent>,
     samples: u64,
-    load_end: Moment,
+    /// What has been seen of the loads that are over as soon as so many iterations are done.
+    counted: BTreeMap<LoadId, Counted>,
+    /// When the load ended, where that is known better than from the plan.
+    load_end: Option<Moment>,
     end: Option<Moment>,
+}
+
+/// What has been seen of a counted load.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Counted {
+    /// Iterations that have ended.
+    ended: u64,
+    /// The interval after the last one in which an iteration began or ended.
+    until: u32,
 }
 
 impl PartialEq for Ledger {
@@ -193,6 +205,7 @@ impl PartialEq for Ledger {
             && self.losses == other.losses
             && self.events == other.events
             && self.samples == other.samples
+            && self.counted == other.counted
             && self.load_end == other.load_end
             && self.end == other.end
     }
@@ -206,7 +219,8 @@ impl Ledger {
         Self {
             timeline: Timeline::new(Arc::clone(&catalog), longest_window.unwrap_or(0)),
             catalog,
-            load_end: config.plan.loads.iter().map(Load::end).max().unwrap_or_default(),
+            counted: BTreeMap::new(),
+            load_end: None,
             plan: config.plan,
             marks: config.marks,
             workers: config.workers.into_iter().map(|worker| (worker.id, worker)).collect(),
@@ -285,6 +299,13 @@ impl Ledger {
         for row in &delta.iterations {
             let key = (row.load, row.scenario, row.segment);
             self.iterations.add(key, &row.counts, |key| (key.0, key.2));
+            let load = self.plan.loads.get(usize::from(row.load.0));
+            let is_counted = load.is_some_and(|load| matches!(load.model, LoadModel::Iterations(_)));
+            if is_counted && row.counts.started.saturating_add(row.counts.ended()) > 0 {
+                let counted = self.counted.entry(row.load).or_default();
+                counted.ended = counted.ended.saturating_add(row.counts.ended());
+                counted.until = counted.until.max(delta.interval + 1);
+            }
         }
         let catalog = &self.catalog;
         for row in &delta.steps {
@@ -511,14 +532,39 @@ impl Ledger {
     }
 
     /// Corrects when the last arrival falls due: after a pause, a change of rate or an early stop. Rates are over the
-    /// time before. Counted loads need it not: what is planned later than the run's end counts as that end.
+    /// time before.
     pub fn set_load_end(&mut self, end: Moment) {
-        self.load_end = end;
+        self.load_end = Some(end);
     }
 
     /// When the last arrival falls due, or closed models begin no further iteration; after it only answers come in.
     pub fn load_end(&self) -> Moment {
-        self.load_end.min(self.end.unwrap_or(Moment::MAX))
+        let ends = || (0..).zip(&self.plan.loads).map(|(number, load)| self.end_of(LoadId(number), load));
+        let end = self.load_end.or_else(|| ends().max()).unwrap_or_default();
+        end.min(self.end.unwrap_or(Moment::MAX))
+    }
+
+    /// Where one load ends. A counted one does so with the interval of its last iteration, at its limit at the latest.
+    fn end_of(&self, id: LoadId, load: &Load) -> Moment {
+        let LoadModel::Iterations(asked) = &load.model else {
+            return load.end();
+        };
+        let seen = self.counted.get(&id).copied().unwrap_or_default();
+        if self.end.is_none() && seen.ended < asked.count {
+            return load.end();
+        }
+        load.end().min(Moment::from_secs(seen.until.into()))
+    }
+
+    /// Where a stage ends, when it ends before the plan says so: that of a counted load.
+    pub(crate) fn stage_end(&self, name: &str) -> Moment {
+        let loads = (0..).zip(&self.plan.loads);
+        let named = loads.filter(|(_, load)| load.stretches().iter().any(|stretch| stretch.name == name));
+        let ends = named.map(|(number, load)| match load.model {
+            LoadModel::Iterations(_) => self.end_of(LoadId(number), load),
+            _ => Moment::MAX,
+        });
+        ends.max().unwrap_or(Moment::MAX)
     }
 
     /// Iterations of one load, as the workers counted them.

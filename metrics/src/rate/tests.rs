@@ -1,13 +1,16 @@
+use std::sync::Arc;
 use std::time::Duration;
 
+use barrage_model::delta::IterationRow;
 use barrage_model::expr::Named;
-use barrage_model::ids::{SegmentId, WorkerId};
+use barrage_model::ids::{LoadId, SegmentId, WorkerId};
 use barrage_model::outcome::Outcome;
 use barrage_model::phase::{Mark, Marks, Phase};
 use barrage_model::plan::{IterationsLoad, LoadModel, Plan};
 use proptest::prelude::*;
 
 use super::*;
+use crate::ledger::LedgerConfig;
 use crate::testing::*;
 
 fn at(ms: u64) -> Moment {
@@ -165,6 +168,66 @@ fn counted_loads_and_early_stops() {
     let mut ledger = timed(lasting(60_000), all, Some(at(5_200)), &list);
     ledger.set_load_end(at(3_200));
     check(&ledger, None, &Window::Whole, (300, 240, 3_000));
+}
+
+/// Ten iterations that are done within a second, beside a load of 2 s whose last answer takes three more.
+#[test]
+fn a_counted_load_that_is_done_stretches_no_rate() {
+    let mut plan = lasting(2_000);
+    let mut quick = counted().loads.remove(0);
+    (quick.name, quick.start_at) = ("quick".to_owned(), Duration::ZERO);
+    plan.loads.push(quick);
+    let number = LoadId(plan.loads.len() as u16 - 1);
+    let stage = |name: &str| Phase::Stage(name.to_owned());
+    let marks = cut(&[
+        (0, &[Phase::Steady, stage("hold"), stage("quick")]),
+        (2_000, &[Phase::Steady, stage("quick")]),
+        (600_000, &[]),
+    ]);
+    let mut list = every(0..2, 0, 100, 100);
+    list.extend(every(4..5, 0, 0, 1));
+    let made = |ended: u64, end: Option<u64>| {
+        let config = LedgerConfig {
+            plan: Arc::new(plan.clone()),
+            marks: marks.clone(),
+            ..config(1, 1, 0)
+        };
+        let mut ledger = Ledger::new(config);
+        for mut delta in seconds(&list) {
+            if delta.interval == 0 {
+                let counts = IterationCounts {
+                    started: ended,
+                    completed: ended,
+                    ..IterationCounts::default()
+                };
+                let (load, scenario, segment) = (number, TOOLS, SegmentId(0));
+                delta.iterations.push(IterationRow { load, scenario, segment, counts });
+            }
+            ledger.apply(WorkerId(0), FIRST, &delta).expect("in order");
+        }
+        end.into_iter().for_each(|end| ledger.set_end(at(end)));
+        ledger
+    };
+    let covered = |ledger: &Ledger, during: Option<&PhaseSelector>| {
+        ledger.happened(&Selector::default(), during, &Window::Whole).covered_us / 1_000
+    };
+    let quick = PhaseSelector::Stage("quick".to_owned());
+    for (ended, end, whole, own) in [
+        // All are done; whether the run is over does not matter.
+        (1_000, Some(4_500), 2_000, 1_000),
+        (1_000, None, 2_000, 1_000),
+        // Not all, and the run goes on: it may have more to do.
+        (999, None, 5_000, 5_000),
+        // Cut short: it ended with what it did last.
+        (999, Some(4_500), 2_000, 1_000),
+        // It never began.
+        (0, Some(4_500), 2_000, 0),
+    ] {
+        let ledger = made(ended, end);
+        assert_eq!(covered(&ledger, None), whole, "{ended} {end:?}");
+        assert_eq!(covered(&ledger, Some(&PhaseSelector::Steady)), whole, "{ended} {end:?}");
+        assert_eq!(covered(&ledger, Some(&quick)), own, "{ended} {end:?}");
+    }
 }
 
 #[test]

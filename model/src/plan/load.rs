@@ -31,6 +31,8 @@ pub struct Stretch<'a> {
     pub to: Moment,
     /// Whether the rate or the number of users is constant by design: such stages make up the steady state.
     pub holds: bool,
+    /// It is over as soon as so many iterations are done: `to` is only its limit.
+    pub counted: bool,
 }
 
 impl Load {
@@ -61,6 +63,7 @@ impl Load {
                 from,
                 to: next,
                 holds,
+                counted: matches!(self.model, LoadModel::Iterations(_)),
             }
         };
         stages.into_iter().map(stretch).collect()

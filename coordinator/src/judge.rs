@@ -73,6 +73,7 @@ impl Judge {
                     load: load.load,
                     unknown: load.unknown.count,
                     unsent: load.unsent.count,
+                    unsent_from: load.unsent_from,
                 });
             }
         }

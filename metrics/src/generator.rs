@@ -142,18 +142,25 @@ impl Tally {
     /// The reasons to doubt this worker.
     pub(crate) fn reasons(&self, worker: WorkerId) -> Vec<GeneratorReason> {
         let mut reasons: Vec<GeneratorReason> = Vec::new();
+        let mut strained: Vec<u32> = Vec::new();
         for (rule, strain) in RULES.iter().zip(&self.strained) {
             let verdict = strain.verdict(rule, self.judged);
             if verdict == GeneratorVerdict::Valid {
                 continue;
             }
-            // Two rules of one kind: only the worse one is worth a line.
-            if let Some(same) = reasons.iter().position(|reason| reason.kind == rule.kind) {
+            // Two rules of one kind over the same intervals: only the worse one is worth a line. Otherwise both are, for each
+            // says which intervals not to trust.
+            let same = |(reason, intervals): (&GeneratorReason, &u32)| {
+                reason.kind == rule.kind && *intervals == strain.intervals
+            };
+            if let Some(same) = reasons.iter().zip(&strained).position(same) {
                 if reasons[same].verdict > verdict {
                     continue;
                 }
                 reasons.remove(same);
+                strained.remove(same);
             }
+            strained.push(strain.intervals);
             reasons.push(GeneratorReason {
                 verdict,
                 worker: Some(worker),

@@ -126,6 +126,7 @@ fn losses(stored: &StoredRun, until: Moment) -> Vec<Loss> {
                     load: *id,
                     unknown,
                     unsent: 0,
+                    unsent_from: None,
                 });
             }
         }

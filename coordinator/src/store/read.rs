@@ -433,13 +433,15 @@ fn records(connection: &Connection, run: RunId) -> Result<Vec<IntervalRecord>, S
 
 /// Losses and events, which are not part of the records.
 fn afterwards(connection: &Connection, run: RunId, ledger: &mut Ledger) -> rusqlite::Result<()> {
-    let sql = "SELECT worker, incarnation, load, unknown, unsent FROM losses WHERE run = ?1";
+    let sql = "SELECT worker, incarnation, load, unknown, unsent, unsent_from_us FROM losses WHERE run = ?1";
     let mut statement = connection.prepare(sql)?;
     let mut rows = statement.query([int(run.0)])?;
     while let Some(row) = rows.next()? {
         let (worker, incarnation) = (WorkerId(row.get(0)?), Incarnation(unsigned(row, 1)?));
         let load: Option<u16> = row.get(2)?;
         let (unknown, unsent) = (unsigned(row, 3)?, unsigned(row, 4)?);
+        let unsent_from: Option<i64> = row.get(5)?;
+        let unsent_from = unsent_from.map(|us| Moment::from_micros(us.cast_unsigned()));
         match load {
             Some(load) => ledger.record_loss(Loss {
                 worker,
@@ -447,6 +449,7 @@ fn afterwards(connection: &Connection, run: RunId, ledger: &mut Ledger) -> rusql
                 load: LoadId(load),
                 unknown,
                 unsent,
+                unsent_from,
             }),
             None => ledger.set_lost(worker, incarnation),
         }

@@ -124,6 +124,9 @@ INSERT INTO parts_by_seq SELECT run, seq, worker, incarnation, record, counts FR
 DROP TABLE parts;
 ALTER TABLE parts_by_seq RENAME TO parts;
 ",
+    "
+ALTER TABLE losses ADD COLUMN unsent_from_us INTEGER;
+",
 ];
 
 /// The version that this program writes.

@@ -208,14 +208,17 @@ fn end(transaction: &Transaction<'_>, run: RunId, ended: &Ended) -> rusqlite::Re
             ended.stop_sla.map(|place| int(place as u64)),
         ],
     )?;
-    let sql = "INSERT INTO losses (run, worker, incarnation, load, unknown, unsent) VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
+    let sql = "INSERT INTO losses (run, worker, incarnation, load, unknown, unsent, unsent_from_us) \
+               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
     for loss in &ended.losses {
         let (unknown, unsent) = (int(loss.unknown), int(loss.unsent));
-        let values = params![id, loss.worker.0, int(loss.incarnation.0), loss.load.0, unknown, unsent];
+        let from = loss.unsent_from.map(|from| int(from.as_micros()));
+        let values = params![id, loss.worker.0, int(loss.incarnation.0), loss.load.0, unknown, unsent, from];
         transaction.execute(sql, values)?;
     }
     for (WorkerId(worker), Incarnation(incarnation)) in &ended.lost {
-        transaction.execute(sql, params![id, worker, int(*incarnation), None::<u16>, 0, 0])?;
+        let values = params![id, worker, int(*incarnation), None::<u16>, 0, 0, None::<i64>];
+        transaction.execute(sql, values)?;
     }
     for (load, scheduled) in &ended.scheduled {
         let sql = "UPDATE loads SET scheduled = ?3 WHERE run = ?1 AND load = ?2";

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use barrage_model::delta::INTERVAL;
 use barrage_model::ids::WorkerId;
+use barrage_model::time::whole_micros;
 
 use super::ClockOffset;
 use crate::generator::strains;
@@ -95,11 +97,19 @@ fn state(ledger: &Ledger, worker: WorkerId) -> WorkerState {
     }
 }
 
-/// The intervals after the last one of a lost process, up to the first one of its successor or the end.
+/// The intervals after the last one of a lost process, or from the one on in which it left the first arrival unsent, up to the
+/// first one of its successor or the end. A process that was lost and comes back reports intervals in which it did nothing.
 pub(crate) fn holes(ledger: &Ledger, worker: WorkerId) -> Vec<(u32, u32)> {
-    let lost = processes(ledger, worker).filter(|member| member.state == Some(WorkerState::Lost));
-    let ranges = lost.filter_map(|member| {
-        let from = member.last_interval.map_or(0, |last| last.saturating_add(1));
+    let all = ledger.members.iter().filter(|((of, _), _)| *of == worker);
+    let lost = all.filter(|(_, member)| member.state == Some(WorkerState::Lost));
+    let ranges = lost.filter_map(|((_, incarnation), member)| {
+        let unsent = ledger
+            .losses()
+            .filter(|loss| (loss.worker, loss.incarnation) == (worker, *incarnation))
+            .filter_map(|loss| loss.unsent_from)
+            .map(|from| u32::try_from(from.as_micros() / whole_micros(INTERVAL)).unwrap_or(u32::MAX));
+        let silent = member.last_interval.map_or(0, |last| last.saturating_add(1));
+        let from = unsent.chain([silent]).min().unwrap_or(silent);
         let successors = processes(ledger, worker).filter_map(|other| other.first_interval);
         let to = successors
             .filter(|first| *first >= from)

@@ -105,6 +105,26 @@ fn thresholds_of_dispatch_lag() {
 }
 
 #[test]
+fn each_interval_that_is_not_to_be_trusted_is_named() {
+    // 50 ms of lag in ten seconds, and 150 ms in one of them.
+    let mut lagging = Tally::default();
+    for interval in 0..12 {
+        let us = match interval {
+            8 => 150_000,
+            0..10 => 50_000,
+            _ => 0,
+        };
+        lagging.add(&delta(interval, lag(us), false), 2, false);
+    }
+    let summary = conclude(lagging.reasons(WorkerId(0)));
+    let named: Vec<_> = summary.reasons.iter().map(|reason| (reason.verdict, &*reason.intervals)).collect();
+    assert_eq!(named, [(Invalid, &[(0, 10)][..]), (Invalid, &[(8, 9)])]);
+    // Where they are the same, one line is enough.
+    let same = conclude(tally("..x..", lag(150_000)).reasons(WorkerId(0)));
+    assert_eq!(same.reasons.len(), 1);
+}
+
+#[test]
 fn thresholds_of_processor_time() {
     let cpu = |us| Health {
         shard_cpu_max_us: us,

@@ -130,6 +130,8 @@ pub struct Loss {
     pub unknown: u64,
     /// Due later and before others took over: not sent.
     pub unsent: u64,
+    /// When the first of those fell due, where that is known.
+    pub unsent_from: Option<Moment>,
 }
 
 type IterationKey = (LoadId, ScenarioId, SegmentId);

@@ -306,8 +306,8 @@ impl Control {
     }
 
     fn tick(&mut self) -> Input {
-        if self.threads.as_mut().is_some_and(Threads::bury) {
-            let reason = "a load thread has died; what it had counted and not reported is lost".to_owned();
+        if let Some(why) = self.threads.as_mut().and_then(Threads::bury) {
+            let reason = format!("a load thread has died ({why}); what it had counted and not reported is lost");
             self.handle(Input::Failed { reason, over: false });
             let deltas = self.threads.as_mut().map(Threads::complete).unwrap_or_default();
             for delta in deltas {

@@ -165,17 +165,19 @@ impl Threads {
         }
     }
 
-    /// Gives a thread's place in the run to nobody: it has died. Returns whether one has.
-    pub(super) fn bury(&mut self) -> bool {
-        let mut died = false;
+    /// Gives a thread's place in the run to nobody: it has died. Returns why, when one has.
+    pub(super) fn bury(&mut self) -> Option<String> {
+        let mut died = None;
         for (handle, command) in self.handles.iter_mut().zip(&self.commands) {
             // A thread that has been sealed has closed its commands too, but has said so before.
             if handle.as_ref().is_some_and(JoinHandle::is_finished) && command.is_closed() && self.events.is_empty() {
-                let ended = handle.take().map(JoinHandle::join);
-                if !matches!(ended, Some(Ok(Ok(())))) {
-                    died = true;
-                    self.collect.lose();
-                }
+                let why = match handle.take().map(JoinHandle::join) {
+                    Some(Ok(Ok(()))) => continue,
+                    Some(Ok(Err(error))) => error.to_string(),
+                    Some(Err(_)) | None => "it has panicked".to_owned(),
+                };
+                self.collect.lose();
+                died = Some(why);
             }
         }
         died

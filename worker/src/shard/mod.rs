@@ -102,17 +102,25 @@ pub trait Runner: 'static {
 /// kernel says of it can be read to its end.
 ///
 /// # Errors
-/// When the system gives no thread.
+/// When the system gives no thread, or nothing to drive one with.
 pub fn spawn<R: Runner>(
     setup: ShardSetup,
     make: impl FnOnce(&ShardHandles) -> R + Send + 'static,
 ) -> io::Result<JoinHandle<io::Result<()>>> {
     let name = format!("shard-{}", setup.place);
-    std::thread::Builder::new().name(name).spawn(move || {
+    let (driven, drives) = std::sync::mpsc::sync_channel(1);
+    let thread = std::thread::Builder::new().name(name).spawn(move || {
         let options = tokio::runtime::LocalOptions::default();
-        let runtime = tokio::runtime::Builder::new_current_thread()
+        let built = tokio::runtime::Builder::new_current_thread()
             .enable_all()
-            .build_local(options)?;
+            .build_local(options);
+        let (runtime, problem) = match built {
+            Ok(runtime) => (Some(runtime), None),
+            Err(error) => (None, Some(error)),
+        };
+        // Nobody waits for it only when whoever spawns has gone.
+        let _heard = driven.send(problem);
+        let Some(runtime) = runtime else { return Ok(()) };
         let mut released = setup.released.clone();
         let ended = runtime.block_on(async move {
             process::run(setup, make).await?;
@@ -122,5 +130,9 @@ pub fn spawn<R: Runner>(
         });
         runtime.shutdown_background();
         ended
-    })
+    })?;
+    match drives.recv() {
+        Ok(Some(error)) => Err(error),
+        Ok(None) | Err(_) => Ok(thread),
+    }
 }

@@ -19,6 +19,8 @@ pub struct LoadHole {
     pub unknown: Hole,
     /// Due later, up to the end of the run: not sent.
     pub unsent: Hole,
+    /// When the first of those fell due.
+    pub unsent_from: Option<Moment>,
 }
 
 /// What one lost worker leaves behind.
@@ -110,7 +112,12 @@ impl<B: Book> Run<B> {
         };
         let none = Hole::default();
         let (unknown, unsent) = if seat.flushed { (none, held) } else { (held, none) };
-        LoadHole { load, unknown, unsent }
+        LoadHole {
+            load,
+            unknown,
+            unsent,
+            unsent_from: None,
+        }
     }
 }
 
@@ -140,6 +147,7 @@ pub fn leftover(share: &HeldShare<'_>, granted: Moment, flushed: bool, until: Mo
         load,
         unknown: Hole::default(),
         unsent: Hole::default(),
+        unsent_from: None,
     };
     // It may have sent what was due at the very end of its grant.
     let known = flushed || granted == Moment::ZERO;
@@ -159,6 +167,7 @@ pub fn leftover(share: &HeldShare<'_>, granted: Moment, flushed: bool, until: Mo
             epoch.owned_between(&[*shard], from, border, until.max(border)),
         );
     }
+    hole.unsent_from = hole.unsent.first.and_then(|first| epoch.due(first));
     hole
 }
 

@@ -490,6 +490,7 @@ fn a_lost_worker_leaves_an_exact_hole() {
     // Index n is due at n/10 s; an arrival due at 15 s sharp (index 150) may have been sent, but is a's.
     assert_eq!((unknown.first, unknown.last, unknown.count), (Some(41), Some(149), 55));
     assert_eq!((unsent.first, unsent.last, unsent.count), (Some(151), Some(199), 25));
+    assert_eq!(hole.loads[0].unsent_from, Some(Moment::from_millis(15_100)));
     bench.secs(20).input(sent(A, 1, 100, u64::MAX)).ends(A, 2);
     bench.play_out();
     assert_eq!(bench.run.book().started + unknown.count + unsent.count, 200);
@@ -547,6 +548,7 @@ fn late_deltas_of_a_lost_worker_shrink_its_hole() {
         (hole.unknown.count, hole.unsent.count, hole.unsent.first),
         (0, 60, Some(81))
     );
+    assert_eq!(hole.unsent_from, Some(Moment::from_millis(8_100)));
     assert_eq!(
         bench.run.seats()[1].granted,
         Moment::from_secs(15),

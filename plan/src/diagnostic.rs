@@ -78,7 +78,7 @@ impl Diagnostic {
         let place = escaped(&format!("{}:{}:{}", self.file, self.line, self.column));
         let number = self.line.to_string();
         let margin = " ".repeat(number.len());
-        let line = text.lines().nth(self.line.saturating_sub(1) as usize).unwrap_or("");
+        let line = masked(text.lines().nth(self.line.saturating_sub(1) as usize).unwrap_or(""));
         let column = self.column.saturating_sub(1) as usize;
         let from = column.saturating_sub(AROUND);
         let mut shown = String::from(if from > 0 { "…" } else { "" });
@@ -162,6 +162,41 @@ impl std::error::Error for Diagnostics {}
 
 fn escaped(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
-    text.chars().for_each(|c| push_escaped(&mut out, c));
+    masked(text).chars().for_each(|c| push_escaped(&mut out, c));
     out
+}
+
+/// The text with a `*` for each character of users and passwords in URLs (RFC 3986, section 3.2.1).
+pub(crate) fn masked(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once("://") {
+        out.push_str(before);
+        out.push_str("://");
+        let ends = |c: char| matches!(c, '/' | '?' | '#' | '"' | '\'' | '`') || c.is_whitespace();
+        let authority = &after[..after.find(ends).unwrap_or(after.len())];
+        let secret = authority.rfind('@').map_or("", |at| &authority[..at]);
+        out.extend(secret.chars().map(|c| if c == '…' { c } else { '*' }));
+        rest = &after[secret.len()..];
+    }
+    out.push_str(rest);
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::masked;
+
+    #[test]
+    fn credentials_of_urls_are_not_shown() {
+        for (text, want) in [
+            ("target: http://u:secret@h:80/p@q", "target: http://********@h:80/p@q"),
+            ("\"https://tök@en@[::1]/\" # http://a@b", "\"https://******@[::1]/\" # http://*@b"),
+            ("http://u:p@", "http://***@"),
+            ("http://…@h", "http://…@h"),
+            ("http://h/a@b mail a@b ://", "http://h/a@b mail a@b ://"),
+        ] {
+            assert_eq!(masked(text), want);
+        }
+    }
 }

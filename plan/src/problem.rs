@@ -89,7 +89,7 @@ impl std::fmt::Display for Problem {
 /// A text in backticks, shortened, with control characters escaped.
 pub(crate) fn quoted(text: &str) -> String {
     let mut shown = String::from("`");
-    for (n, c) in text.chars().enumerate() {
+    for (n, c) in crate::diagnostic::masked(text).chars().enumerate() {
         if n == SHOWN_MAX {
             shown.push('…');
             break;

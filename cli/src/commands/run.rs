@@ -90,10 +90,14 @@ fn worker_config(args: &RunArgs, url: &str) -> barrage_worker::Config {
 }
 
 fn read(args: &RunArgs, fill: &mut Fill) -> Result<Loaded, Failure> {
-    if args.what.starts_with("http://") || args.what.starts_with("https://") {
-        return quick::load(&args.what, &args.quick, fill);
+    let what = &args.what;
+    if what.contains("://") {
+        return quick::load(what, &args.quick, fill);
     }
     match quick::used(&args.quick) {
+        Some(flag) if what != "-" && !std::path::Path::new(what).exists() => Err(Failure::Usage(format!(
+            "found no file {what:?}, and --{flag}, which belongs to a run without a file; expected a URL such as http://{what}"
+        ))),
         Some(flag) => Err(Failure::Usage(format!(
             "--{flag} belongs to a run without a file; a plan says it itself"
         ))),

@@ -191,7 +191,10 @@ mod tests {
     fn credentials_of_urls_are_not_shown() {
         for (text, want) in [
             ("target: http://u:secret@h:80/p@q", "target: http://********@h:80/p@q"),
-            ("\"https://tök@en@[::1]/\" # http://a@b", "\"https://******@[::1]/\" # http://*@b"),
+            (
+                "\"https://tök@en@[::1]/\" # http://a@b",
+                "\"https://******@[::1]/\" # http://*@b",
+            ),
             ("http://u:p@", "http://***@"),
             ("http://…@h", "http://…@h"),
             ("http://h/a@b mail a@b ://", "http://h/a@b mail a@b ://"),

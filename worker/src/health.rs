@@ -217,8 +217,9 @@ impl HealthSampler {
         Health {
             covered_us,
             cpu_us: counters.cpu_us.saturating_sub(last.cpu_us),
-            shard_cpu_max_us: work.shard_cpu_max / 1_000,
-            shard_wait_max_us: work.shard_wait_max / 1_000,
+            // A thread's own account is read a little after the clock.
+            shard_cpu_max_us: (work.shard_cpu_max / 1_000).min(covered_us),
+            shard_wait_max_us: (work.shard_wait_max / 1_000).min(covered_us),
             run_queue_wait_us: work.wait / 1_000,
             core_busy_max_us: on_cores.busy_max_us,
             cores_busy: on_cores.busy,

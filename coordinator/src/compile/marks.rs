@@ -46,7 +46,9 @@ pub(super) fn marks(plan: &Plan, end: Moment) -> Option<Marks> {
 /// A counted load may be over long before its limit, so it does not make the ramps beside it steady.
 fn is_steady(active: &[&Stretch<'_>]) -> bool {
     let timed = active.iter().any(|stretch| !stretch.counted);
-    active.iter().any(|stretch| stretch.holds && !(timed && stretch.counted))
+    active
+        .iter()
+        .any(|stretch| stretch.holds && !(timed && stretch.counted))
 }
 
 fn phases(active: &[&Stretch<'_>], warm_up: bool) -> Vec<Phase> {

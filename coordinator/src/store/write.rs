@@ -213,7 +213,15 @@ fn end(transaction: &Transaction<'_>, run: RunId, ended: &Ended) -> rusqlite::Re
     for loss in &ended.losses {
         let (unknown, unsent) = (int(loss.unknown), int(loss.unsent));
         let from = loss.unsent_from.map(|from| int(from.as_micros()));
-        let values = params![id, loss.worker.0, int(loss.incarnation.0), loss.load.0, unknown, unsent, from];
+        let values = params![
+            id,
+            loss.worker.0,
+            int(loss.incarnation.0),
+            loss.load.0,
+            unknown,
+            unsent,
+            from
+        ];
         transaction.execute(sql, values)?;
     }
     for (WorkerId(worker), Incarnation(incarnation)) in &ended.lost {

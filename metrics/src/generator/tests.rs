@@ -117,7 +117,11 @@ fn each_interval_that_is_not_to_be_trusted_is_named() {
         lagging.add(&delta(interval, lag(us), false), 2, false);
     }
     let summary = conclude(lagging.reasons(WorkerId(0)));
-    let named: Vec<_> = summary.reasons.iter().map(|reason| (reason.verdict, &*reason.intervals)).collect();
+    let named: Vec<_> = summary
+        .reasons
+        .iter()
+        .map(|reason| (reason.verdict, &*reason.intervals))
+        .collect();
     assert_eq!(named, [(Invalid, &[(0, 10)][..]), (Invalid, &[(8, 9)])]);
     // Where they are the same, one line is enough.
     let same = conclude(tally("..x..", lag(150_000)).reasons(WorkerId(0)));

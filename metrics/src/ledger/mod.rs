@@ -541,7 +541,11 @@ impl Ledger {
 
     /// When the last arrival falls due, or closed models begin no further iteration; after it only answers come in.
     pub fn load_end(&self) -> Moment {
-        let ends = || (0..).zip(&self.plan.loads).map(|(number, load)| self.end_of(LoadId(number), load));
+        let ends = || {
+            (0..)
+                .zip(&self.plan.loads)
+                .map(|(number, load)| self.end_of(LoadId(number), load))
+        };
         let end = self.load_end.or_else(|| ends().max()).unwrap_or_default();
         end.min(self.end.unwrap_or(Moment::MAX))
     }

@@ -201,7 +201,12 @@ fn a_counted_load_that_is_done_stretches_no_rate() {
                     ..IterationCounts::default()
                 };
                 let (load, scenario, segment) = (number, TOOLS, SegmentId(0));
-                delta.iterations.push(IterationRow { load, scenario, segment, counts });
+                delta.iterations.push(IterationRow {
+                    load,
+                    scenario,
+                    segment,
+                    counts,
+                });
             }
             ledger.apply(WorkerId(0), FIRST, &delta).expect("in order");
         }

@@ -143,7 +143,7 @@ pub(crate) static WORKERS: Object = Object {
         or("wait", UP_TO_HOUR, "60s", "How long the run waits for workers."),
         or(
             "on_loss",
-            Shape::Word(&["abort", "continue", "redistribute"]),
+            Shape::Word(&["abort", "continue"]),
             "abort",
             "What happens when a worker is lost.",
         ),

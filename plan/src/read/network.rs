@@ -151,17 +151,18 @@ impl Reader<'_> {
     }
 
     fn on_loss(&self, value: Value<'_>) -> Got<OnLoss> {
-        match self.word(value)? {
+        self.parse(value, |text| match text {
             "continue" => Ok(OnLoss::Continue),
-            "redistribute" => {
-                let problem = Problem::new(
-                    "found `redistribute`, which arrives with a later version",
-                    "`continue` or `abort`",
-                );
-                Err(self.fail(value.node.span, problem))
+            "abort" => Ok(OnLoss::Abort),
+            "redistribute" => Err(Problem::new(
+                "found `redistribute`, which arrives with a later version",
+                value.shape.expected(),
+            )),
+            _ => {
+                let near = barrage_model::syntax::nearest(text, ["abort", "continue"]);
+                Err(Problem::value(text, value.shape.expected()).nearest(near))
             }
-            _ => Ok(OnLoss::Abort),
-        }
+        })
     }
 
     fn labels(&self, value: Value<'_>) -> Got<Vec<(String, String)>> {

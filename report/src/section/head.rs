@@ -119,13 +119,15 @@ fn facts(summary: &Summary) -> Vec<(&'static str, String)> {
     }
     let mut facts = vec![
         ("run", run.id.to_string()),
-        ("started", run.started_at.clone()),
-        ("lasted", seconds(run.duration_us)),
         ("workers", workers),
         ("seed", run.seed.to_string()),
         ("barrage", run.version.clone()),
         ("plan", run.plan_hash.chars().take(12).collect()),
     ];
+    if !run.started_at.is_empty() {
+        facts.insert(1, ("started", run.started_at.clone()));
+        facts.insert(2, ("lasted", seconds(run.duration_us)));
+    }
     facts.extend(run.targets.iter().take(8).map(|target| ("target", target.clone())));
     facts.extend(
         run.labels

@@ -185,7 +185,11 @@ impl Merged {
                 stood_us: self.stood_us,
                 connections: self.connections,
                 slots: self.slots,
-                ports: health.ports.saturating_add(self.connections),
+                // One that the system would not give says that all are taken, those included that it could use again soon.
+                ports: match self.shortages.ports {
+                    0 => health.ports.saturating_add(self.connections),
+                    _ => health.ports_max.max(self.connections),
+                },
                 // Where the kernel does not say how many are open, they are counted up to a limit only.
                 descriptors: health.descriptors.max(self.connections),
                 shortages: self.shortages,

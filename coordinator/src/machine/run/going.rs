@@ -158,6 +158,7 @@ impl<B: Book> Run<B> {
         let Some(due) = self.next_renewal.filter(|due| *due <= now) else {
             return;
         };
+        self.note_lapse(now);
         self.renewals += 1;
         let last = self.spec.compiled.end + self.spec.plan.graceful_stop + GRANT;
         let until = (self.run_now(now) + GRANT).min(last);
@@ -171,6 +172,34 @@ impl<B: Book> Run<B> {
         }
         let record = Record::Granted(until, self.blocks.handed_out());
         self.store(now, record, Effect::Grant(self.renewals, until));
+    }
+
+    /// Says for the report that workers have had to stand still, whoever held the renewals up: in their readings it is lag
+    /// of their own.
+    fn note_lapse(&mut self, now: Moment) {
+        let run_now = self.run_now(now);
+        let mut since: Option<Moment> = None;
+        let mut lapsed = Vec::new();
+        for worker in self.ids() {
+            let seat = &mut self.seats[worker.0 as usize];
+            let stands = seat.present && !seat.is_done() && !seat.is_lost() && seat.granted > Moment::ZERO;
+            if stands && seat.granted < run_now && seat.lapse_told != seat.granted {
+                seat.lapse_told = seat.granted;
+                since = Some(since.map_or(seat.granted, |since| since.min(seat.granted)));
+                lapsed.push(worker);
+            }
+        }
+        let Some(since) = since.filter(|_| self.stopped.is_none()) else {
+            return;
+        };
+        let (worker, who) = match lapsed.as_slice() {
+            [one] => (Some(*one), format!("worker {}", self.name(*one))),
+            all => (None, format!("{} workers", all.len())),
+        };
+        let text = format!(
+            "{who} had no grant from {since} to {run_now}, for the coordinator gave none in time: what fell due then was late"
+        );
+        self.note(now, "no-grant", worker, text);
     }
 
     /// Each second, and as soon as there is something new to judge.

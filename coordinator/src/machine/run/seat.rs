@@ -54,6 +54,8 @@ pub struct Seat {
     pub ended: Option<Moment>,
     /// Run time up to which it may offer load.
     pub granted: Moment,
+    /// The end of a grant after which it has stood still and that has been told.
+    pub lapse_told: Moment,
     /// For each load and shard the first index that is neither started nor dropped, as of the last merged delta.
     pub next_index: BTreeMap<(LoadId, ShardId), u64>,
     /// Iterations of each load that it has begun or dropped.
@@ -83,6 +85,7 @@ impl Seat {
             done_at: None,
             ended: None,
             granted: Moment::ZERO,
+            lapse_told: Moment::ZERO,
             next_index: BTreeMap::new(),
             accounted: BTreeMap::new(),
             speed: BTreeMap::new(),

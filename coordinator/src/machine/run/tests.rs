@@ -469,6 +469,32 @@ fn grants_are_renewed_each_second_and_stored_first() {
 }
 
 #[test]
+fn workers_that_had_to_stand_still_are_told_of() {
+    let mut bench = Bench::started(|_| {});
+    bench.secs(2);
+    let granted = bench.run.seats()[0].granted;
+    // The coordinator itself stands still for longer than the grants.
+    bench.now = bench.run.start.expect("the run has started") + Duration::from_secs(14);
+    bench.input(Input::Tick);
+    let lapses = |bench: &Bench| {
+        let notes = bench
+            .run
+            .book()
+            .notes
+            .iter()
+            .filter(|note| note.contains(" no-grant: "));
+        notes.cloned().collect::<Vec<_>>()
+    };
+    let text = format!(
+        "14.000s no-grant: 2 workers had no grant from {granted} to 14.000s, for the coordinator gave none in time: what \
+         fell due then was late"
+    );
+    assert_eq!(lapses(&bench), [text]);
+    bench.secs(16);
+    assert_eq!(lapses(&bench).len(), 1, "once is enough");
+}
+
+#[test]
 fn a_run_that_is_not_stored_ends_and_says_so() {
     let mut bench = Bench::started(|_| {});
     bench.secs(19);

@@ -366,7 +366,16 @@ fn contains(body: &[u8], text: &str) -> bool {
 fn is_equal(one: &Value, other: &Value) -> bool {
     match (one, other) {
         (Value::Number(one), Value::Number(other)) => {
-            one == other || ((one.is_f64() || other.is_f64()) && one.as_f64() == other.as_f64())
+            let of = |number: &serde_json::Number| {
+                let whole = number.as_i64().map(i128::from).or(number.as_u64().map(i128::from));
+                // A double this small is exact, and so is what it is turned into.
+                let exact = |double: f64| (double.fract() == 0.0 && double.abs() < 1e30).then_some(double as i128);
+                (whole.or_else(|| exact(number.as_f64()?)), number.as_f64())
+            };
+            match (of(one), of(other)) {
+                ((Some(one), _), (Some(other), _)) => one == other,
+                ((_, one), (_, other)) => one == other,
+            }
         }
         (Value::Array(one), Value::Array(other)) => {
             one.len() == other.len() && one.iter().zip(other).all(|(one, other)| is_equal(one, other))

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use barrage_model::plan::{Extract as PlanExtract, ExtractFrom};
 use regex::bytes::Regex;
+use serde_json::Value;
 use serde_json_path::JsonPath;
 
 use super::answers::{Reading, json_text};
@@ -62,16 +63,13 @@ impl Extract {
     /// # Errors
     /// What was not found, for the report.
     pub(super) fn value(&self, reading: &Reading<'_>) -> Result<Arc<str>, String> {
-        let found = self
-            .find(reading)
-            .filter(|value| value.len() <= VALUE_MAX)
-            .map(Arc::from);
-        found.or_else(|| self.default.clone()).ok_or_else(|| {
-            let (name, place) = (&self.name, self.place());
-            format!(
-                "extract {name}: {place} gives no value of at most {} KiB",
-                VALUE_MAX / 1024
-            )
+        let found = self.find(reading).and_then(|value| match value.len() {
+            0..=VALUE_MAX => Ok(Arc::from(value)),
+            _ => Err("it is longer than 64 KiB"),
+        });
+        found.or_else(|problem| {
+            let none = || format!("extract {}: {} gives no value: {problem}", self.name, self.place());
+            self.default.clone().ok_or_else(none)
         })
     }
 
@@ -84,10 +82,22 @@ impl Extract {
         }
     }
 
-    fn find(&self, reading: &Reading<'_>) -> Option<String> {
+    fn find(&self, reading: &Reading<'_>) -> Result<String, &'static str> {
+        let From::Json(_, path) = &self.from else {
+            return self.find_text(reading).ok_or("there is none");
+        };
+        let json = reading.json().ok_or("the body is no JSON that can be read")?;
+        let value = path.query(json).first().ok_or("there is none")?;
+        if is_rounded(value) {
+            return Err("it is a number that 64 bits do not hold; a regex takes it as it is");
+        }
+        Ok(json_text(value))
+    }
+
+    fn find_text(&self, reading: &Reading<'_>) -> Option<String> {
         let answer = reading.answer;
         match &self.from {
-            From::Json(_, path) => path.query(reading.json()?).first().map(json_text),
+            From::Json(..) => None,
             From::Header(name) => answer.headers.get(name).map(text),
             From::Regex(pattern) => {
                 let found = pattern.captures(&answer.body)?;
@@ -103,6 +113,13 @@ impl Extract {
             }
         }
     }
+}
+
+/// Whether a number may have been another one in the answer: whole ones beyond 64 bits are read as doubles.
+fn is_rounded(value: &Value) -> bool {
+    const BEYOND: f64 = 18_446_744_073_709_551_616.0;
+    let beyond = |number: f64| number.fract() == 0.0 && number.abs() >= BEYOND;
+    value.is_f64() && value.as_f64().is_some_and(beyond)
 }
 
 fn text(bytes: &[u8]) -> String {

@@ -108,7 +108,7 @@ pub fn spawn<R: Runner>(
     make: impl FnOnce(&ShardHandles) -> R + Send + 'static,
 ) -> io::Result<JoinHandle<io::Result<()>>> {
     let name = format!("shard-{}", setup.place);
-    let (driven, drives) = std::sync::mpsc::sync_channel(1);
+    let (tell, told) = std::sync::mpsc::sync_channel(1);
     let thread = std::thread::Builder::new().name(name).spawn(move || {
         let options = tokio::runtime::LocalOptions::default();
         let built = tokio::runtime::Builder::new_current_thread()
@@ -119,7 +119,7 @@ pub fn spawn<R: Runner>(
             Err(error) => (None, Some(error)),
         };
         // Nobody waits for it only when whoever spawns has gone.
-        let _heard = driven.send(problem);
+        let _heard = tell.send(problem);
         let Some(runtime) = runtime else { return Ok(()) };
         let mut released = setup.released.clone();
         let ended = runtime.block_on(async move {
@@ -131,7 +131,7 @@ pub fn spawn<R: Runner>(
         runtime.shutdown_background();
         ended
     })?;
-    match drives.recv() {
+    match told.recv() {
         Ok(Some(error)) => Err(error),
         Ok(None) | Err(_) => Ok(thread),
     }

@@ -14,6 +14,8 @@ struct Evidence {
     dns: bool,
     tls: bool,
     io: Option<io::ErrorKind>,
+    /// The server ended the stream, not the connection.
+    stream_reset: bool,
     transport: Option<Transport>,
 }
 
@@ -41,6 +43,10 @@ pub(super) fn class(error: &reqwest::Error, https: bool, reused: bool) -> Failur
         };
     }
     // Without the HTTP library in the chain it was the decompression that failed, also at an unexpected end.
+    // The connection goes on.
+    if evidence.stream_reset {
+        return FailureClass::Reset;
+    }
     let lost = evidence.transport == Some(Transport::Lost) && evidence.io.is_none_or(is_loss);
     match (lost, reused) {
         (true, true) => FailureClass::ClosedOnReuse,
@@ -64,6 +70,8 @@ fn gather(error: &(dyn Error + 'static)) -> Evidence {
                 Transport::Lost
             });
         }
+        let stream = error.downcast_ref::<h2::Error>();
+        evidence.stream_reset |= stream.is_some_and(|error| error.is_reset() && error.is_remote());
         if let Some(io) = error.downcast_ref::<io::Error>() {
             evidence.tls |= as_tls(io).is_some();
             evidence.io = Some(io.kind());

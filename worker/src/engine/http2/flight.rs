@@ -141,7 +141,9 @@ impl<'a> Flight<'a> {
             let wire = answer.wire.get_or_insert_default();
             wire.received += received;
             wire.sent += sent;
-            answer.body_bytes_unsent = self.held_back as u64;
+            let body = self.out.body.len() as u64;
+            let sent = self.watched.map_or(0, |id| self.link.gauge().body_sent(id));
+            answer.body_bytes_unsent = body.saturating_sub(sent);
         }
         if let Poll::Ready(Landed::Ended(Ok(()))) = &polled
             && let Some(ticket) = self.ticket.take()

@@ -17,6 +17,8 @@ const TURN_BYTES: usize = 256 * 1024;
 const HTTP1: &[u8] = b"HTTP/1.";
 
 const FRAME_HEAD_BYTES: usize = 9;
+/// What a client sends before its first frame (RFC 9113, section 3.4).
+const PREFACE_BYTES: usize = 24;
 /// Kinds of frames, and flags of them.
 const DATA: u8 = 0;
 const HEADERS: u8 = 1;
@@ -138,6 +140,63 @@ impl Frames {
     }
 }
 
+/// Follows the frames of what is sent: how much of the bodies among it has gone.
+#[derive(Debug)]
+struct Sent {
+    /// The beginning of the frame's head.
+    begun: [u8; FRAME_HEAD_BYTES],
+    have: usize,
+    /// Bytes of the frame's payload that are to come, at first of the preface.
+    left: usize,
+    /// Whose body they are.
+    body_of: Option<u32>,
+}
+
+impl Default for Sent {
+    fn default() -> Self {
+        Self {
+            begun: [0; FRAME_HEAD_BYTES],
+            have: 0,
+            left: PREFACE_BYTES,
+            body_of: None,
+        }
+    }
+}
+
+impl Sent {
+    /// Tells `body` of every part of a body, with its stream. The library pads no frame.
+    fn follow(&mut self, mut bytes: &[u8], mut body: impl FnMut(u32, usize)) {
+        while !bytes.is_empty() {
+            let gone = self.left.min(bytes.len());
+            if let Some(stream) = self.body_of.filter(|_| gone > 0) {
+                body(stream, gone);
+            }
+            self.left -= gone;
+            bytes = &bytes[gone..];
+            let taken = (FRAME_HEAD_BYTES - self.have).min(bytes.len());
+            self.begun[self.have..][..taken].copy_from_slice(&bytes[..taken]);
+            self.have += taken;
+            bytes = &bytes[taken..];
+            if self.have == FRAME_HEAD_BYTES {
+                let [a, b, c, kind, _, stream @ ..] = self.begun;
+                self.left = usize::from(a) << 16 | usize::from(b) << 8 | usize::from(c);
+                self.body_of = (kind == DATA).then(|| u32::from_be_bytes(stream) & 0x7fff_ffff);
+                self.have = 0;
+            }
+        }
+    }
+}
+
+/// A stream with a body of ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Watched {
+    stream: u32,
+    /// Its answer has been received to the end.
+    ended: bool,
+    /// Bytes of our body that the socket has taken.
+    sent: u64,
+}
+
 /// What is known of a socket outside of the library that drives it.
 #[derive(Debug, Default)]
 pub(super) struct Gauge {
@@ -155,8 +214,8 @@ pub(super) struct Gauge {
     /// Why the server gives up the connection, once it has named an error.
     given_up: Cell<Option<u32>>,
     farewell: Cell<bool>,
-    /// Streams whose end is asked for, and whether it has come.
-    watched: RefCell<Vec<(u32, bool)>>,
+    /// Streams whose end is asked for, and how much of their bodies has gone.
+    watched: RefCell<Vec<Watched>>,
     end: RefCell<Option<SocketEnd>>,
 }
 
@@ -202,25 +261,50 @@ impl Gauge {
         self.farewell.get()
     }
 
-    /// Looks out for the end of a stream, from before it has begun.
+    /// Looks out for the end of a stream and for its body, from before it has begun.
     pub(super) fn watch(&self, stream: u32) {
-        self.watched.borrow_mut().push((stream, false));
+        self.watched.borrow_mut().push(Watched {
+            stream,
+            ended: false,
+            sent: 0,
+        });
     }
 
     pub(super) fn unwatch(&self, stream: u32) {
-        self.watched.borrow_mut().retain(|(watched, _)| *watched != stream);
+        self.watched.borrow_mut().retain(|watched| watched.stream != stream);
     }
 
     /// Whether a stream that is looked out for has been received to its end.
     pub(super) fn has_ended(&self, stream: u32) -> bool {
-        self.watched.borrow().contains(&(stream, true))
+        self.watched(stream).is_some_and(|watched| watched.ended)
+    }
+
+    /// Bytes that the socket has taken of the body of a stream that is looked out for.
+    pub(super) fn body_sent(&self, stream: u32) -> u64 {
+        self.watched(stream).map_or(0, |watched| watched.sent)
+    }
+
+    fn watched(&self, stream: u32) -> Option<Watched> {
+        self.watched
+            .borrow()
+            .iter()
+            .find(|watched| watched.stream == stream)
+            .copied()
+    }
+
+    fn change(&self, stream: u32, change: impl FnOnce(&mut Watched)) {
+        let mut watched = self.watched.borrow_mut();
+        if let Some(watched) = watched.iter_mut().find(|watched| watched.stream == stream) {
+            change(watched);
+        }
     }
 
     fn stream_ended(&self, stream: u32) {
-        let mut watched = self.watched.borrow_mut();
-        if let Some((_, ended)) = watched.iter_mut().find(|(watched, _)| *watched == stream) {
-            *ended = true;
-        }
+        self.change(stream, |watched| watched.ended = true);
+    }
+
+    fn body_went(&self, stream: u32, bytes: usize) {
+        self.change(stream, |watched| watched.sent += bytes as u64);
     }
 
     /// How the socket ended, once it has.
@@ -252,6 +336,7 @@ pub(super) struct Pipe {
     rest: Vec<u8>,
     given: usize,
     frames: Frames,
+    sent: Sent,
     /// Nothing has been read yet.
     fresh: bool,
 }
@@ -265,6 +350,7 @@ impl Pipe {
             rest: Vec::new(),
             given: 0,
             frames: Frames::default(),
+            sent: Sent::default(),
             fresh: true,
         };
         // The handshake's.
@@ -343,9 +429,8 @@ impl AsyncRead for Pipe {
 }
 
 impl AsyncWrite for Pipe {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, from: &[u8]) -> Poll<io::Result<usize>> {
-        let polled = self.wire.poll_write(cx, &[IoSlice::new(from)]);
-        self.wrote(polled)
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, from: &[u8]) -> Poll<io::Result<usize>> {
+        self.poll_write_vectored(cx, &[IoSlice::new(from)])
     }
 
     fn poll_write_vectored(
@@ -354,6 +439,16 @@ impl AsyncWrite for Pipe {
         from: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let polled = self.wire.poll_write(cx, from);
+        if let Poll::Ready(Ok(count)) = &polled {
+            let pipe = &mut *self;
+            let mut left = *count;
+            for slice in from {
+                let taken = &slice[..left.min(slice.len())];
+                pipe.sent
+                    .follow(taken, |stream, bytes| pipe.gauge.body_went(stream, bytes));
+                left -= taken.len();
+            }
+        }
         self.wrote(polled)
     }
 
@@ -375,6 +470,36 @@ impl AsyncWrite for Pipe {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_goes_of_bodies_is_counted_however_it_goes() {
+        let frame = |kind: u8, stream: u8, payload: usize| {
+            let head = [0, (payload >> 8) as u8, payload as u8, kind, 0, 0x80, 0, 0, stream];
+            [&head[..], &vec![kind; payload]].concat()
+        };
+        let all = [
+            b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec(),
+            frame(4, 0, 18),
+            frame(HEADERS, 1, 30),
+            frame(DATA, 1, 300),
+            frame(DATA, 3, 7),
+            frame(8, 0, 4),
+            frame(DATA, 1, 0),
+            frame(DATA, 3, 1),
+        ]
+        .concat();
+        for length in 1..=all.len() {
+            let (mut sent, mut counts) = (Sent::default(), [0; 4]);
+            for piece in all.chunks(length) {
+                sent.follow(piece, |stream, bytes| counts[stream as usize] += bytes);
+            }
+            assert_eq!(
+                (counts, sent.have, sent.left),
+                ([0, 300, 0, 8], 0, 0),
+                "in pieces of {length}"
+            );
+        }
+    }
 
     #[test]
     fn a_farewells_error_is_kept_however_it_arrives() {

@@ -209,6 +209,40 @@ fn hostile_answers_are_judged_like_others() {
 }
 
 #[test]
+fn whole_numbers_are_exact_or_not_taken() {
+    let body = br#"{"most":18446744073709551615,"more":18446744073709551617,"less":-9007199254740993,"tenth":1e18}"#;
+    let taken = |path: &str| {
+        let request = Request {
+            extract: vec![extract("v", ExtractFrom::Json(path.to_owned()))],
+            ..get("/")
+        };
+        let (outcome, message, values) = judged(request, &answer(200, body));
+        if outcome == Outcome::Ok {
+            values[0].clone()
+        } else {
+            message
+        }
+    };
+    assert_eq!(taken("$.most"), "18446744073709551615");
+    assert_eq!(taken("$.less"), "-9007199254740993");
+    assert_eq!(
+        taken("$.more"),
+        "extract v: json $.more gives no value: it is a number that 64 bits do not hold; a regex takes it as it is"
+    );
+    let equals = |path: &str, value: &str| fails(vec![json(path, Matcher::Equals(text(value)))], 200, body) == "Ok";
+    for (path, value, want) in [
+        ("$.most", "18446744073709551615", true),
+        ("$.most", "18446744073709551614", false),
+        ("$.less", "-9007199254740993", true),
+        ("$.less", "-9007199254740992.0", false),
+        ("$.tenth", "1000000000000000000", true),
+        ("$.tenth", "1000000000000000001", false),
+    ] {
+        assert_eq!(equals(path, value), want, "{path} {value}");
+    }
+}
+
+#[test]
 fn the_first_cause_wins() {
     let bad = || vec![Check::BodyContains(text("nope")), statuses(&[(201, 201)])];
     assert_eq!(fails(bad(), 200, b"x"), "status: status: expected 201, found 200");
@@ -257,24 +291,24 @@ fn values_are_extracted() {
         (ExtractFrom::Json("$.n".to_owned()), "null"),
         (
             ExtractFrom::Json("$.x".to_owned()),
-            "extract v: json $.x gives no value of at most 64 KiB",
+            "extract v: json $.x gives no value: there is none",
         ),
         (ExtractFrom::Header("x-two".to_owned()), "a"),
         (
             ExtractFrom::Header("x-none".to_owned()),
-            "extract v: header x-none gives no value of at most 64 KiB",
+            "extract v: header x-none gives no value: there is none",
         ),
         (ExtractFrom::Regex("\"b\":\"(\\w+)\"".to_owned()), "two"),
         (ExtractFrom::Regex("t\\w+".to_owned()), "two"),
         (
             ExtractFrom::Regex("(x)?\"a\"".to_owned()),
-            "extract v: regex \"(x)?\\\"a\\\"\" gives no value of at most 64 KiB",
+            "extract v: regex \"(x)?\\\"a\\\"\" gives no value: there is none",
         ),
         (ExtractFrom::Cookie("sid".to_owned()), "\"x y\""),
         (ExtractFrom::Cookie("t".to_owned()), "1=2"),
         (
             ExtractFrom::Cookie("Path".to_owned()),
-            "extract v: cookie Path gives no value of at most 64 KiB",
+            "extract v: cookie Path gives no value: there is none",
         ),
     ] {
         assert_eq!(found(from.clone()), want, "{from:?}");

@@ -349,7 +349,7 @@ async fn failures_have_their_class_and_end_the_iteration() {
                 ..get("/ok")
             },
             IterationEnd::BrokenOff,
-            "0: sent 1 extract 1 wire 1\n0: extract v: json $.x gives no value of at most 64 KiB\n",
+            "0: sent 1 extract 1 wire 1\n0: extract v: json $.x gives no value: the body is no JSON that can be read\n",
         ),
         (
             get("/${late}"),

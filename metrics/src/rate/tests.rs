@@ -210,7 +210,9 @@ fn a_counted_load_that_is_done_stretches_no_rate() {
             }
             ledger.apply(WorkerId(0), FIRST, &delta).expect("in order");
         }
-        end.into_iter().for_each(|end| ledger.set_end(at(end)));
+        if let Some(end) = end {
+            ledger.set_end(at(end));
+        }
         ledger
     };
     let covered = |ledger: &Ledger, during: Option<&PhaseSelector>| {

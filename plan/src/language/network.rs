@@ -25,7 +25,7 @@ pub(crate) static NETWORK: Object = Object {
                 min: 0,
                 max: 1_000,
             },
-            "Local addresses to connect from, in turn.",
+            "Local addresses to connect from, in turn; with the full client one for each user.",
         ),
         or(
             "dns",

@@ -108,19 +108,21 @@ pub fn spawn<R: Runner>(
     make: impl FnOnce(&ShardHandles) -> R + Send + 'static,
 ) -> io::Result<JoinHandle<io::Result<()>>> {
     let name = format!("shard-{}", setup.place);
-    let (tell, told) = std::sync::mpsc::sync_channel(1);
+    let (refuse, refused) = std::sync::mpsc::sync_channel(1);
     let thread = std::thread::Builder::new().name(name).spawn(move || {
         let options = tokio::runtime::LocalOptions::default();
         let built = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build_local(options);
-        let (runtime, problem) = match built {
-            Ok(runtime) => (Some(runtime), None),
-            Err(error) => (None, Some(error)),
+        let runtime = match built {
+            Ok(runtime) => runtime,
+            Err(error) => {
+                // Whoever spawns waits for it.
+                let _heard = refuse.send(error);
+                return Ok(());
+            }
         };
-        // Nobody waits for it only when whoever spawns has gone.
-        let _heard = tell.send(problem);
-        let Some(runtime) = runtime else { return Ok(()) };
+        drop(refuse);
         let mut released = setup.released.clone();
         let ended = runtime.block_on(async move {
             process::run(setup, make).await?;
@@ -131,8 +133,9 @@ pub fn spawn<R: Runner>(
         runtime.shutdown_background();
         ended
     })?;
-    match told.recv() {
-        Ok(Some(error)) => Err(error),
-        Ok(None) | Err(_) => Ok(thread),
+    match refused.recv() {
+        Ok(error) => Err(error),
+        // It goes on, and has dropped its end.
+        Err(_) => Ok(thread),
     }
 }

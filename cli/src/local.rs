@@ -66,10 +66,16 @@ impl Local {
         if !known {
             return Err(unknown());
         }
-        let summary = reader
-            .load_run(RunId(run))
-            .map_err(|error| self.failed(&error))?
-            .summary();
+        let stored = reader.load_run(RunId(run)).map_err(|error| self.failed(&error))?;
+        if !stored.ran() {
+            let run = RunId(run);
+            return Err(Failure::CouldNotStart(if stored.has_ended() {
+                format!("run {run} made no arrival: {}", stored.detail)
+            } else {
+                format!("run {run} has not begun")
+            }));
+        }
+        let summary = stored.summary();
         formats
             .iter()
             .map(|format| {
@@ -81,10 +87,15 @@ impl Local {
 
     /// Removes a stored run; `false` when there is none.
     pub(crate) async fn remove(&self, run: u64) -> Result<bool, Failure> {
-        if !self.list(u32::MAX)?.iter().any(|line| line.run == run) {
+        let is_there = || Ok(self.list(u32::MAX)?.iter().any(|line| line.run == run));
+        if !is_there()? {
             return Ok(false);
         }
-        self.change(|answer| Op::Remove(RunId(run), answer)).await
+        let removed = self.change(|answer| Op::Remove(RunId(run), answer)).await?;
+        if !removed && is_there()? {
+            return Err(Failure::Usage(format!("run {} has not ended", RunId(run))));
+        }
+        Ok(removed)
     }
 
     /// Removes old runs.
@@ -102,8 +113,10 @@ impl Local {
 
     /// Changes the store, beside whoever else has it open.
     async fn change<T: Send + 'static>(&self, op: impl FnOnce(Answer<T>) -> Op) -> Result<T, Failure> {
-        let store =
-            Store::open(&self.folder, |_| {}).map_err(|error| Failure::start("could not change the store", &error))?;
+        let failed = |error| Failure::start("could not change the store", &error);
+        let mut store = Store::open(&self.folder, |_| {}).map_err(failed)?;
+        // Where nobody else has it open, runs that have not ended are those of a process that is gone.
+        store.abandon_unfinished().map_err(failed)?;
         let (say, said) = tokio::sync::oneshot::channel();
         // The receiver lives until the answer is there.
         let answer = Box::new(move |result| drop(say.send(result)));

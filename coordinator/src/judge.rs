@@ -1,6 +1,7 @@
 //! The book of a real run: the ledger, the watermark and the SLAs.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use barrage_metrics::sla::StopDecision;
 use barrage_metrics::summary::{GeneratorReason, GeneratorVerdict, RunEvent};
@@ -9,7 +10,8 @@ use barrage_metrics::{
 };
 use barrage_model::delta::Delta;
 use barrage_model::ids::{Incarnation, LoadId, WorkerId};
-use barrage_model::plan::{Load, LoadModel};
+use barrage_model::phase::Marks;
+use barrage_model::plan::{Load, LoadModel, Plan};
 use barrage_model::time::Moment;
 
 use crate::machine::run::{Book, Note, WorkerHoles};
@@ -133,16 +135,26 @@ pub fn scheduled(ledger: &Ledger, incarnations: &BTreeMap<WorkerId, Incarnation>
     sums
 }
 
-/// Makes a summary that of a run that was stopped before its start: nothing fell due, so nothing can be said against it.
-pub fn stopped_before_start(mut summary: Summary, cause: StopCause, reason: &str) -> Summary {
+/// The summary of a run that was stopped before its start: nothing fell due, so nothing can be said against it. Whatever
+/// setup has counted is in no report.
+pub fn stopped_before_start(plan: Arc<Plan>, facts: RunFacts) -> Summary {
+    let engine = SlaEngine::new(&plan.sla);
+    let ledger = Ledger::new(LedgerConfig {
+        plan,
+        marks: Marks::default(),
+        workers: Vec::new(),
+        scheduled: BTreeMap::new(),
+    });
+    let stop = facts.stop.clone();
+    let mut summary = Summary::build(&ledger, &engine, facts);
     summary.verdict = Verdict::Aborted;
-    let code = match cause {
-        StopCause::Interrupted => ExitCode::Interrupted,
-        StopCause::Terminated => ExitCode::Terminated,
+    let code = match stop {
+        Some((StopCause::Interrupted, ..)) => ExitCode::Interrupted,
+        Some((StopCause::Terminated, ..)) => ExitCode::Terminated,
         _ => ExitCode::Aborted,
     };
     (summary.exit_code, summary.accepted_exit_code) = (code, code);
-    summary.reasons = vec![reason.to_owned()];
+    summary.reasons = stop.into_iter().map(|(_, _, reason)| reason).collect();
     summary
 }
 

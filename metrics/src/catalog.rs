@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use barrage_model::expr::{Named, Selector};
 use barrage_model::ids::{ScenarioId, StepId, TagId};
-use barrage_model::plan::{Action, LoadModel, Plan, Step};
+use barrage_model::plan::{Action, LoadModel, Plan, Step, engine_of};
 
 /// A step that may appear in a delta.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,6 +17,8 @@ pub(crate) struct StepInfo {
     pub(crate) name: String,
     /// For a group, the requests in it.
     pub(crate) requests: Option<Vec<StepId>>,
+    /// Whether the engine that sends it, or all in the group, knows the bytes on the wire.
+    pub(crate) sees_wire: bool,
 }
 
 impl StepInfo {
@@ -45,13 +47,13 @@ pub(crate) struct Catalog {
 impl Catalog {
     pub(crate) fn of(plan: &Plan) -> Self {
         let mut steps = BTreeMap::new();
-        enter(&plan.setup, "setup", None, &mut steps);
+        enter(plan, &plan.setup, "setup", None, &mut steps);
         for (number, scenario) in plan.scenarios.iter().enumerate() {
             let id = Some(ScenarioId(number as u16));
-            enter(&scenario.on_start, &scenario.name, id, &mut steps);
-            enter(&scenario.steps, &scenario.name, id, &mut steps);
+            enter(plan, &scenario.on_start, &scenario.name, id, &mut steps);
+            enter(plan, &scenario.steps, &scenario.name, id, &mut steps);
         }
-        enter(&plan.teardown, "teardown", None, &mut steps);
+        enter(plan, &plan.teardown, "teardown", None, &mut steps);
         let owned = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
         Self {
             steps,
@@ -141,6 +143,7 @@ pub(crate) struct ChosenNames {
 
 /// Enters the numbered steps, and returns the requests among them.
 fn enter(
+    plan: &Plan,
     list: &[Step],
     scenario_name: &str,
     scenario: Option<ScenarioId>,
@@ -151,15 +154,18 @@ fn enter(
         let inside: Vec<StepId> = step
             .action
             .inner()
-            .flat_map(|inner| enter(inner, scenario_name, scenario, steps))
+            .flat_map(|inner| enter(plan, inner, scenario_name, scenario, steps))
             .collect();
         let own = match &step.action {
-            Action::Request(request) => Some((request.name.as_str(), None)),
-            Action::Group { name, .. } => Some((name.as_str(), Some(inside.clone()))),
+            Action::Request(request) => Some((request.name.as_str(), None, engine_of(plan, request).0.sees_wire())),
+            Action::Group { name, .. } => {
+                let sees_wire = inside.iter().all(|id| steps.get(id).is_some_and(|step| step.sees_wire));
+                Some((name.as_str(), Some(inside.clone()), sees_wire))
+            }
             _ => None,
         };
         requests.extend(inside);
-        if let (Some(id), Some((name, group))) = (step.id, own) {
+        if let (Some(id), Some((name, group, sees_wire))) = (step.id, own) {
             if group.is_none() {
                 requests.push(id);
             }
@@ -172,6 +178,7 @@ fn enter(
                     scenario,
                     name,
                     requests: group,
+                    sees_wire,
                 },
             );
         }

@@ -1,6 +1,5 @@
 //! Questions to a ledger: counts and distributions of a part of the run.
 
-use std::collections::BTreeMap;
 use std::ops::Range;
 
 use barrage_model::delta::{Measure, SketchKey, Subject};
@@ -8,12 +7,12 @@ use barrage_model::expr::{Outcomes, PhaseSelector, Selector};
 use barrage_model::ids::{LoadId, ScenarioId, SegmentId, StepId, TagId};
 use barrage_model::ledger::{IterationCounts, StepCounts};
 use barrage_model::outcome::OutcomeGroup;
-use barrage_model::phase::{Marks, Phase};
+use barrage_model::phase::{Mark, Marks, Phase};
 use barrage_model::time::{Moment, whole_micros};
 
 use crate::catalog::{Catalog, Chosen};
 use crate::ledger::slot::Detail;
-use crate::ledger::{FoldedKind, Ledger, take_iterations, take_steps};
+use crate::ledger::{FoldedKind, Ledger, SteadyEnds, take_iterations, take_steps};
 use crate::pile::Pile;
 use crate::samples::Samples;
 
@@ -31,9 +30,8 @@ pub enum Window {
 /// The segments that a question is about.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Segments {
-    chosen: Vec<bool>,
-    /// Where the time of them ends, whatever the marks say.
-    until: Moment,
+    /// Of those that are chosen where their time ends at the latest, whatever the marks say.
+    chosen: Vec<Option<Moment>>,
 }
 
 impl Segments {
@@ -45,40 +43,45 @@ impl Segments {
             Some(selector) => phases.iter().any(|phase| selector.covers(phase)),
         };
         let until = match during {
-            Some(PhaseSelector::Stage(name)) => ledger.stage_end(name),
-            _ => Moment::MAX,
+            Some(PhaseSelector::Stage(name)) => Until::At(ledger.stage_end(name)),
+            Some(PhaseSelector::Steady) => Until::OfSteady(ledger.steady_ends()),
+            _ => Until::At(Moment::MAX),
         };
-        let chosen = ledger.marks().iter().map(|mark| covers(&mark.phases)).collect();
-        Self { chosen, until }
+        Self::chosen(ledger, covers, &until)
+    }
+
+    fn chosen(ledger: &Ledger, covers: impl Fn(&[Phase]) -> bool, until: &Until) -> Self {
+        let chosen = |mark: &Mark| covers(&mark.phases).then(|| until.of(mark.at));
+        Self {
+            chosen: ledger.marks().iter().map(chosen).collect(),
+        }
     }
 
     /// Every segment, the undoing ones included: what report totals are over.
     pub(crate) fn all(marks: &Marks) -> Self {
         Self {
-            chosen: vec![true; marks.len()],
-            until: Moment::MAX,
+            chosen: vec![Some(Moment::MAX); marks.len()],
         }
     }
 
     /// Those of one phase.
     pub(crate) fn with_phase(ledger: &Ledger, phase: &Phase) -> Self {
         let until = match phase {
-            Phase::Stage(name) => ledger.stage_end(name),
-            _ => Moment::MAX,
+            Phase::Stage(name) => Until::At(ledger.stage_end(name)),
+            Phase::Steady => Until::OfSteady(ledger.steady_ends()),
+            _ => Until::At(Moment::MAX),
         };
-        let chosen = ledger.marks().iter().map(|mark| mark.phases.contains(phase)).collect();
-        Self { chosen, until }
+        Self::chosen(ledger, |phases| phases.contains(phase), &until)
     }
 
     fn holds(&self, segment: SegmentId) -> bool {
-        self.chosen.get(segment.0 as usize).copied().unwrap_or(false)
+        self.chosen.get(segment.0 as usize).is_some_and(Option::is_some)
     }
 
     /// Those that are chosen, each with its time before `to`.
     fn times(&self, marks: &Marks, to: Moment) -> impl Iterator<Item = (Moment, Moment)> {
-        let chosen = self.chosen.iter().enumerate().filter(|(_, chosen)| **chosen);
-        let to = to.min(self.until);
-        chosen.filter_map(move |(id, _)| marks.span(SegmentId(id as u32), to))
+        let chosen = (0..).zip(&self.chosen).filter_map(|(id, until)| Some((id, (*until)?)));
+        chosen.filter_map(move |(id, until)| marks.span(SegmentId(id), to.min(until)))
     }
 
     /// The stretches of run time of the segments within `[from, to)`, µs: in order, apart from each other, not empty.
@@ -100,6 +103,22 @@ impl Segments {
         self.times(marks, to).fold(0, |sum: u64, (begin, end)| {
             sum.saturating_add(whole_micros(end.since(begin.max(from))))
         })
+    }
+}
+
+/// Where the time of segments ends at the latest.
+enum Until {
+    At(Moment),
+    OfSteady(SteadyEnds),
+}
+
+impl Until {
+    /// For the segment that begins at this moment.
+    fn of(&self, from: Moment) -> Moment {
+        match self {
+            Self::At(until) => *until,
+            Self::OfSteady(ends) => ends.of(from),
+        }
     }
 }
 
@@ -280,15 +299,14 @@ impl Ledger {
         counts
     }
 
-    /// Whether the engines of all steps that are selected have seen the bytes on the wire.
+    /// Whether all bytes on the wire of the selected steps are known: those that an engine has sent which does not tell are
+    /// not.
     pub(crate) fn sees_wire(&self, filter: &Filter) -> bool {
-        let mut steps: BTreeMap<StepId, StepCounts> = BTreeMap::new();
-        for ((step, ..), row) in self.steps.iter() {
-            if filter.names(self.catalog(), *step) {
-                steps.entry(*step).or_default().add(row);
-            }
-        }
-        steps.values().all(StepCounts::sees_wire)
+        self.steps.iter().all(|((step, ..), row)| {
+            row.wire_requests == 0
+                || !filter.names(self.catalog(), *step)
+                || self.catalog().steps.get(step).is_some_and(|step| step.sees_wire)
+        })
     }
 
     pub(crate) fn count_all(&self, filter: &Filter, counts: &mut Counts) {

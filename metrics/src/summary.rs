@@ -326,6 +326,8 @@ pub struct StepSummary {
     pub group: bool,
     /// Its ledger.
     pub totals: StepTotals,
+    /// Whether all its bytes on the wire are known. An engine that does not tell them counts none.
+    pub sees_wire: bool,
     /// Rates while the load was on.
     pub rates: Rates,
     /// All outcomes.
@@ -531,9 +533,9 @@ pub struct HealthExtremes {
     pub descriptors_max: u32,
     /// The limit on descriptors.
     pub descriptors_limit: u32,
-    /// Most local ports in use.
+    /// Most local ports in use for one address.
     pub ports_max: u32,
-    /// Local ports that there are for the targets.
+    /// Local ports that there are for each address.
     pub ports_limit: u32,
     /// TCP segments that its host has sent again, sum.
     pub retransmits: u64,

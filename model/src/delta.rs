@@ -297,9 +297,10 @@ pub struct Health {
     pub descriptors: u32,
     /// Limit on open file descriptors.
     pub descriptors_max: u32,
-    /// Local ports that connections to the targets hold, those in `TIME_WAIT` that cannot be used again included.
+    /// Local ports that connections hold to the address that has most of them, those in `TIME_WAIT` that cannot be used again
+    /// included.
     pub ports: u32,
-    /// Local ports that there are for these targets.
+    /// Local ports that there are for each address.
     pub ports_max: u32,
     /// TCP segments that the host has sent again.
     pub retransmits: u64,

@@ -137,12 +137,6 @@ impl StepCounts {
         self.ok.saturating_add(self.failed_total()).saturating_add(self.timeout)
     }
 
-    /// Whether the engine behind these counts of one step saw the bytes on the wire: a request that reached a connection
-    /// wrote some.
-    pub fn sees_wire(&self) -> bool {
-        self.wire_requests == 0 || self.wire_bytes_out > 0
-    }
-
     fn fields(&self) -> [u64; 13] {
         [
             self.attempted,

@@ -167,7 +167,7 @@ fn escaped(text: &str) -> String {
 }
 
 /// The text with a `*` for each character of users and passwords in URLs (RFC 3986, section 3.2.1).
-pub(crate) fn masked(text: &str) -> String {
+pub fn masked(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
     while let Some((before, after)) = rest.split_once("://") {

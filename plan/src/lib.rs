@@ -26,7 +26,7 @@ mod warnings;
 mod yaml;
 
 pub use about::{Place, about};
-pub use diagnostic::{Diagnostic, Diagnostics};
+pub use diagnostic::{Diagnostic, Diagnostics, masked};
 pub use problem::Problem;
 pub use reference::reference;
 pub use schema::schema;

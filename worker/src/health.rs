@@ -113,7 +113,7 @@ struct Work {
     wait: u64,
 }
 
-/// The local ports that connections to the targets can use.
+/// The local ports that connections to one address can use.
 #[derive(Clone, Copy, Debug)]
 struct Ports {
     max: u32,
@@ -125,20 +125,13 @@ struct Ports {
 impl Ports {
     fn of(plan: &Plan) -> Self {
         let range = host::port_range().map_or(0, |(first, last)| u32::from(last - first) + 1);
-        let sources = plan.network.source_addresses.len();
-        let mut targets: Vec<(&str, u16)> = plan
-            .targets
-            .iter()
-            .map(|target| (target.host.as_str(), target.port))
-            .collect();
-        targets.sort_unstable();
-        targets.dedup();
-        // A port of a source address serves one connection to each target.
-        let pairs = targets.len().max(1).saturating_mul(sources.max(1));
-        let pairs = u32::try_from(pairs).unwrap_or(u32::MAX);
-        let local = targets.iter().all(|(host, _)| is_loopback(host));
+        // A source address has all of them for each address that it connects to, if that is of its own family.
+        let sources = &plan.network.source_addresses;
+        let (four, six): (Vec<IpAddr>, Vec<IpAddr>) = sources.iter().partition(|source| source.is_ipv4());
+        let sources = u32::try_from(four.len().max(six.len()).max(1)).unwrap_or(u32::MAX);
+        let local = plan.targets.iter().all(|target| is_loopback(&target.host));
         Self {
-            max: range.saturating_mul(pairs),
+            max: range.saturating_mul(sources),
             waiting_count: match host::number("/proc/sys/net/ipv4/tcp_tw_reuse") {
                 Some(1) => false,
                 Some(2) => !local,

@@ -58,7 +58,7 @@ pub(crate) struct Options {
     /// Only this server, in the sections that have both
     #[arg(long, value_enum)]
     pub(crate) server: Option<Which>,
-    /// The memory section also looks after 10 minutes
+    /// The memory section also looks after 10 minutes; those bars are not judged without it
     #[arg(long)]
     pub(crate) long: bool,
     /// A wrk2 that was built elsewhere

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use barrage_coordinator::compile::{Compiled, Member, compile};
 use barrage_model::ids::{RunId, WorkerId};
 use barrage_model::outcome::IterationEnd;
-use barrage_model::plan::{Action, Plan, Step};
+use barrage_model::plan::{Action, Plan, Step, engine_of};
 use barrage_model::units::Bytes;
 use barrage_worker::clock::Clock;
-use barrage_worker::scenario::{CompiledPlan, Files, RunContext, ShardContext, TryEvent, TrySink, engine_of, try_plan};
+use barrage_worker::scenario::{CompiledPlan, Files, RunContext, ShardContext, TryEvent, TrySink, try_plan};
 use tokio_util::sync::CancellationToken;
 
 use crate::args::{PlanArgs, PlanCommand};

@@ -95,9 +95,13 @@ fn read(args: &RunArgs, fill: &mut Fill) -> Result<Loaded, Failure> {
         return quick::load(what, &args.quick, fill);
     }
     match quick::used(&args.quick) {
-        Some(flag) if what != "-" && !std::path::Path::new(what).exists() => Err(Failure::Usage(format!(
-            "found no file {what:?}, and --{flag}, which belongs to a run without a file; expected a URL such as http://{what}"
-        ))),
+        Some(flag) if what != "-" && !std::path::Path::new(what).exists() => {
+            let url = barrage_plan::masked(&format!("http://{what}"));
+            let shown = url.trim_start_matches("http://");
+            Err(Failure::Usage(format!(
+                "found no file {shown:?}, and --{flag}, which belongs to a run without a file; expected a URL such as {url}"
+            )))
+        }
         Some(flag) => Err(Failure::Usage(format!(
             "--{flag} belongs to a run without a file; a plan says it itself"
         ))),

@@ -3,9 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use barrage_metrics::{Ledger, LedgerConfig, RunFacts, SlaEngine, StopCause, Summary};
+use barrage_metrics::{RunFacts, StopCause, Summary};
 use barrage_model::ids::RunId;
-use barrage_model::phase::Marks;
 use barrage_model::time::Moment;
 use barrage_proto::v1;
 
@@ -138,16 +137,8 @@ impl Hub {
     }
 }
 
-/// The report of a run that was stopped before its start: nothing was counted, and it says why.
+/// The report of a run that was stopped before its start.
 fn empty_summary(active: &Active, cause: StopCause, reason: &str) -> Summary {
-    let plan = Arc::clone(&active.submission.plan);
-    let engine = SlaEngine::new(&plan.sla);
-    let config = LedgerConfig {
-        plan,
-        marks: Marks::default(),
-        workers: Vec::new(),
-        scheduled: BTreeMap::new(),
-    };
     let facts = RunFacts {
         run: active.submission.info("", 0),
         ended: true,
@@ -157,5 +148,5 @@ fn empty_summary(active: &Active, cause: StopCause, reason: &str) -> Summary {
         aftermath: Vec::new(),
         accept_untrusted: active.submission.accept_invalid,
     };
-    stopped_before_start(Summary::build(&Ledger::new(config), &engine, facts), cause, reason)
+    stopped_before_start(Arc::clone(&active.submission.plan), facts)
 }

@@ -38,7 +38,8 @@ pub(super) async fn render(faces: &Faces, run: RunId, format: Format) -> Result<
             Some(Live::Going(judge, about)) => Arc::new(judge.summary(*about)),
             None => match reader.load_run(run) {
                 Ok(stored) if stored.ran() => Arc::new(stored.summary()),
-                Ok(stored) => return Err(ReportError::DidNotRun(run, stored.detail)),
+                Ok(stored) if stored.has_ended() => return Err(ReportError::DidNotRun(run, stored.detail)),
+                Ok(_) => return Err(ReportError::NotBegun(run)),
                 Err(StoreError::Unknown(run)) => return Err(ReportError::Unknown(run)),
                 Err(error) => return Err(ReportError::Broken(chain(&error))),
             },

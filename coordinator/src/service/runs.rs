@@ -173,6 +173,10 @@ impl v1::runs_server::Runs for Runs {
         let stored = blocking(move || reader.load_run(run))
             .await?
             .map_err(|error| store_status(&error))?;
+        if !stored.has_ended() {
+            let text = format!("run {run} goes on in another process, which alone knows how it stands");
+            return Err(Status::failed_precondition(text));
+        }
         let snapshot = stored.last_snapshot();
         Ok(Response::new(Box::pin(tokio_stream::once(Ok(snapshot)))))
     }

@@ -214,7 +214,10 @@ impl Reader {
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection = Connection::open_with_flags(self.place.database(), flags).map_err(StoreError::Read)?;
         connection.busy_timeout(BUSY).map_err(StoreError::Read)?;
-        Ok(connection)
+        match schema::version(&connection).map_err(StoreError::Read)? {
+            version if version > schema::VERSION => Err(StoreError::Later(self.place.dir.clone())),
+            _ => Ok(connection),
+        }
     }
 }
 

@@ -20,6 +20,7 @@ use barrage_proto::v1;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::blob;
+use super::schema;
 use super::write::{cause, int};
 use super::{Reader, StoreError};
 use crate::judge::stopped_before_start;
@@ -60,6 +61,12 @@ pub enum RunState {
     CouldNotStart,
 }
 
+impl RunState {
+    fn has_ended(self) -> bool {
+        matches!(self, Self::Finished | Self::CouldNotStart)
+    }
+}
+
 /// A run with everything that is stored of it.
 #[derive(Debug)]
 pub struct StoredRun {
@@ -71,6 +78,8 @@ pub struct StoredRun {
     pub ledger: Ledger,
     /// What a summary says beyond them.
     pub facts: RunFacts,
+    /// The SLAs, with what was seen of seconds that the numbers no longer hold apart.
+    pub engine: SlaEngine,
     /// The SLA that stopped it.
     pub stop_sla: Option<usize>,
     /// The schedule.
@@ -87,6 +96,11 @@ impl StoredRun {
     /// Whether it made arrivals, so that there is something to report.
     pub fn ran(&self) -> bool {
         matches!(self.state, RunState::Running | RunState::Finished) || self.facts.stop.is_some()
+    }
+
+    /// Whether it has ended, one way or the other.
+    pub fn has_ended(&self) -> bool {
+        self.state.has_ended()
     }
 
     /// What its followers saw last.
@@ -121,15 +135,18 @@ impl StoredRun {
 
     /// The summary that its report shows.
     pub fn summary(&self) -> Summary {
-        let mut engine = SlaEngine::new(&self.ledger.plan().sla);
+        if self.state == RunState::CouldNotStart && self.facts.stop.is_some() {
+            let facts = RunFacts {
+                offsets: BTreeMap::new(),
+                ..self.facts.clone()
+            };
+            return stopped_before_start(Arc::new(self.ledger.plan().clone()), facts);
+        }
+        let mut engine = self.engine.clone();
         if let (Some(sla), Some((StopCause::SlaBreached, at, reason))) = (self.stop_sla, self.facts.stop.clone()) {
             engine.restore_stop(StopDecision { sla, at, reason });
         }
-        let summary = Summary::build(&self.ledger, &engine, self.facts.clone());
-        match (self.state, &self.facts.stop) {
-            (RunState::CouldNotStart, Some((cause, _, reason))) => stopped_before_start(summary, *cause, reason),
-            _ => summary,
-        }
+        Summary::build(&self.ledger, &engine, self.facts.clone())
     }
 }
 
@@ -222,7 +239,12 @@ fn load(connection: &Connection, run: RunId) -> Result<StoredRun, StoreError> {
         scheduled: scheduled(connection, run).map_err(StoreError::Read)?,
     };
     let records = records(connection, run)?;
-    let mut ledger = Ledger::restore(config, &records).map_err(|rejected| corrupt(rejected.to_string()))?;
+    let rejected = |rejected: barrage_metrics::Rejected| corrupt(rejected.to_string());
+    let mut engine = SlaEngine::new(&config.plan.sla);
+    let mut ledger = Ledger::restore(config.clone(), &records).map_err(rejected)?;
+    if ledger.has_forgotten() && engine.has_windows() {
+        Ledger::restore_seen(config, &records, |ledger| engine.look(ledger)).map_err(rejected)?;
+    }
     afterwards(connection, run, &mut ledger).map_err(StoreError::Read)?;
     if let Some(end) = header.end {
         ledger.set_end(Moment::from_micros(end));
@@ -243,7 +265,7 @@ fn load(connection: &Connection, run: RunId) -> Result<StoredRun, StoreError> {
         .collect();
     let facts = RunFacts {
         run: info,
-        ended: matches!(header.state, RunState::Finished | RunState::CouldNotStart),
+        ended: header.state.has_ended(),
         stop,
         offsets: workers
             .iter()
@@ -258,6 +280,7 @@ fn load(connection: &Connection, run: RunId) -> Result<StoredRun, StoreError> {
         detail: header.detail,
         ledger,
         facts,
+        engine,
         stop_sla: header.stop_sla,
         epochs: epochs(connection, run)?,
         granted: Moment::from_micros(header.granted),
@@ -433,8 +456,13 @@ fn records(connection: &Connection, run: RunId) -> Result<Vec<IntervalRecord>, S
 
 /// Losses and events, which are not part of the records.
 fn afterwards(connection: &Connection, run: RunId, ledger: &mut Ledger) -> rusqlite::Result<()> {
-    let sql = "SELECT worker, incarnation, load, unknown, unsent, unsent_from_us FROM losses WHERE run = ?1";
-    let mut statement = connection.prepare(sql)?;
+    // Whoever only reads finds the file as an earlier program has left it.
+    let unsent_from = match schema::version(connection)? {
+        version if version < schema::WITH_UNSENT_FROM => "NULL",
+        _ => "unsent_from_us",
+    };
+    let sql = format!("SELECT worker, incarnation, load, unknown, unsent, {unsent_from} FROM losses WHERE run = ?1");
+    let mut statement = connection.prepare(&sql)?;
     let mut rows = statement.query([int(run.0)])?;
     while let Some(row) = rows.next()? {
         let (worker, incarnation) = (WorkerId(row.get(0)?), Incarnation(unsigned(row, 1)?));

@@ -132,11 +132,19 @@ ALTER TABLE losses ADD COLUMN unsent_from_us INTEGER;
 /// The version that this program writes.
 pub(super) const VERSION: usize = STEPS.len();
 
+/// The version of the file.
+pub(super) fn version(connection: &Connection) -> rusqlite::Result<usize> {
+    let found: u32 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    Ok(found as usize)
+}
+
+/// The first version whose `losses` say when the first arrival fell due that was not sent.
+pub(super) const WITH_UNSENT_FROM: usize = 3;
+
 /// Brings a file to [`VERSION`]; every step is a transaction of its own. Returns the version that the file has, which is
 /// higher for one of a later program.
 pub(super) fn migrate(connection: &mut Connection) -> rusqlite::Result<usize> {
-    let found: u32 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
-    let found = found as usize;
+    let found = version(connection)?;
     for (version, step) in STEPS.iter().enumerate().skip(found) {
         let transaction = connection.transaction()?;
         transaction.execute_batch(step)?;

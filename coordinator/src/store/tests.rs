@@ -313,9 +313,13 @@ fn a_store_of_the_first_version_is_brought_up_to_date() {
     write::write(&mut connection, &ops).unwrap();
     drop(connection);
 
+    // Whoever only reads leaves it as it is.
+    let read = || Reader::open(dir.path()).unwrap().load_run(RUN).unwrap().ledger;
+    assert_eq!(read(), merged(&deltas));
     let store = open(dir.path());
     assert_eq!(store.reader().load_run(RUN).unwrap().ledger, merged(&deltas));
     store.close();
+    assert_eq!(read(), merged(&deltas));
     let mut connection = Connection::open(dir.path().join("barrage.sqlite")).unwrap();
     let again = write::write(&mut connection, &[Op::Record(RUN, 61, keep(1, 30))]);
     assert!(again.is_err(), "a delta is kept once, under the new key too");
@@ -335,6 +339,8 @@ fn a_later_version_is_left_alone() {
     connection.pragma_update(None, "user_version", 99).unwrap();
     drop(connection);
     assert!(matches!(Store::open(dir.path(), |_| {}), Err(StoreError::Later(_))));
+    let read = Reader::open(dir.path()).unwrap().load_run(RUN);
+    assert!(matches!(read, Err(StoreError::Later(_))), "{read:?}");
 }
 
 #[test]

@@ -239,13 +239,16 @@ fn end(transaction: &Transaction<'_>, run: RunId, ended: &Ended) -> rusqlite::Re
     Ok(())
 }
 
+/// Runs in these states are nobody's any more: whoever goes on with one of another state would find it gone.
+const ENDED: &str = "state IN ('finished', 'could not start')";
+
 fn remove(transaction: &Transaction<'_>, run: RunId) -> rusqlite::Result<u32> {
-    let gone = transaction.execute("DELETE FROM runs WHERE id = ?1", [int(run.0)])?;
+    let sql = format!("DELETE FROM runs WHERE id = ?1 AND {ENDED}");
+    let gone = transaction.execute(&sql, [int(run.0)])?;
     Ok(gone as u32)
 }
 
 fn prune(transaction: &Transaction<'_>, prune: Prune) -> rusqlite::Result<u32> {
-    const ENDED: &str = "state IN ('finished', 'could not start')";
     let mut gone = 0;
     if let Some(before) = prune.before_s {
         let sql = format!("DELETE FROM runs WHERE {ENDED} AND submitted_s < ?1");

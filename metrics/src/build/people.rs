@@ -74,7 +74,7 @@ pub(crate) fn health(ledger: &Ledger) -> Vec<HealthPoint> {
                 t_s: reading.from,
                 length_s: history.length(),
                 worker: worker.id,
-                strained: strains(&reading.health, worker.cores),
+                strained: strains(&reading.health, worker.cores, ledger.plan().pacing),
                 health: reading.health,
             }));
         }
@@ -110,7 +110,11 @@ pub(crate) fn holes(ledger: &Ledger, worker: WorkerId) -> Vec<(u32, u32)> {
             .map(|from| u32::try_from(from.as_micros() / whole_micros(INTERVAL)).unwrap_or(u32::MAX));
         let silent = member.last_interval.map_or(0, |last| last.saturating_add(1));
         let from = unsent.chain([silent]).min().unwrap_or(silent);
-        let successors = processes(ledger, worker).filter_map(|other| other.first_interval);
+        let others = ledger
+            .members
+            .iter()
+            .filter(|((of, other), _)| *of == worker && other != incarnation);
+        let successors = others.filter_map(|(_, other)| other.first_interval);
         let to = successors
             .filter(|first| *first >= from)
             .min()

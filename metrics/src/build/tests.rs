@@ -362,29 +362,33 @@ fn a_lost_worker_leaves_an_exact_hole() {
 
 #[test]
 fn a_lost_worker_that_comes_back_leaves_its_hole_marked() {
-    let mut ledger = open_alone();
-    for interval in 0..4 {
-        apply(&mut ledger, 0, interval, interval == 3, many(ok(1_000), 100)).expect("in order");
-        // It stood still from 1.3 s on, and at the end says so itself.
-        let events = if interval < 2 { many(ok(1_000), 50) } else { Vec::new() };
-        let mut delta = delta_of(interval, events);
-        delta.last = interval == 3;
-        ledger.apply(WorkerId(1), FIRST, &delta).expect("in order");
+    // It stood still from then on, and at the end says so itself.
+    for (from_ms, hole) in [(0, (0, 4)), (300, (0, 4)), (1_300, (1, 4))] {
+        let mut ledger = open_alone();
+        for interval in 0..4 {
+            apply(&mut ledger, 0, interval, interval == 3, many(ok(1_000), 100)).expect("in order");
+            let works = u64::from(interval) * 1_000 < from_ms;
+            let events = if works { many(ok(1_000), 50) } else { Vec::new() };
+            let mut delta = delta_of(interval, events);
+            delta.last = interval == 3;
+            ledger.apply(WorkerId(1), FIRST, &delta).expect("in order");
+        }
+        ledger.set_lost(WorkerId(1), FIRST);
+        ledger.record_loss(Loss {
+            worker: WorkerId(1),
+            incarnation: FIRST,
+            load: LoadId(0),
+            unknown: 0,
+            unsent: 100,
+            unsent_from: Some(Moment::from_millis(from_ms)),
+        });
+        ledger.set_end(Moment::from_secs(4));
+        let summary = Summary::build(&ledger, &SlaEngine::new(&[]), facts(true));
+        assert_eq!(summary.workers[1].holes, [hole]);
+        let holes: Vec<bool> = summary.timeline.iter().map(|point| point.hole).collect();
+        let marked: Vec<bool> = (0..4).map(|interval| interval >= hole.0).collect();
+        assert_eq!(holes, marked);
     }
-    ledger.set_lost(WorkerId(1), FIRST);
-    ledger.record_loss(Loss {
-        worker: WorkerId(1),
-        incarnation: FIRST,
-        load: LoadId(0),
-        unknown: 0,
-        unsent: 100,
-        unsent_from: Some(Moment::from_millis(1_300)),
-    });
-    ledger.set_end(Moment::from_secs(4));
-    let summary = Summary::build(&ledger, &SlaEngine::new(&[]), facts(true));
-    assert_eq!(summary.workers[1].holes, [(1, 4)]);
-    let holes: Vec<bool> = summary.timeline.iter().map(|point| point.hole).collect();
-    assert_eq!(holes, [false, true, true, true]);
 }
 
 #[test]

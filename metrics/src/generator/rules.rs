@@ -1,6 +1,7 @@
 //! The thresholds: one table, which `docs/numbers.md` repeats for readers.
 
 use barrage_model::delta::{COVERED_MIN_US, Health};
+use barrage_model::plan::Pacing;
 
 /// More than this share of the judged intervals, and at least so many of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,6 +102,7 @@ fn allowed(health: &Health, cores: u32) -> u32 {
     if health.cores > 0 { health.cores } else { cores }
 }
 
+const SHARD_CPU: &str = "shard_cpu";
 const LAG: &str = "µs of dispatch lag (p99) that the generator itself caused";
 const QUEUE: &str = "% of the time a shard was ready to run and had no core";
 const STOOD: &str = "% of the time a shard's loop stood still, for 30 ms or more at a time";
@@ -179,7 +181,7 @@ pub const RULES: [Rule; 17] = [
         reading: run_queue,
     },
     Rule {
-        kind: "shard_cpu",
+        kind: SHARD_CPU,
         what: "% CPU of the busiest shard",
         limit: 90,
         degraded: Some(share(10, 1)),
@@ -231,7 +233,7 @@ pub const RULES: [Rule; 17] = [
     },
     Rule {
         kind: "ports",
-        what: "% of the local ports for these targets",
+        what: "% of the local ports for one address of the target",
         limit: 90,
         degraded: Some(share(1, 1)),
         stretch: Some(2),
@@ -286,6 +288,12 @@ impl Rule {
     /// so there they are judged, too.
     pub(super) fn counts_failures(&self) -> bool {
         self.limit == 0
+    }
+
+    /// Whether it says anything of a run with such pacing: a shard that looks at the clock until the next arrival is busy all
+    /// the time, whether or not it is saturated. Lag and poll delay tell that.
+    pub(super) fn holds_for(&self, pacing: Pacing) -> bool {
+        pacing == Pacing::Timer || self.kind != SHARD_CPU
     }
 
     /// The rule as a row of the table in `docs/numbers.md`.

@@ -4,7 +4,7 @@ use std::time::Duration;
 use barrage_model::delta::{CoresBusy, IterationRow, Shortages};
 use barrage_model::ids::SegmentId;
 use barrage_model::ledger::{IterationCounts, Open};
-use barrage_model::plan::IterationsLoad;
+use barrage_model::plan::{IterationsLoad, Pacing};
 
 use super::*;
 use crate::testing;
@@ -64,7 +64,7 @@ fn tally(intervals: &str, health: Health) -> Tally {
     let mut tally = Tally::default();
     for (interval, mark) in intervals.chars().enumerate() {
         let health = if mark == 'x' { health } else { CALM };
-        tally.add(&delta(interval as u32, health, false), 2, false);
+        tally.add(&delta(interval as u32, health, false), 2, Pacing::Timer, false);
     }
     tally
 }
@@ -114,7 +114,7 @@ fn each_interval_that_is_not_to_be_trusted_is_named() {
             0..10 => 50_000,
             _ => 0,
         };
-        lagging.add(&delta(interval, lag(us), false), 2, false);
+        lagging.add(&delta(interval, lag(us), false), 2, Pacing::Timer, false);
     }
     let summary = conclude(lagging.reasons(WorkerId(0)));
     let named: Vec<_> = summary
@@ -123,6 +123,24 @@ fn each_interval_that_is_not_to_be_trusted_is_named() {
         .map(|reason| (reason.verdict, &*reason.intervals))
         .collect();
     assert_eq!(named, [(Invalid, &[(0, 10)][..]), (Invalid, &[(8, 9)])]);
+    // As many others of the same kind: seven short stops in one interval, a long one in another.
+    let stops = |stood_us, poll_delay_max_us| Health {
+        stood_us,
+        poll_delay_max_us,
+        ..CALM
+    };
+    let mut stopped = Tally::default();
+    for interval in 0..10 {
+        let health = match interval {
+            3 => stops(280_000, 40_000),
+            7 => stops(150_000, 150_000),
+            _ => CALM,
+        };
+        stopped.add(&delta(interval, health, false), 2, Pacing::Timer, false);
+    }
+    let summary = conclude(stopped.reasons(WorkerId(0)));
+    let named: Vec<_> = summary.reasons.iter().map(|reason| &*reason.intervals).collect();
+    assert_eq!(named, [&[(3, 4)], &[(7, 8)]]);
     // Where they are the same, one line is enough.
     let same = conclude(tally("..x..", lag(150_000)).reasons(WorkerId(0)));
     assert_eq!(same.reasons.len(), 1);
@@ -138,6 +156,14 @@ fn thresholds_of_processor_time() {
     check(0, 2, cpu(900_001), Degraded);
     check(10, 2, cpu(900_001), Valid);
     check(100, 3, cpu(900_001), Degraded);
+    // One that looks at the clock until the next arrival is always busy.
+    let mut precise = Tally::default();
+    for interval in 0..10 {
+        precise.add(&delta(interval, cpu(1_000_000), false), 2, Pacing::Precise, false);
+    }
+    assert_eq!(precise.verdict(), Valid);
+    assert_eq!(strains(&cpu(1_000_000), 2, Pacing::Precise), [""; 0]);
+    assert_eq!(strains(&cpu(1_000_000), 2, Pacing::Timer), ["shard_cpu"]);
     let waited = |us| Health {
         shard_wait_max_us: us,
         ..CALM
@@ -208,8 +234,8 @@ fn thresholds_of_what_can_run_out() {
     // In the warm-up, and in an end in which nothing was asked, they are as much the generator's.
     for (last, warm_up) in [(false, true), (true, false), (true, true)] {
         let mut tally = Tally::default();
-        tally.add(&delta(0, short(0, 2, 0), last), 1, warm_up);
-        tally.add(&delta(1, CALM, false), 1, false);
+        tally.add(&delta(0, short(0, 2, 0), last), 1, Pacing::Timer, warm_up);
+        tally.add(&delta(1, CALM, false), 1, Pacing::Timer, false);
         let reasons = tally.reasons(WorkerId(0));
         assert_eq!(
             (reasons.len(), reasons[0].verdict, reasons[0].kind),
@@ -272,9 +298,9 @@ fn a_reading_is_a_share_of_the_time_that_it_covers() {
 #[test]
 fn ranges_are_joined_and_warm_up_is_not_judged() {
     let mut tally = Tally::default();
-    tally.add(&delta(0, lag(50_000), false), 1, true);
+    tally.add(&delta(0, lag(50_000), false), 1, Pacing::Timer, true);
     for interval in [1, 2, 5] {
-        tally.add(&delta(interval, lag(50_000), false), 1, false);
+        tally.add(&delta(interval, lag(50_000), false), 1, Pacing::Timer, false);
     }
     let reasons = tally.reasons(WorkerId(3));
     assert_eq!(reasons.len(), 1);
@@ -350,7 +376,7 @@ fn extremes_are_those_of_readings_that_cover_something() {
         ..busy
     };
     for (interval, health) in [busy, CALM, blink].into_iter().enumerate() {
-        tally.add(&delta(interval as u32, health, false), 2, false);
+        tally.add(&delta(interval as u32, health, false), 2, Pacing::Timer, false);
     }
     let most = tally.extremes;
     assert_eq!(

@@ -6,6 +6,7 @@ use std::ops::Range;
 use barrage_model::delta::Delta;
 use barrage_model::ids::{LoadId, ShardId, WorkerId};
 use barrage_model::ledger::{IterationCounts, Open, StepCounts, check_iterations, check_steps};
+use barrage_model::plan::Plan;
 
 use super::history::History;
 use crate::catalog::Catalog;
@@ -87,7 +88,7 @@ impl Member {
         &mut self,
         catalog: &Catalog,
         worker: &WorkerInfo,
-        warm_up: u32,
+        plan: &Plan,
         readings_max: usize,
         delta: &Delta,
     ) {
@@ -106,7 +107,8 @@ impl Member {
             self.progress.insert((place.load, place.shard), place.next_index);
         }
         self.health.add(delta.interval, delta.health, readings_max);
-        self.tally.add(delta, worker.cores, delta.interval < warm_up);
+        let warm_up = u64::from(delta.interval) < plan.warm_up.as_secs();
+        self.tally.add(delta, worker.cores, plan.pacing, warm_up);
         if self.state != Some(WorkerState::Lost) {
             self.state = Some(if delta.last {
                 WorkerState::Finished

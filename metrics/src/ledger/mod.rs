@@ -11,6 +11,7 @@ mod sums;
 pub(crate) mod tests;
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Arc;
 
 use barrage_model::delta::{Delta, Measure, SketchKey, SketchRow, Subject};
@@ -39,6 +40,8 @@ use slot::{MemberKey, Timeline};
 
 /// Most intervals of a run: eight days.
 pub const INTERVALS_MAX: u32 = 691_200;
+/// Intervals for which a worker that says nothing is waited for where a run is gone through again.
+const WAIT_MAX: u32 = 120;
 /// Most events that a run keeps; the earliest win.
 pub const EVENTS_MAX: usize = 10_000;
 
@@ -191,6 +194,19 @@ struct Counted {
     until: u32,
 }
 
+/// The time of each load by the plan, and where it ends in fact if it is a counted one; nothing where there is none.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct SteadyEnds(Vec<(Range<Moment>, Moment)>);
+
+impl SteadyEnds {
+    /// Where the steady state ends at the latest that is one from this moment on. Beside a timed load only that load makes
+    /// it one.
+    pub(crate) fn of(&self, from: Moment) -> Moment {
+        let active = self.0.iter().filter(|(time, _)| time.contains(&from));
+        active.map(|(_, until)| *until).max().unwrap_or(Moment::MAX)
+    }
+}
+
 impl PartialEq for Ledger {
     /// Equal plans and equal counts.
     fn eq(&self, other: &Self) -> bool {
@@ -249,6 +265,19 @@ impl Ledger {
         config: LedgerConfig,
         records: impl IntoIterator<Item = &'a IntervalRecord>,
     ) -> Result<Self, Rejected> {
+        Self::restore_seen(config, records, |_| {})
+    }
+
+    /// As [`Ledger::restore`], with a look at what there is after each record, as who was there had it: seconds that lie far
+    /// back are kept together.
+    ///
+    /// # Errors
+    /// As [`Ledger::restore`].
+    pub fn restore_seen<'a>(
+        config: LedgerConfig,
+        records: impl IntoIterator<Item = &'a IntervalRecord>,
+        mut look: impl FnMut(&Self),
+    ) -> Result<Self, Rejected> {
         let mut ledger = Self::new(config);
         for record in records {
             ledger.check_sketches(&record.sketches)?;
@@ -262,6 +291,7 @@ impl Ledger {
                 }
             }
             ledger.merge_sketches(record.interval, &record.sketches);
+            look(&ledger);
         }
         Ok(ledger)
     }
@@ -292,12 +322,11 @@ impl Ledger {
         self.check_rows(info, delta)?;
         self.check_sketches(&delta.sketches)?;
 
-        let warm_up = u32::try_from(self.plan.warm_up.as_secs()).unwrap_or(u32::MAX);
         let readings_max = history::readings_max(self.workers.len());
         self.members
             .entry(key)
             .or_default()
-            .apply(&self.catalog, info, warm_up, readings_max, delta);
+            .apply(&self.catalog, info, &self.plan, readings_max, delta);
         for row in &delta.iterations {
             let key = (row.load, row.scenario, row.segment);
             self.iterations.add(key, &row.counts, |key| (key.0, key.2));
@@ -573,6 +602,22 @@ impl Ledger {
         ends.max().unwrap_or(Moment::MAX)
     }
 
+    /// Where steady states end before the marks say so: those of counted loads that are alone.
+    pub(crate) fn steady_ends(&self) -> SteadyEnds {
+        let loads = || (0..).zip(&self.plan.loads);
+        if !loads().any(|(_, load)| matches!(load.model, LoadModel::Iterations(_))) {
+            return SteadyEnds::default();
+        }
+        let times = loads().map(|(number, load)| {
+            let until = match load.model {
+                LoadModel::Iterations(_) => self.end_of(LoadId(number), load),
+                _ => Moment::MAX,
+            };
+            (Moment::ZERO + load.start_at..load.end(), until)
+        });
+        SteadyEnds(times.collect())
+    }
+
     /// Iterations of one load, as the workers counted them.
     pub fn load_counts(&self, load: LoadId) -> IterationCounts {
         let mut total = IterationCounts::default();
@@ -586,6 +631,29 @@ impl Ledger {
     /// First interval that nobody has reported yet.
     pub fn next_interval(&self) -> u32 {
         self.timeline.next()
+    }
+
+    /// First interval that not every worker has reported, or not for so long that it is not waited for.
+    pub(crate) fn complete_before(&self) -> u32 {
+        let reported = |worker: &WorkerId| {
+            let of_worker = self
+                .members
+                .range((*worker, Incarnation(0))..=(*worker, Incarnation(u64::MAX)));
+            let running = of_worker.filter(|(_, member)| member.state == Some(WorkerState::Running));
+            let next = |member: &Member| member.last_interval.map_or(0, |last| last.saturating_add(1));
+            let begun = self.members.keys().any(|(of, _)| of == worker);
+            let least = running.map(|(_, member)| next(member)).min();
+            least.unwrap_or(if begun { u32::MAX } else { 0 })
+        };
+        let least = self.workers.keys().map(reported).min().unwrap_or(0);
+        least
+            .max(self.next_interval().saturating_sub(WAIT_MAX))
+            .min(self.next_interval())
+    }
+
+    /// Whether the seconds of its beginning are kept together, so that no window over them can be judged any more.
+    pub fn has_forgotten(&self) -> bool {
+        self.timeline.fine_from() > 0
     }
 
     /// First interval after the run: after its end once that is known, and after everything reported until then. The

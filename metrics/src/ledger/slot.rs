@@ -297,6 +297,8 @@ impl Timeline {
             let oldest = self.open.first().map_or(0, |start| start + 1);
             self.close_before(oldest);
         }
+        // Slots may have become longer by that.
+        let start = self.start_of(interval);
         let fine = start >= self.fine_from;
         let slot = self.slots.entry(start).or_insert_with(|| Slot {
             detail: fine.then(Detail::default),

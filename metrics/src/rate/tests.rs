@@ -173,7 +173,7 @@ fn counted_loads_and_early_stops() {
 /// Ten iterations that are done within a second, beside a load of 2 s whose last answer takes three more.
 #[test]
 fn a_counted_load_that_is_done_stretches_no_rate() {
-    let mut plan = lasting(2_000);
+    let mut plan = plan(2, 0);
     let mut quick = counted().loads.remove(0);
     (quick.name, quick.start_at) = ("quick".to_owned(), Duration::ZERO);
     plan.loads.push(quick);
@@ -235,6 +235,65 @@ fn a_counted_load_that_is_done_stretches_no_rate() {
         assert_eq!(covered(&ledger, Some(&PhaseSelector::Steady)), whole, "{ended} {end:?}");
         assert_eq!(covered(&ledger, Some(&quick)), own, "{ended} {end:?}");
     }
+}
+
+/// A thousand iterations within two seconds, a load of 10 s a minute later, and the counted load's limit long after.
+#[test]
+fn a_counted_load_that_is_done_is_steady_no_longer() {
+    let mut plan = plan(10, 0);
+    for load in &mut plan.loads {
+        load.start_at = Duration::from_mins(1);
+    }
+    plan.loads.extend(counted().loads);
+    let number = LoadId(plan.loads.len() as u16 - 1);
+    let stage = |name: &str| Phase::Stage(name.to_owned());
+    let counted = plan.loads[2].name.clone();
+    let marks = cut(&[
+        (0, &[Phase::Steady, stage(&counted)]),
+        (60_000, &[Phase::Steady, stage("peak"), stage(&counted)]),
+        (70_000, &[Phase::Steady, stage(&counted)]),
+        (600_000, &[]),
+    ]);
+    let mut ledger = Ledger::new(LedgerConfig {
+        plan: Arc::new(plan),
+        marks,
+        ..config(1, 1, 0)
+    });
+    let mut list = every(0..2, 0, 500, 500);
+    list.extend(every(2..60, 0, 0, 0));
+    list.extend(every(60..70, 1, 300, 300));
+    for mut delta in seconds(&list) {
+        if delta.interval < 2 {
+            let counts = IterationCounts {
+                scheduled: 500,
+                started: 500,
+                completed: 500,
+                ..IterationCounts::default()
+            };
+            let (scenario, segment) = (TOOLS, SegmentId(0));
+            delta.iterations = vec![IterationRow {
+                load: number,
+                scenario,
+                segment,
+                counts,
+            }];
+        }
+        ledger.apply(WorkerId(0), FIRST, &delta).expect("in order");
+    }
+    check(
+        &ledger,
+        Some(&PhaseSelector::Steady),
+        &Window::Whole,
+        (4_000, 4_000, 12_000),
+    );
+    ledger.set_end(at(70_400));
+    check(
+        &ledger,
+        Some(&PhaseSelector::Steady),
+        &Window::Whole,
+        (4_000, 4_000, 12_000),
+    );
+    check(&ledger, None, &Window::Whole, (4_000, 4_000, 70_000));
 }
 
 #[test]

@@ -25,7 +25,7 @@ pub(crate) struct Implicit {
 }
 
 /// Judges every open load. Arrivals of lost workers are left out: the plan's loss tolerance is about those. With
-/// `stopped_early`, so are arrivals that were still waiting when the run stopped.
+/// `stopped_early`, so are arrivals that were still waiting when the run stopped, and loads of which none had fallen due.
 pub(crate) fn min_started(ledger: &Ledger, stopped_early: bool) -> Implicit {
     let plan = ledger.plan();
     let open = plan
@@ -45,6 +45,10 @@ pub(crate) fn min_started(ledger: &Ledger, stopped_early: bool) -> Implicit {
         let (unknown, unsent) = lost.fold((0_u64, 0_u64), |(unknown, unsent), loss| {
             (unknown.saturating_add(loss.unknown), unsent.saturating_add(loss.unsent))
         });
+        if stopped_early && due == 0 && unknown == 0 && unsent == 0 {
+            // It had not begun: nothing can be said against it.
+            continue;
+        }
         if unknown > 0 || unsent > 0 {
             let left = format!("; what lost workers left is not part of it: {unknown} unknown, {unsent} unsent");
             judgement.reason.push_str(&left);

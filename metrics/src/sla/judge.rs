@@ -1,7 +1,7 @@
 //! One evaluation of one SLA.
 
 use barrage_model::expr::{
-    ByteCount, Count, Expr, MetricKind, Observed, Operand, Outcomes, RateMetric, RatioMetric, Stat,
+    ByteCount, Cmp, Count, Expr, MetricKind, Observed, Operand, Outcomes, RateMetric, RatioMetric, Stat,
 };
 use barrage_model::plan::Sla;
 
@@ -79,6 +79,15 @@ pub(crate) fn is_rate(expr: &Expr) -> bool {
         return false;
     };
     matches!(metric.kind, MetricKind::Rate(_) | MetricKind::ByteRate(_))
+}
+
+/// Whether the expression asks for so many events or bytes: fewer come in the less time there is.
+pub(super) fn is_least_count(expr: &Expr) -> bool {
+    let Operand::Metric(metric) = &expr.left else {
+        return false;
+    };
+    matches!(metric.kind, MetricKind::Count(_) | MetricKind::Bytes(_))
+        && matches!(expr.cmp, Cmp::Gt | Cmp::Ge | Cmp::Eq)
 }
 
 /// Whether the expression is about bytes on the wire.

@@ -35,6 +35,8 @@ pub struct StopDecision {
 #[derive(Clone, Debug)]
 pub struct SlaEngine {
     tracks: Vec<Track>,
+    /// First interval up to which [`SlaEngine::look`] has not judged.
+    looked_before: u32,
 }
 
 #[derive(Clone, Debug)]
@@ -67,7 +69,24 @@ impl SlaEngine {
         let track = |sla: &Sla| Track::new(sla.clone());
         Self {
             tracks: slas.iter().map(track).collect(),
+            looked_before: 0,
         }
+    }
+
+    /// Whether an SLA is about every stretch of a length.
+    pub fn has_windows(&self) -> bool {
+        self.tracks.iter().any(|track| track.length().is_some())
+    }
+
+    /// Judges the windows that are complete now and were not before; for a run that is gone through again, whose first
+    /// seconds are not kept apart to its end.
+    pub fn look(&mut self, ledger: &Ledger) {
+        let complete = ledger.complete_before();
+        for before in self.looked_before + 1..=complete {
+            let windows = self.tracks.iter_mut().filter(|track| track.length().is_some());
+            windows.for_each(|track| track.evaluate(ledger, before, false));
+        }
+        self.looked_before = self.looked_before.max(complete);
     }
 
     /// Evaluates every SLA over the intervals up to one that has just been closed. Call it once for each, in order.
@@ -148,7 +167,9 @@ impl Track {
         let filters = Filters::of(ledger, &self.sla);
         let Some(length) = self.length() else {
             let seen = judge(ledger, &self.sla, &filters, &Window::UpTo(before));
-            if self.sla.stop && seen.holds == Some(false) && self.breach.is_none() {
+            // What only grows has not failed to reach anything before the end.
+            let is_final = !judge::is_least_count(&self.sla.that);
+            if self.sla.stop && is_final && seen.holds == Some(false) && self.breach.is_none() {
                 self.breach = Some(Breach {
                     before,
                     seen: seen.clone(),
@@ -164,8 +185,8 @@ impl Track {
         }
     }
 
-    /// The window that ends here, if all of it belongs to the selected phases and, for rates, to the load's time, and is
-    /// still kept by series.
+    /// The window that ends here, if all of it belongs to the selected phases and, where less time makes less of it, to the
+    /// load's time, and is still kept by series.
     fn full_window(&self, ledger: &Ledger, filters: &Filters, length: u32, before: u32) -> Option<Window> {
         let from = before.checked_sub(length)?;
         if from < ledger.timeline.fine_from() {
@@ -173,7 +194,8 @@ impl Track {
         }
         let window = Window::Intervals(from..before);
         let covered = ledger.covered_by(&filters.first().segments, &window);
-        let in_load = !judge::is_rate(&self.sla.that) || second(before) <= ledger.load_end();
+        let depends = judge::is_rate(&self.sla.that) || judge::is_least_count(&self.sla.that);
+        let in_load = !depends || second(before) <= ledger.load_end();
         (in_load && covered >= u64::from(length) * 1_000_000).then_some(window)
     }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 use barrage_model::expr::{Expr, PhaseSelector};
 use barrage_model::ids::WorkerId;
 use barrage_model::outcome::{DropReason, FailureClass, Outcome};
-use barrage_model::plan::{Sla, SlaWindow};
+use barrage_model::plan::{Action, EngineChoice, Sla, SlaWindow};
 
 use super::*;
 use crate::ledger::{Ledger, LedgerConfig};
@@ -73,6 +73,15 @@ struct Run {
     stop: Option<StopDecision>,
 }
 
+/// An interval that everybody has reported.
+fn closed(interval: u32) -> Closed {
+    Closed {
+        interval,
+        reported: 1,
+        expected: 1,
+    }
+}
+
 /// Follows a run of as many seconds as there are words, judged after each.
 fn follow(text: &str, words: &str) -> Run {
     let words: Vec<&str> = words.split_whitespace().collect();
@@ -84,14 +93,7 @@ fn follow(text: &str, words: &str) -> Run {
         ledger
             .apply(WorkerId(0), FIRST, &delta_of(interval, events(word)))
             .expect("in order");
-        let decision = engine.at_watermark(
-            &ledger,
-            &Closed {
-                interval,
-                reported: 1,
-                expected: 1,
-            },
-        );
+        let decision = engine.at_watermark(&ledger, &closed(interval));
         stop = stop.or(decision);
     }
     ledger.set_end(Moment::from_secs(words.len() as u64));
@@ -239,6 +241,48 @@ fn rates_are_not_judged_over_the_drain() {
         .finish(&ledger, GeneratorVerdict::Valid)
         .remove(0);
     assert_eq!(result.verdict, Passed, "{}", result.observed);
+}
+
+#[test]
+fn counts_are_not_asked_for_beyond_the_load_nor_before_the_end() {
+    for (text, verdict) in [
+        ("ok >= 8; over: 2", Passed),
+        ("ok == 8; over: 2", Passed),
+        ("ok > 8; over: 2", Failed),
+        ("ok <= 7; over: 2", Failed),
+        ("ok >= 13; stop", Passed),
+        ("ok >= 14; stop", Failed),
+    ] {
+        // The load lasts for three seconds.
+        let mut ledger = ledger(1, 3, 0);
+        let mut engine = SlaEngine::new(&[sla(text)]);
+        for (interval, word) in (0..).zip(["4k", "4k", "4k", "1k", "-"]) {
+            let delta = delta_of(interval, events(word));
+            ledger.apply(WorkerId(0), FIRST, &delta).expect("in order");
+            assert_eq!(engine.at_watermark(&ledger, &closed(interval)), None, "{text}");
+        }
+        let result = engine.finish(&ledger, GeneratorVerdict::Valid).remove(0);
+        assert_eq!(result.verdict, verdict, "{text}: {}", result.observed);
+    }
+}
+
+#[test]
+fn a_run_that_is_gone_through_again_is_judged_as_it_was() {
+    // A bad minute, and more than an hour after it.
+    let slas = [sla("error_rate < 50%; over: 10"), sla("error_rate < 50%")];
+    let (mut live, mut again) = (SlaEngine::new(&slas), SlaEngine::new(&slas));
+    let mut ledger = ledger(1, 4_000, 0);
+    for interval in 0..4_000 {
+        let word = if (60..120).contains(&interval) { "1f" } else { "1k" };
+        let delta = delta_of(interval, events(word));
+        ledger.apply(WorkerId(0), FIRST, &delta).expect("in order");
+        live.at_watermark(&ledger, &closed(interval));
+        again.look(&ledger);
+    }
+    assert!(ledger.has_forgotten() && again.has_windows());
+    let [live, again] = [&mut live, &mut again].map(|engine| engine.finish(&ledger, GeneratorVerdict::Valid));
+    assert_eq!(again, live);
+    assert_eq!((again[0].verdict, again[1].verdict), (Failed, Passed));
 }
 
 #[test]
@@ -406,13 +450,23 @@ fn backlogged() -> Ledger {
 
 #[test]
 fn bytes_that_no_engine_has_seen_are_not_judged() {
-    let config = LedgerConfig {
-        plan: Arc::new(plan(10, 0)),
-        marks: marks(0),
-        ..config(1, 1, 0)
-    };
-    for (seen, verdict) in [(300, Passed), (0, NotEnoughSamples)] {
-        let mut ledger = Ledger::new(config.clone());
+    // Of many requests on one HTTP/2 connection some carry all of its bytes, and others none.
+    for (engine, seen, verdict) in [
+        (EngineChoice::Auto, 300, Passed),
+        (EngineChoice::Http2, 0, Passed),
+        (EngineChoice::Reqwest, 0, NotEnoughSamples),
+    ] {
+        let mut plan = plan(10, 0);
+        let step = &mut plan.scenarios[0].steps[0];
+        let Action::Request(request) = &mut step.action else {
+            panic!("the first step is a request");
+        };
+        request.engine = engine;
+        let mut ledger = Ledger::new(LedgerConfig {
+            plan: Arc::new(plan),
+            marks: marks(0),
+            ..config(1, 1, 0)
+        });
         let mut delta = delta_of(0, (0..20).map(|_| ok(1_000)));
         let counts = &mut delta.steps[0].counts;
         (counts.wire_requests, counts.wire_bytes_out, counts.wire_bytes_in) = (20, seen, seen);
@@ -432,13 +486,13 @@ fn bytes_that_no_engine_has_seen_are_not_judged() {
             assert_eq!(result.verdict, verdict, "{text}: {}", result.reason);
             assert_eq!(
                 result.observed.ends_with("unknown"),
-                seen == 0,
+                verdict == NotEnoughSamples,
                 "{text}: {}",
                 result.observed
             );
             assert_eq!(
                 result.reason.contains("does not see"),
-                seen == 0,
+                verdict == NotEnoughSamples,
                 "{text}: {}",
                 result.reason
             );

@@ -1,6 +1,7 @@
 //! The plan: what a user wants done, checked and with every default filled in.
 
 mod data;
+mod engine;
 mod load;
 mod network;
 mod request;
@@ -12,6 +13,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 pub use data::{DataFormat, DataSource, FileRef, OnEnd, Pick};
+pub use engine::{Engine, engine_of, needs_full_client};
 pub use load::{
     Delay, IterationsLoad, Load, LoadModel, OpenLoad, Stage, StageShape, Stretch, UserStage, UserStageShape, UsersLoad,
 };

@@ -34,17 +34,9 @@ impl Document {
         ];
         let workers = self.workers.iter_mut().map(|worker| &mut worker.steps);
         let phases = self.phases.iter_mut().map(|phase| &mut phase.steps);
-        let groups = self.steps.iter_mut().filter(|step| step.group);
-        let groups = groups.map(|step| &mut step.totals);
         let ledgers = self.conservation.per_worker.iter_mut().map(|ledger| &mut ledger.steps);
-        for totals in sums
-            .into_iter()
-            .chain(workers)
-            .chain(phases)
-            .chain(ledgers)
-            .chain(groups)
-        {
-            (totals.wire_bytes_in, totals.wire_bytes_out) = (None, None);
+        for totals in sums.into_iter().chain(workers).chain(phases).chain(ledgers) {
+            totals.forget_wire_bytes();
         }
     }
 
@@ -94,7 +86,7 @@ impl Document {
 
 /// Whether the engines of all steps saw the bytes on the wire, so that their sum is one of all bytes.
 pub(crate) fn all_see_wire(summary: &Summary) -> bool {
-    summary.steps.iter().all(|step| step.totals.counts.sees_wire())
+    summary.steps.iter().all(|step| step.sees_wire)
 }
 
 fn each<'a, From, To: std::convert::From<&'a From>>(list: &'a [From]) -> Vec<To> {
@@ -186,8 +178,8 @@ impl From<&StepCounts> for StepTotals {
             wire_requests: from.wire_requests,
             body_bytes_in: from.body_bytes_in,
             body_bytes_out: from.body_bytes_out,
-            wire_bytes_in: from.sees_wire().then_some(from.wire_bytes_in),
-            wire_bytes_out: from.sees_wire().then_some(from.wire_bytes_out),
+            wire_bytes_in: Some(from.wire_bytes_in),
+            wire_bytes_out: Some(from.wire_bytes_out),
         }
     }
 }
@@ -217,8 +209,25 @@ fn failures(from: &summary::Failures) -> Failures {
     }
 }
 
+impl StepTotals {
+    fn forget_wire_bytes(&mut self) {
+        (self.wire_bytes_in, self.wire_bytes_out) = (None, None);
+    }
+}
+
 impl From<&summary::StepSummary> for Step {
     fn from(from: &summary::StepSummary) -> Self {
+        let mut step = Self::whole(from);
+        if !from.sees_wire {
+            step.totals.forget_wire_bytes();
+            step.tags.iter_mut().for_each(|tag| tag.totals.forget_wire_bytes());
+        }
+        step
+    }
+}
+
+impl Step {
+    fn whole(from: &summary::StepSummary) -> Self {
         Self {
             id: from.id.0,
             scenario: from.scenario.clone(),

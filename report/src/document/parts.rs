@@ -224,9 +224,9 @@ pub struct Health {
     pub descriptors_max: u32,
     /// The limit on descriptors.
     pub descriptors_limit: u32,
-    /// Most local ports in use by connections to the targets.
+    /// Most local ports in use by connections to one address.
     pub ports_max: u32,
-    /// Local ports that there are for them.
+    /// Local ports that there are for each address.
     pub ports_limit: u32,
     /// TCP segments that the host has sent again.
     pub retransmits: u64,

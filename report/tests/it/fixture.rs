@@ -458,6 +458,7 @@ fn steps(sent: u64) -> Vec<StepSummary> {
             name: name.to_owned(),
             group: false,
             totals,
+            sees_wire: true,
             rates: step_rates(&totals),
             response,
             service,

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::prepare::chain;
 use crate::clock::{Clock, Stamp};
-use crate::recorder::{Part, Recorder, Shape, TraceSink};
+use crate::recorder::{Connected, Part, Recorder, Shape, TraceSink};
 use crate::scenario::{
     Cancelled, CompiledPlan, Connections, Files, IterationEnded, IterationStart, Once, PrepareError, RunContext,
     ShardContext, User, run_iterations, run_once,
@@ -177,7 +177,10 @@ impl Runner for PlanRunner {
         }
     }
 
-    fn connections(&self) -> u32 {
-        u32::try_from(self.context.engines.open_connections()).unwrap_or(u32::MAX)
+    fn connected(&self) -> Connected {
+        Connected {
+            open: u32::try_from(self.context.engines.open_connections()).unwrap_or(u32::MAX),
+            ports: self.context.engines.ports_used(),
+        }
     }
 }

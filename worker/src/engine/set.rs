@@ -16,7 +16,7 @@ use super::http1::{Http1, Limits, OnIdleClose, Shared};
 use super::http2::{self, Http2};
 use super::request::Request;
 use crate::clock::{Clock, Stamp};
-use crate::net::{Connector, Family, Origin, Reactor, Resolver};
+use crate::net::{Connector, Family, Origin, Ports, PortsUsed, Reactor, Resolver};
 
 /// How the engines of a run behave.
 #[derive(Clone, Debug)]
@@ -56,6 +56,7 @@ impl Default for EngineOptions {
 pub struct EngineShared {
     raw: Rc<Shared>,
     streams: Rc<http2::Shared>,
+    ports: Rc<Ports>,
     options: EngineOptions,
     resolver: Arc<Resolver>,
     tls: Arc<ClientConfig>,
@@ -73,7 +74,9 @@ impl EngineShared {
         reactor: Option<Rc<Reactor>>,
     ) -> Rc<Self> {
         let sources = options.sources.clone();
-        let connector = |tls| Connector::new(clock, Arc::clone(&resolver), tls, sources.clone());
+        let ports: Rc<Ports> = Rc::default();
+        let connector =
+            |tls| Connector::new(clock, Arc::clone(&resolver), tls, sources.clone()).counted_in(Rc::clone(&ports));
         let streams = http2::Shared::new(clock, connector(http2::offering(&tls)), &options);
         let raw = Rc::new(Shared::new(
             clock,
@@ -85,6 +88,7 @@ impl EngineShared {
         Rc::new(Self {
             raw,
             streams: Rc::new(streams),
+            ports,
             options,
             resolver,
             tls,
@@ -96,6 +100,11 @@ impl EngineShared {
     /// tell.
     pub fn open_connections(&self) -> usize {
         self.raw.open_connections() + self.streams.open_connections()
+    }
+
+    /// What these connections use of the local ports.
+    pub(crate) fn ports_used(&self) -> PortsUsed {
+        self.ports.used()
     }
 
     /// Opens so many connections of the `http1` engine ahead of the first requests of slots that have none, until `deadline`.

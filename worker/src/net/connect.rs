@@ -19,6 +19,7 @@ use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
 
 use super::origin::Origin;
+use super::ports::Ports;
 use super::reactor::Reactor;
 use super::resolver::{ResolveError, Resolver};
 use super::scarce::Scarce;
@@ -92,6 +93,7 @@ pub struct Connector {
     sources: Vec<IpAddr>,
     next_source: Cell<usize>,
     reactor: Option<Rc<Reactor>>,
+    ports: Rc<Ports>,
 }
 
 impl Connector {
@@ -104,6 +106,7 @@ impl Connector {
             sources,
             next_source: Cell::new(0),
             reactor: None,
+            ports: Rc::default(),
         }
     }
 
@@ -111,6 +114,12 @@ impl Connector {
     #[must_use]
     pub fn adopted_by(self, reactor: Option<Rc<Reactor>>) -> Self {
         Self { reactor, ..self }
+    }
+
+    /// Counts its connections among those of others.
+    #[must_use]
+    pub(crate) fn counted_in(self, ports: Rc<Ports>) -> Self {
+        Self { ports, ..self }
     }
 
     /// The next source address of the family of `target`.
@@ -158,6 +167,7 @@ impl Connector {
                 Wire::adopted(stream, reactor).map_err(|source| ConnectError::Connect { address, source })?
             }
         };
+        wire.keep(self.ports.take(address));
         let connected = self.clock.now();
         set(&|timings| timings.connect = Some(connected.since(resolved)));
 
@@ -204,10 +214,11 @@ impl Connector {
                     Ok(stream) => return Ok((stream, *address)),
                     Err(source) => {
                         let address = *address;
-                        (
-                            weight(&source, address, from),
-                            ConnectError::Connect { address, source },
-                        )
+                        let weight = weight(&source, address, from);
+                        if weight == Weight::Scarce && Scarce::cause_of(&source) == Some(Scarce::Ports) {
+                            self.ports.run_out();
+                        }
+                        (weight, ConnectError::Connect { address, source })
                     }
                 },
             };

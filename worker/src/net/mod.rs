@@ -4,6 +4,7 @@
 
 pub mod connect;
 pub mod origin;
+mod ports;
 pub(crate) mod reactor;
 pub mod resolver;
 mod scarce;
@@ -15,6 +16,8 @@ pub(crate) use connect::SilentListener;
 pub(crate) use connect::without_unreachable;
 pub use connect::{ConnectError, Connector, Timings};
 pub use origin::{Origin, OriginError, Scheme};
+pub(crate) use ports::Ports;
+pub use ports::PortsUsed;
 pub use reactor::Reactor;
 pub(crate) use resolver::Family;
 pub use resolver::{ResolveError, Resolver};

@@ -50,7 +50,9 @@ impl Scarce {
         match code {
             Errno::MFILE | Errno::NFILE => Some(Self::Descriptors),
             Errno::ADDRNOTAVAIL | Errno::ADDRINUSE => Some(Self::Ports),
-            Errno::NOBUFS | Errno::NOMEM => Some(Self::Memory),
+            // The last is what epoll says where the user may watch no further descriptor (`fs.epoll.max_user_watches`), a limit
+            // that follows from the memory; nothing else here can meet it.
+            Errno::NOBUFS | Errno::NOMEM | Errno::NOSPC => Some(Self::Memory),
             _ => None,
         }
     }
@@ -94,6 +96,7 @@ mod tests {
             (Errno::ADDRINUSE, Some(Scarce::Ports)),
             (Errno::NOBUFS, Some(Scarce::Memory)),
             (Errno::NOMEM, Some(Scarce::Memory)),
+            (Errno::NOSPC, Some(Scarce::Memory)),
             (Errno::CONNREFUSED, None),
             (Errno::CONNRESET, None),
             (Errno::TIMEDOUT, None),

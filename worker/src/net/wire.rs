@@ -16,6 +16,7 @@ use tokio::io::{AsyncWrite, Interest};
 use tokio::net::TcpStream;
 use tokio::task::coop::poll_proceed;
 
+use super::ports::Port;
 use super::reactor::{Owned, Reactor};
 use crate::clock::Stamp;
 
@@ -24,6 +25,8 @@ use crate::clock::Stamp;
 pub(crate) struct Wire {
     socket: Socket,
     tls: Option<Box<ClientConnection>>,
+    /// As long as the socket is open.
+    port: Option<Port>,
 }
 
 #[derive(Debug)]
@@ -183,6 +186,7 @@ impl Wire {
                 bytes_out: 0,
             },
             tls: None,
+            port: None,
         }
     }
 
@@ -191,7 +195,13 @@ impl Wire {
         Ok(Self {
             socket: Socket::Own(reactor.adopt(stream)?),
             tls: None,
+            port: None,
         })
+    }
+
+    /// Keeps the connection's port in mind as long as the socket is open.
+    pub(crate) fn keep(&mut self, port: Port) {
+        self.port = Some(port);
     }
 
     /// The socket, if it takes requests that are sent together with those of others.

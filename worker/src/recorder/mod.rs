@@ -25,7 +25,7 @@ use crate::clock::Stamp;
 use crate::engine::Timings;
 use crate::net::Scarce;
 
-pub use part::{Merged, Part};
+pub use part::{Connected, Merged, Part};
 pub use trace::{TraceError, TraceSink};
 
 use table::Interval;

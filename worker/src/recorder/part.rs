@@ -15,6 +15,16 @@ use barrage_model::time::Moment;
 
 use super::lag::Lags;
 use super::table::Interval;
+use crate::net::PortsUsed;
+
+/// The connections of a shard.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Connected {
+    /// Those that are open.
+    pub open: u32,
+    /// What they use of the local ports.
+    pub ports: PortsUsed,
+}
 
 /// One closed interval of one shard.
 #[derive(Debug)]
@@ -32,7 +42,7 @@ pub struct Part {
     /// The lag (p99) of arrivals that fell due in the interval and were noticed after it, µs; filled in by the shard.
     pub unseen_lag_us: u64,
     /// Open connections to targets; filled in by the shard.
-    pub connections: u32,
+    pub connected: Connected,
     /// Slots that exist; filled in by the shard.
     pub slots: u32,
     counts: Interval,
@@ -47,7 +57,7 @@ impl Part {
             poll_delay_max_us: 0,
             stood_us: 0,
             unseen_lag_us: 0,
-            connections: 0,
+            connected: Connected::default(),
             slots: 0,
             counts,
         }
@@ -63,7 +73,7 @@ pub struct Merged {
     poll_delay_max_us: u64,
     stood_us: u64,
     unseen_lag_us: u64,
-    connections: u32,
+    connected: Connected,
     slots: u32,
     own_lag: Lags,
     shortages: Shortages,
@@ -84,7 +94,7 @@ impl Merged {
             poll_delay_max_us: 0,
             stood_us: 0,
             unseen_lag_us: 0,
-            connections: 0,
+            connected: Connected::default(),
             slots: 0,
             own_lag: Lags::new(),
             shortages: Shortages::default(),
@@ -105,7 +115,8 @@ impl Merged {
         self.poll_delay_max_us = self.poll_delay_max_us.max(part.poll_delay_max_us);
         self.stood_us = self.stood_us.max(part.stood_us);
         self.unseen_lag_us = self.unseen_lag_us.max(part.unseen_lag_us);
-        self.connections += part.connections;
+        self.connected.open += part.connected.open;
+        self.connected.ports.add(part.connected.ports);
         self.slots += part.slots;
         self.own_lag.add(&part.counts.own_lag);
         self.shortages.add(&part.counts.shortages);
@@ -147,6 +158,12 @@ impl Merged {
 
     /// The delta, with the worker's own state beside it.
     pub fn into_delta(self, seq: u64, last: bool, health: Health) -> Delta {
+        let Connected {
+            open: connections,
+            ports,
+        } = self.connected;
+        // Those that wait are of all addresses alike.
+        let waiting = health.ports.div_ceil(ports.addresses.max(1));
         let rows = self.iterations.into_iter();
         let steps = self.steps.into_iter();
         let sketches = self.sketches.into_iter();
@@ -183,15 +200,16 @@ impl Merged {
                 dispatch_lag_p99_us: self.own_lag.p99_us().max(self.unseen_lag_us),
                 poll_delay_max_us: self.poll_delay_max_us,
                 stood_us: self.stood_us,
-                connections: self.connections,
+                connections,
                 slots: self.slots,
                 // One that the system would not give says that all are taken, those included that it could use again soon.
-                ports: match self.shortages.ports {
-                    0 => health.ports.saturating_add(self.connections),
-                    _ => health.ports_max.max(self.connections),
+                ports: if ports.ran_out {
+                    health.ports_max.max(ports.fullest)
+                } else {
+                    waiting.saturating_add(ports.fullest)
                 },
                 // Where the kernel does not say how many are open, they are counted up to a limit only.
-                descriptors: health.descriptors.max(self.connections),
+                descriptors: health.descriptors.max(connections),
                 shortages: self.shortages,
                 ..health
             },

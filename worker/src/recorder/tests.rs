@@ -2,6 +2,8 @@ use super::*;
 use barrage_model::delta::{Health, SketchKey};
 use barrage_model::outcome::FailureClass;
 
+use crate::net::PortsUsed;
+
 const SEGMENT: SegmentId = SegmentId(3);
 
 fn shape() -> Shape {
@@ -53,6 +55,32 @@ fn a_sample_counts_in_the_interval_of_its_instant_even_before_the_shard_closes()
         assert_eq!((part.interval, part.open.in_flight), (interval, in_flight));
         let steps = delta(part).steps;
         assert_eq!(steps.iter().map(|row| row.counts.ended()).sum::<u64>(), ended);
+    }
+}
+
+#[test]
+fn ports_are_those_for_the_address_that_has_most_connections() {
+    let read = Health {
+        ports: 30,
+        ports_max: 1_000,
+        ..Health::default()
+    };
+    for (ran_out, ports) in [(false, 215), (true, 1_000)] {
+        let mut merged = Merged::new(0);
+        for fullest in [120, 80] {
+            let mut part = Recorder::new(shape(), at(0), None).close(Vec::new());
+            part.connected = Connected {
+                open: 200,
+                ports: PortsUsed {
+                    fullest,
+                    addresses: 2,
+                    ran_out: ran_out && fullest == 80,
+                },
+            };
+            merged.add(part);
+        }
+        let health = merged.into_delta(1, false, read).health;
+        assert_eq!((health.connections, health.ports), (400, ports));
     }
 }
 

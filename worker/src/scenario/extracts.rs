@@ -117,8 +117,10 @@ impl Extract {
 
 /// Whether a number may have been another one in the answer: whole ones beyond 64 bits are read as doubles.
 fn is_rounded(value: &Value) -> bool {
+    // What is not a double: -2^63 to 2^64 - 1.
+    const LEAST: f64 = -9_223_372_036_854_775_808.0;
     const BEYOND: f64 = 18_446_744_073_709_551_616.0;
-    let beyond = |number: f64| number.fract() == 0.0 && number.abs() >= BEYOND;
+    let beyond = |number: f64| number.fract() == 0.0 && !(LEAST < number && number < BEYOND);
     value.is_f64() && value.as_f64().is_some_and(beyond)
 }
 

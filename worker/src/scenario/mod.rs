@@ -47,7 +47,7 @@ mod walk;
 mod tests;
 
 pub use cancel::{Cancel, Cancelled};
-pub use compile::{CompiledPlan, Engine, engine_of};
+pub use compile::CompiledPlan;
 pub use connections::{Connections, ShardContext};
 pub use context::{IterationEnded, IterationStart, RunContext};
 pub use error::{OnceError, PrepareError, StepProblem};

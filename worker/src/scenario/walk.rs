@@ -322,12 +322,14 @@ impl Walk<'_, '_> {
 
     /// Waits until the next step is due, `pause` after the end of the one before.
     async fn pause(&mut self, pause: Duration) -> Result<(), IterationEnd> {
-        self.due = self.due + pause;
         if self.cancel.is_fired() {
             return Err(IterationEnd::Cancelled);
         }
+        let next = self.due + pause;
         self.user.rest(self.asks_for_body);
-        let over = self.cancel.unless(pin!(self.user.shard.pauses.until(self.due))).await;
+        let over = self.cancel.unless(pin!(self.user.shard.pauses.until(next))).await;
+        // A pause that is cut short has lasted until now, and not to its planned end.
+        self.due = over.map_or_else(|| next.min(self.user.shard.clock.now()), |()| next);
         over.ok_or(IterationEnd::Cancelled)
     }
 

@@ -19,7 +19,7 @@ use barrage_model::ids::{LoadId, ScenarioId};
 
 use crate::clock::{Clock, Stamp};
 use crate::net::Reactor;
-use crate::recorder::{Part, Recorder};
+use crate::recorder::{Connected, Part, Recorder};
 use crate::scenario::{Cancelled, IterationEnded, IterationStart};
 
 pub use blocks::Blocks;
@@ -94,8 +94,8 @@ pub trait Runner: 'static {
         std::future::ready(())
     }
 
-    /// Open connections to targets.
-    fn connections(&self) -> u32;
+    /// Open connections to targets; a shortage of ports is told once.
+    fn connected(&self) -> Connected;
 }
 
 /// Starts a load thread. `make` is called on it. A thread that has been sealed stays until it is released, so that what the

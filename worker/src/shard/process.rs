@@ -27,7 +27,7 @@ use super::tasks::Tasks;
 use super::{Command, Event, Report, Runner, ShardHandles};
 use crate::clock::{Clock, Stamp};
 use crate::net::Reactor;
-use crate::recorder::{Dropped, IterationStarted, Part, Recorder};
+use crate::recorder::{Connected, Dropped, IterationStarted, Part, Recorder};
 use crate::scenario::{Cancel, IterationEnded, IterationStart};
 
 /// What a load thread begins with.
@@ -93,7 +93,7 @@ struct Shard<R: Runner> {
     /// A slot's task has panicked: what it was counting is not right any more.
     failed: Cell<bool>,
     /// Open connections when the load had ended, which took the slots with theirs away.
-    connections: Cell<Option<u32>>,
+    connected: Cell<Option<Connected>>,
 }
 
 /// Raises the shard's alarm when the task that holds it unwinds.
@@ -145,7 +145,7 @@ pub(super) async fn run<R: Runner>(setup: ShardSetup, make: impl FnOnce(&ShardHa
         poll_delay_max: Cell::new(Duration::ZERO),
         starts: Cell::new(0),
         failed: Cell::new(false),
-        connections: Cell::new(None),
+        connected: Cell::new(None),
     });
     let polled = Rc::clone(&shard);
     let slots = tokio::task::spawn_local(poll_fn(move |cx| {
@@ -159,7 +159,7 @@ pub(super) async fn run<R: Runner>(setup: ShardSetup, make: impl FnOnce(&ShardHa
     });
     keep_time(Rc::clone(&shard), &pacer, setup.commands).await;
     warming.abort();
-    shard.connections.set(Some(shard.runner.connections()));
+    shard.connected.set(Some(shard.runner.connected()));
     // Whatever slot still waits is idle, or was cancelled and counted.
     slots.abort();
     shard.tasks.clear();
@@ -455,6 +455,7 @@ impl<R: Runner> Shard<R> {
         if let Some(mailbox) = slots.get(slot as usize) {
             return mailbox.put(start);
         }
+        debug_assert_eq!(slots.len(), slot as usize, "slots begin in the order of their numbers");
         let mailbox = Rc::new(Mailbox::default());
         slots.push(Rc::clone(&mailbox));
         self.tasks.add(go_through(Rc::clone(self), mailbox, start));
@@ -473,9 +474,19 @@ impl<R: Runner> Shard<R> {
         part.poll_delay_max_us = whole_micros(delay.max(stood.longest));
         part.stood_us = whole_micros(stood.total);
         part.unseen_lag_us = whole_micros(stood.lag);
-        part.connections = self.connections.get().unwrap_or_else(|| self.runner.connections());
+        part.connected = self.connected();
         part.slots = self.slots.borrow().len() as u32;
         part
+    }
+
+    fn connected(&self) -> Connected {
+        let Some(at_end) = self.connected.get() else {
+            return self.runner.connected();
+        };
+        let mut later = at_end;
+        later.ports.ran_out = false;
+        self.connected.set(Some(later));
+        at_end
     }
 
     fn report(&self, report: Report) {

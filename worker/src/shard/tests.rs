@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::machine::{Input, Machine, testing};
 use super::*;
-use crate::recorder::{Merged, Shape};
+use crate::recorder::{Connected, Merged, Shape};
 use barrage_model::delta::{Delta, Health, Measure, SketchRow};
 use barrage_model::ids::{ShardId, StepId};
 use barrage_model::outcome::IterationEnd;
@@ -52,8 +52,11 @@ impl Runner for Sleeper {
         self.0.set(users);
     }
 
-    fn connections(&self) -> u32 {
-        self.0.get()
+    fn connected(&self) -> Connected {
+        Connected {
+            open: self.0.get(),
+            ..Connected::default()
+        }
     }
 }
 
@@ -166,8 +169,8 @@ impl Runner for Busy {
         assert_eq!(next(IterationEnded { end, at, ran: true }), None);
     }
 
-    fn connections(&self) -> u32 {
-        0
+    fn connected(&self) -> Connected {
+        Connected::default()
     }
 }
 
@@ -199,8 +202,8 @@ impl Runner for Hog {
         assert_eq!(next(IterationEnd::Completed.into()), None);
     }
 
-    fn connections(&self) -> u32 {
-        0
+    fn connected(&self) -> Connected {
+        Connected::default()
     }
 }
 
@@ -241,8 +244,8 @@ impl Runner for Clumsy {
         );
     }
 
-    fn connections(&self) -> u32 {
-        0
+    fn connected(&self) -> Connected {
+        Connected::default()
     }
 }
 

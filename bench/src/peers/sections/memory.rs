@@ -59,6 +59,9 @@ pub(super) fn measure(bench: &mut Bench) -> Result<SectionText> {
             Err(error) => {
                 let reason = format!("{error:#}");
                 text.missing(tool.name(), &reason);
+                if tool.is_ours() {
+                    text.went_wrong();
+                }
                 if tool == Tool::Barrage {
                     let verdict = Verdict::NotJudged(reason);
                     text.judge(Judged::new(
@@ -74,9 +77,6 @@ pub(super) fn measure(bench: &mut Bench) -> Result<SectionText> {
     }
     text.table("RssAnon", table);
     account(&mut text, bench, &[], "memory");
-    if !bench.options.long {
-        text.missing("after 10 minutes", "takes --long");
-    }
     Ok(text)
 }
 
@@ -114,6 +114,7 @@ fn look(bench: &mut Bench, tool: Tool, nginx: &mut dyn Server, looks: &[Duration
     if tool.is_ours() {
         // Each look at the counters was one more request.
         let counted = nginx.finish(None)?.requests - looks.len() as u64;
+        ensure!(said.errors == 0, "{} of its requests went wrong", said.errors);
         ensure!(
             said.requests == Some(counted),
             "it says {:?} requests, the server counted {counted}",
@@ -126,11 +127,13 @@ fn look(bench: &mut Bench, tool: Tool, nginx: &mut dyn Server, looks: &[Duration
 fn judge(text: &mut SectionText, seen: &[Look]) {
     let at = |after: Duration| seen.iter().find(|look| look.after == after).map(|look| look.megabytes);
     let mut limit = |what: &str, bar: f64, value: Option<f64>| {
-        let Some(value) = value else {
-            return;
+        let verdict = match value {
+            None => Verdict::NotJudged("takes --long".to_owned()),
+            Some(value) if value <= bar => Verdict::Met,
+            Some(_) => Verdict::Missed,
         };
-        let verdict = if value <= bar { Verdict::Met } else { Verdict::Missed };
-        text.judge(Judged::new(what, format!("≤ {bar}"), &[value], 2, verdict));
+        let values: Vec<f64> = value.into_iter().collect();
+        text.judge(Judged::new(what, format!("≤ {bar}"), &values, 2, verdict));
     };
     limit("barrage: RssAnon after 60 s, MB", LIMIT_MB, at(MINUTE));
     limit("barrage: RssAnon after 10 min, MB", LIMIT_MB, at(LONG));

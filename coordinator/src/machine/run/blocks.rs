@@ -46,6 +46,16 @@ struct Pool {
 pub(super) struct Blocks {
     pools: Vec<Pool>,
     aside: BTreeMap<WorkerId, Vec<Block>>,
+    /// What a worker has not told that it has begun, in order: it may not have come to know of it.
+    untold: BTreeMap<WorkerId, Vec<Given>>,
+}
+
+/// A block that a worker was given.
+#[derive(Clone, Copy, Debug)]
+struct Given {
+    block: Block,
+    /// Iterations of the load that it was given with this block and those before.
+    up_to: u64,
 }
 
 impl Blocks {
@@ -75,22 +85,29 @@ impl Blocks {
         Self {
             pools,
             aside: BTreeMap::new(),
+            untold: BTreeMap::new(),
         }
     }
 
     /// Sets more aside for one worker; with an empty block at the end when there is nothing left to hand out, so that it
     /// can finish while other loads go on.
     pub(super) fn hand_out(&mut self, worker: WorkerId, seat: &Seat) {
+        let begun = |load: LoadId| seat.accounted.get(&load).copied().unwrap_or(0);
+        let untold = self.untold.entry(worker).or_default();
+        untold.retain(|given| given.up_to > begun(given.block.load));
         for pool in &mut self.pools {
             let handed = pool.handed.get(&worker).copied().unwrap_or(0);
-            let held = handed.saturating_sub(seat.accounted.get(&pool.load).copied().unwrap_or(0));
+            let held = handed.saturating_sub(begun(pool.load));
             let count = pool.wanted(worker, seat, handed, held).min(pool.count - pool.next);
             let aside = self.aside.entry(worker).or_default();
             let (load, first) = (pool.load, pool.next);
             if count > 0 {
                 pool.next += count;
                 *pool.handed.entry(worker).or_default() += count;
-                aside.push(Block { load, first, count });
+                let block = Block { load, first, count };
+                aside.push(block);
+                let up_to = handed + count;
+                untold.push(Given { block, up_to });
             }
             let end = Block {
                 load,
@@ -106,6 +123,14 @@ impl Blocks {
     /// What has been set aside for a worker and not been sent.
     pub(super) fn take(&mut self, worker: WorkerId) -> Vec<Block> {
         self.aside.remove(&worker).unwrap_or_default()
+    }
+
+    /// Sets aside once more what a worker may not have come to know of, whose control stream has been away. It passes over
+    /// what it has had before.
+    pub(super) fn repeat(&mut self, worker: WorkerId) {
+        let untold = self.untold.get(&worker).into_iter().flatten();
+        let blocks = untold.map(|given| given.block).collect();
+        self.aside.insert(worker, blocks);
     }
 
     /// What each worker was given, by load.

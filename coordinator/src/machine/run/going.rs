@@ -92,8 +92,10 @@ impl<B: Book> Run<B> {
 
     fn draining(&mut self, now: Moment, deadline: Moment, how: How) {
         // A drain at the plan's end still starts what is due; one after a stop does not.
-        if self.stopped.is_none() && how == How::Graceful {
-            self.renew(now);
+        match (how, &self.stopped) {
+            (How::Graceful, None) => self.renew(now),
+            (How::Graceful, Some(_)) => self.prolong(now),
+            (How::Now, _) => {}
         }
         self.evaluate(now);
         if self.seats.iter().all(|seat| seat.is_over(now)) {
@@ -172,6 +174,26 @@ impl<B: Book> Run<B> {
         }
         let record = Record::Granted(until, self.blocks.handed_out());
         self.store(now, record, Effect::Grant(self.renewals, until));
+    }
+
+    /// What is in progress after a stop needs grants for each further request. Nothing begins on them, so they need not be
+    /// stored.
+    fn prolong(&mut self, now: Moment) {
+        let Some(due) = self.next_renewal.filter(|due| *due <= now) else {
+            return;
+        };
+        self.next_renewal = Some((due + RENEWAL).max(now + RENEWAL / 2));
+        self.renewals += 1;
+        let (number, until) = (self.renewals, self.run_now(now) + GRANT);
+        for worker in self.ids().filter(|worker| self.is_open(*worker)).collect::<Vec<_>>() {
+            let seat = &mut self.seats[worker.0 as usize];
+            if seat.present {
+                seat.goes_on_until = until;
+                let blocks = Vec::new();
+                self.outputs
+                    .push_back(Output::Send(worker, Command::Grant { number, until, blocks }));
+            }
+        }
     }
 
     /// Says for the report that workers have had to stand still, whoever held the renewals up: in their readings it is lag
@@ -262,7 +284,8 @@ impl<B: Book> Run<B> {
         let Some(seat) = self.seats.get_mut(worker.0 as usize).filter(|seat| !seat.is_lost()) else {
             return;
         };
-        let grant_end = start.map_or(now, |start| start + seat.granted.since(Moment::ZERO));
+        let may_send_until = seat.granted.max(seat.goes_on_until);
+        let grant_end = start.map_or(now, |start| start + may_send_until.since(Moment::ZERO));
         let released = grant_end.max(now) + seat.slack(GRANT);
         let text = format!("worker {} is lost: {reason}", seat.name);
         seat.life = Life::Lost { at, released, reason };

@@ -19,7 +19,8 @@ pub struct LoadHole {
     pub unknown: Hole,
     /// Due later, up to the end of the run: not sent.
     pub unsent: Hole,
-    /// When the first of those fell due.
+    /// When the first of those fell due; of users, and of iterations that are only counted, from when on it may not have begun
+    /// any.
     pub unsent_from: Option<Moment>,
 }
 
@@ -49,9 +50,9 @@ impl<B: Book> Run<B> {
                 .filter_map(|(load, (id, _))| match load.model {
                     LoadModel::Open(_) => Some(self.open_hole(worker, *id, until)),
                     LoadModel::Iterations(_) => Some(self.counted_hole(worker, *id)),
-                    LoadModel::Users(_) => None,
+                    LoadModel::Users(_) => Some(self.users_hole(worker, *id, load.end().min(until))),
                 })
-                .filter(|hole| hole.unknown.count + hole.unsent.count > 0)
+                .filter(|hole| hole.unknown.count + hole.unsent.count > 0 || hole.unsent_from.is_some())
                 .collect();
             holes.push(WorkerHoles {
                 worker,
@@ -80,6 +81,9 @@ impl<B: Book> Run<B> {
                 let parts = [(hole.unknown, "unknown"), (hole.unsent, "unsent")];
                 let parts = parts.iter().filter(|(part, _)| part.count > 0);
                 let parts: Vec<String> = parts.map(|(part, what)| extent(part, what)).collect();
+                if parts.is_empty() {
+                    continue;
+                }
                 let name = self.name(holes.worker);
                 let text = format!("worker {name} leaves behind of load {load}: {}", parts.join("; "));
                 self.note(now, "hole", Some(holes.worker), text);
@@ -100,6 +104,17 @@ impl<B: Book> Run<B> {
         leftover(&share, seat.granted, seat.flushed, until)
     }
 
+    /// Users have no arrivals: what is left behind of a load that goes on until `until` is the time after the last grant.
+    fn users_hole(&self, worker: WorkerId, load: LoadId, until: Moment) -> LoadHole {
+        let granted = self.seats[worker.0 as usize].granted;
+        LoadHole {
+            load,
+            unknown: Hole::default(),
+            unsent: Hole::default(),
+            unsent_from: (granted < until).then_some(granted),
+        }
+    }
+
     fn counted_hole(&self, worker: WorkerId, load: LoadId) -> LoadHole {
         let seat = &self.seats[worker.0 as usize];
         let handed = self.blocks.handed_to(load, worker).unwrap_or(0);
@@ -116,7 +131,7 @@ impl<B: Book> Run<B> {
             load,
             unknown,
             unsent,
-            unsent_from: None,
+            unsent_from: (unsent.count > 0).then_some(seat.granted),
         }
     }
 }

@@ -54,6 +54,8 @@ pub struct Seat {
     pub ended: Option<Moment>,
     /// Run time up to which it may offer load.
     pub granted: Moment,
+    /// Run time up to which it may go on with what it had begun before a stop.
+    pub(super) goes_on_until: Moment,
     /// The end of a grant after which it has stood still and that has been told.
     pub lapse_told: Moment,
     /// For each load and shard the first index that is neither started nor dropped, as of the last merged delta.
@@ -85,6 +87,7 @@ impl Seat {
             done_at: None,
             ended: None,
             granted: Moment::ZERO,
+            goes_on_until: Moment::ZERO,
             lapse_told: Moment::ZERO,
             next_index: BTreeMap::new(),
             accounted: BTreeMap::new(),

@@ -118,6 +118,7 @@ impl<B: Book> Run<B> {
         if !away {
             return;
         }
+        self.blocks.repeat(worker);
         let mut say = |command| self.outputs.push_back(Output::Send(worker, command));
         if seat.is_lost() && !matches!(self.state, State::Finished) {
             say(Command::Stop(How::Graceful, "this worker counted as lost".to_owned()));

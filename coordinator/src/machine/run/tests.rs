@@ -53,6 +53,8 @@ struct Bench {
     run: Run<Sums>,
     now: Moment,
     trace: String,
+    /// Blocks of counted loads, and for whom.
+    blocks: Vec<(WorkerId, Block)>,
     store_answers: bool,
     ticket: u64,
 }
@@ -87,6 +89,7 @@ impl Bench {
             run,
             now,
             trace: String::new(),
+            blocks: Vec::new(),
             store_answers: true,
             ticket: 0,
         };
@@ -136,7 +139,10 @@ impl Bench {
 
     fn show(&mut self, output: Output) {
         let line = match output {
-            Output::Send(_, Command::Grant { .. }) | Output::Store(..) => return,
+            Output::Send(to, Command::Grant { blocks, .. }) => {
+                return self.blocks.extend(blocks.into_iter().map(|block| (to, block)));
+            }
+            Output::Store(..) => return,
             Output::Send(to, Command::Start(at, values)) => format!("{to} start at {at} with {values:?}"),
             Output::Send(to, command) => format!("{to} {command:?}"),
             Output::Reply(to, answer) => format!("{to} {answer:?}"),
@@ -532,6 +538,26 @@ fn a_lost_worker_leaves_an_exact_hole() {
 }
 
 #[test]
+fn the_users_of_a_lost_worker_are_idle_from_the_end_of_its_grant_on() {
+    for (length, lost_at, idle_from) in [(60, 5, Some(15)), (12, 5, None)] {
+        let users = vec![sample::load("users", 0, sample::users(4, length))];
+        let mut bench = Bench::with(users, |_| {}).start();
+        bench.secs(lost_at).input(lost(B));
+        let hole = &bench.run.final_holes()[0];
+        let from: Vec<_> = hole.loads.iter().map(|load| load.unsent_from).collect();
+        let want = idle_from.map(|secs| Some(Moment::from_secs(secs)));
+        assert_eq!(from, want.into_iter().collect::<Vec<_>>());
+        assert!(
+            hole.loads.iter().all(|load| load.unsent.count == 0),
+            "users have no arrivals"
+        );
+        bench.secs(length).ends(A, 1).play_out();
+        let notes = &bench.run.book().notes;
+        assert!(!notes.iter().any(|note| note.contains(" hole: ")), "{notes:?}");
+    }
+}
+
+#[test]
 fn the_end_waits_until_no_grant_of_a_lost_worker_can_hold() {
     let mut bench = Bench::started(|_| {});
     bench
@@ -582,6 +608,42 @@ fn late_deltas_of_a_lost_worker_shrink_its_hole() {
     );
     bench.secs(20).ends(A, 1).play_out();
     assert!(bench.trace.ends_with("Ended\n"), "{}", bench.trace);
+}
+
+#[test]
+fn what_is_in_progress_after_a_stop_may_go_on() {
+    let mut bench = Bench::started(|plan| plan.graceful_stop = sample::secs(60));
+    bench.secs(5).input(stop(How::Graceful));
+    let granted = bench.run.seats()[0].granted;
+    assert_eq!(granted, Moment::from_secs(15));
+    bench.secs(40);
+    let seat = &bench.run.seats()[0];
+    assert_eq!(seat.granted, granted, "nothing new begins");
+    assert!(seat.goes_on_until >= Moment::from_secs(49), "{}", seat.goes_on_until);
+    // One that is lost meanwhile may go on up to the end of what it was told.
+    bench.input(lost(B)).ends(A, 1).play_out();
+    assert!(bench.run.run_now(bench.now) >= Moment::from_secs(49));
+}
+
+#[test]
+fn a_worker_whose_stream_has_been_away_is_told_again_of_what_it_was_given() {
+    let counted = vec![sample::load("counted", 0, sample::counted(1_000, 10, 600))];
+    let mut bench = Bench::with(counted, |_| {}).start();
+    bench.secs(1);
+    let given = |bench: &mut Bench| {
+        bench
+            .blocks
+            .drain(..)
+            .filter(|(to, block)| *to == B && block.count > 0)
+            .map(|(_, block)| block)
+            .collect::<Vec<_>>()
+    };
+    let first = given(&mut bench);
+    assert_eq!(first.iter().map(|block| block.count).sum::<u64>(), 500);
+    bench.secs(2);
+    assert_eq!(given(&mut bench), [], "once is enough while it listens");
+    bench.input(Input::Away(B)).input(Input::Present(B, None)).secs(4);
+    assert_eq!(given(&mut bench), first);
 }
 
 #[test]

@@ -199,6 +199,14 @@ impl Machine {
             let Ok(load) = u16::try_from(block.load).map(LoadId) else {
                 continue;
             };
+            // After its stream has been away it is told again of what it may have missed.
+            if block.count > 0 {
+                let next = held.next_index.entry(load).or_default();
+                if block.first < *next {
+                    continue;
+                }
+                *next = block.first.saturating_add(block.count);
+            }
             let handed = held.handed.entry(load).or_default();
             *handed = handed.saturating_add(block.count);
             // An empty block says that none will follow.

@@ -43,6 +43,8 @@ pub(super) struct Held {
     pub(super) marks: Vec<v1::Mark>,
     pub(super) granted_until: Moment,
     pub(super) handed: BTreeMap<LoadId, u64>,
+    /// Of counted loads the first index after the blocks that have come; they come in order.
+    pub(super) next_index: BTreeMap<LoadId, u64>,
     pub(super) setup: OnceState,
     pub(super) teardown: OnceState,
     /// A teardown that waits for a cancelled setup.
@@ -71,6 +73,7 @@ impl Held {
             marks: prepare.marks.clone(),
             granted_until: Moment::ZERO,
             handed: BTreeMap::new(),
+            next_index: BTreeMap::new(),
             setup: OnceState::Idle,
             teardown: OnceState::Idle,
             teardown_next: None,

@@ -19,7 +19,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use barrage_model::ids::{RunId, ScenarioId, StepId, WorkerId};
-use barrage_model::plan::Plan;
+use barrage_model::plan::{Engine, Plan};
 use tokio::sync::Notify;
 
 use super::context::RunContext;
@@ -32,7 +32,6 @@ use crate::clock::Clock;
 use crate::net::Origin;
 
 pub(in crate::scenario) use body::Body;
-pub use engine::{Engine, engine_of};
 pub(in crate::scenario) use http2::Head as Http2Head;
 pub(in crate::scenario) use json::json as json_template;
 pub(in crate::scenario) use link::Linker;

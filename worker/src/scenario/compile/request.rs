@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use barrage_model::ids::StepId;
-use barrage_model::plan::{Auth, Body as PlanBody, Method, OnFailure, Request as PlanRequest};
+use barrage_model::plan::{Auth, Body as PlanBody, Engine, Method, OnFailure, Request as PlanRequest};
 use http::HeaderName;
 
 use super::super::checks::Checks;
@@ -13,7 +13,7 @@ use super::super::exchange::{Form, Rendered};
 use super::super::extracts::Extract;
 use super::super::text::{Layout, Piece, Text};
 use super::body::{Body, body};
-use super::engine::{Engine, checked};
+use super::engine::checked;
 use super::http2::Head;
 use super::link::Linker;
 use super::origins::Origins;

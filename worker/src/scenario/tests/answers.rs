@@ -210,7 +210,7 @@ fn hostile_answers_are_judged_like_others() {
 
 #[test]
 fn whole_numbers_are_exact_or_not_taken() {
-    let body = br#"{"most":18446744073709551615,"more":18446744073709551617,"less":-9007199254740993,"tenth":1e18}"#;
+    let body = br#"{"most":18446744073709551615,"more":18446744073709551617,"less":-9007199254740993,"least":-9223372036854775808,"lesser":-9223372036854775809,"tenth":1e18}"#;
     let taken = |path: &str| {
         let request = Request {
             extract: vec![extract("v", ExtractFrom::Json(path.to_owned()))],
@@ -225,10 +225,11 @@ fn whole_numbers_are_exact_or_not_taken() {
     };
     assert_eq!(taken("$.most"), "18446744073709551615");
     assert_eq!(taken("$.less"), "-9007199254740993");
-    assert_eq!(
-        taken("$.more"),
-        "extract v: json $.more gives no value: it is a number that 64 bits do not hold; a regex takes it as it is"
-    );
+    assert_eq!(taken("$.least"), "-9223372036854775808");
+    for path in ["$.more", "$.lesser"] {
+        let why = "it is a number that 64 bits do not hold; a regex takes it as it is";
+        assert_eq!(taken(path), format!("extract v: json {path} gives no value: {why}"));
+    }
     let equals = |path: &str, value: &str| fails(vec![json(path, Matcher::Equals(text(value)))], 200, body) == "Ok";
     for (path, value, want) in [
         ("$.most", "18446744073709551615", true),

@@ -1,6 +1,6 @@
 //! The bytes that go out.
 
-use barrage_model::plan::{Auth, Part, PartBody, StatusSet};
+use barrage_model::plan::{Auth, Part, PartBody, StatusSet, engine_of};
 use expect_test::{Expect, expect};
 
 use super::*;
@@ -632,10 +632,10 @@ fn the_engine_follows_from_what_the_step_needs() {
         ),
         "reqwest (the step undoes content encodings)"
     );
-    assert_eq!(of(choose(EngineChoice::Http2), false), "http2 (the step asks for it)");
+    assert_eq!(of(choose(EngineChoice::Http2), false), "http2 (the plan asks for it)");
     assert_eq!(
         of(choose(EngineChoice::Http2), true),
-        "http2 (the step asks for it) refused: step `s` of `main` cannot be prepared: engine `http2` cannot be used: the \
+        "http2 (the plan asks for it) refused: step `s` of `main` cannot be prepared: engine `http2` cannot be used: the \
          plan keeps cookies"
     );
     assert_eq!(
@@ -646,7 +646,7 @@ fn the_engine_follows_from_what_the_step_needs() {
             },
             false
         ),
-        "http1 (the step asks for it) refused: step `s` of `main` cannot be prepared: engine `http1` cannot be used: the \
+        "http1 (the plan asks for it) refused: step `s` of `main` cannot be prepared: engine `http1` cannot be used: the \
          step follows redirects"
     );
 }

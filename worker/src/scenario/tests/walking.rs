@@ -454,6 +454,34 @@ async fn what_is_in_flight_can_be_given_up() {
 }
 
 #[tokio::test]
+async fn a_group_that_is_given_up_in_a_pause_ends_there() {
+    let server = Server::start(|_, _| reply(200, "", "")).await;
+    let group = Action::Group {
+        name: "shop".to_owned(),
+        steps: vec![ask(get("/")), think(3_600_000), ask(get("/"))],
+    };
+    let bench = Bench::new(plan(server.port, vec![step(group)]), &Files::new());
+    let cancel = bench.cancel.clone();
+    let stop = async {
+        while server.lines().is_empty() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        cancel.cancel();
+    };
+    let begun = bench.shard.clock.now();
+    let (end, ()) = tokio::time::timeout(Duration::from_secs(10), async { tokio::join!(bench.once(), stop) })
+        .await
+        .unwrap();
+    assert_eq!(end, IterationEnd::Cancelled);
+    let waited = bench.shard.clock.now().us_since(begun);
+    let group = bench.samples("response", 0);
+    assert!(
+        matches!(group.as_slice(), [us] if *us <= waited),
+        "{group:?} of {waited}"
+    );
+}
+
+#[tokio::test]
 async fn nothing_is_sent_after_the_grant() {
     let server = Server::start(|_, _| reply(200, "", "")).await;
     let bench = Bench::new(plan(server.port, vec![ask(get("/"))]), &Files::new());

@@ -77,6 +77,8 @@ pub(super) struct Users {
     held: Option<Held>,
     /// Since when no ceiling but the worker's own has held back the first one.
     unheld_since: Moment,
+    /// When a user was last kept from beginning by what is the generator's own: a grant that had ended, or its own ceiling.
+    kept_at: Option<Moment>,
     more: bool,
 }
 
@@ -116,6 +118,7 @@ impl Users {
             stopped: None,
             held: None,
             unheld_since: Moment::ZERO,
+            kept_at: None,
             more: false,
         };
         for place in 0..closed.all.len() {
@@ -174,9 +177,17 @@ impl Users {
         {
             self.unheld_since = held.until;
         }
+        if now >= self.end {
+            // Nobody lives any more who could be held back.
+            self.held = None;
+        }
         self.more = false;
         for _ in 0..BATCH {
-            if self.held.is_some() || !self.start(now, shared, gate) {
+            if let Some(held) = self.held {
+                self.keep(held, now);
+                return;
+            }
+            if !self.start(now, shared, gate) {
                 return;
             }
         }
@@ -229,18 +240,27 @@ impl Users {
             return true;
         }
         if !shared.may_send(now) {
+            self.kept_at = Some(now);
             return false;
         }
         match self.begin(place, due, now, shared, gate) {
             Ok(start) => shared.outputs.push_back(Output::Start(start)),
             Err(held) => {
                 self.held = Some(held.after(now));
+                self.keep(held, now);
                 return false;
             }
         }
         self.ready.pop();
         self.running += 1;
         true
+    }
+
+    /// Notes who holds back whatever is ready.
+    fn keep(&mut self, held: Held, now: Moment) {
+        if held.own {
+            self.kept_at = Some(now);
+        }
     }
 
     /// The next iteration of a user, if the ceilings let it pass; if not, what holds it back.
@@ -265,8 +285,9 @@ impl Users {
             .begun
             .saturating_mul(u64::from(self.peak))
             .saturating_add(u64::from(number));
-        // One that begins again as soon as it has ended is never late.
-        let may_be_late = user.begun == 0 || self.think.is_some() || self.pace.is_some();
+        // One that begins again as soon as it has ended is late only where the generator has kept it from that.
+        let was_kept = self.kept_at.is_some_and(|at| due <= at);
+        let may_be_late = user.begun == 0 || self.think.is_some() || self.pace.is_some() || was_kept;
         let own_lag = may_be_late.then(|| now.since(due.max(self.unheld_since)));
         user.begun += 1;
         user.started = now;

@@ -218,16 +218,20 @@ impl Open {
             return false;
         }
         let (load, scenario) = (self.choice.load, self.choice.of(shared.seed, index));
+        if self.pool.active() >= self.pool.max() {
+            self.blocked = Some(Blocked::NoSlot);
+            return false;
+        }
+        if let Err(held) = gate.admit(load, scenario, now) {
+            self.blocked = Some(Blocked::Ceiling(held.after(now)));
+            return false;
+        }
+        // Only now: a slot that is made is begun at once, so slots begin in the order of their numbers.
         let slots = &mut shared.slots;
         let Some(slot) = self.pool.take(|user| Shared::make_slot(slots, load, user, 0)) else {
             self.blocked = Some(Blocked::NoSlot);
             return false;
         };
-        if let Err(held) = gate.admit(load, scenario, now) {
-            self.pool.free(slot);
-            self.blocked = Some(Blocked::Ceiling(held.after(now)));
-            return false;
-        }
         let user = shared.slots[slot.0 as usize].user;
         let segment = shared.marks.segment_at(due);
         let own_lag = Some(now.since(due.max(self.unblocked_since)) + shared.still.within(due, self.unblocked_since));

@@ -20,10 +20,15 @@ struct Bucket {
     next: Moment,
     /// It is the worker's own.
     own: bool,
+    /// It holds back no load but this one.
+    only: Option<LoadId>,
 }
 
 impl Gate for Bucket {
-    fn admit(&mut self, _: LoadId, _: ScenarioId, now: Moment) -> Result<(), Held> {
+    fn admit(&mut self, load: LoadId, _: ScenarioId, now: Moment) -> Result<(), Held> {
+        if self.only.is_some_and(|only| only != load) {
+            return Ok(());
+        }
         if now < self.next {
             return Err(Held {
                 until: self.next,
@@ -39,6 +44,7 @@ const OPEN_GATE: Bucket = Bucket {
     every: 0,
     next: Moment::ZERO,
     own: false,
+    only: None,
 };
 
 /// A target in virtual time: when does an answer to a request begun at an instant end?
@@ -70,6 +76,8 @@ struct World {
     target: Target,
     ends: BinaryHeap<Reverse<(u64, u32)>>,
     running: BTreeSet<u32>,
+    /// Slots that have begun.
+    begun: u32,
     record: Record,
     now: u64,
     /// Grants by instant of arrival.
@@ -90,6 +98,7 @@ impl World {
             target,
             ends: BinaryHeap::new(),
             running: BTreeSet::new(),
+            begun: 0,
             record: Record::default(),
             now: 0,
             inputs,
@@ -200,6 +209,8 @@ impl World {
     fn start(&mut self, start: Start) {
         assert!(start.due.as_micros() <= self.now, "started before it was due");
         assert!(self.running.insert(start.slot.0), "slot {} is busy", start.slot.0);
+        assert!(start.slot.0 <= self.begun, "slots begin in the order of their numbers");
+        self.begun = self.begun.max(start.slot.0 + 1);
         let end = (self.target)(self.now);
         self.ends.push(Reverse((end, start.slot.0)));
         self.record.service.push(end - self.now);
@@ -580,6 +591,75 @@ fn what_a_ceiling_of_the_plan_holds_back_is_no_lag_of_ours() {
         lags.len() > 30 && lags.iter().all(|lag| *lag < Duration::from_millis(1)),
         "{lags:?}"
     );
+}
+
+#[test]
+fn a_slot_that_a_ceiling_leaves_unused_is_not_made() {
+    let plan = plan(
+        vec![open(500, Duration::from_secs(1)), open(500, Duration::from_secs(1))],
+        Duration::ZERO,
+    );
+    let epochs = [200, 50].map(|rate| epoch(&[0], hold(rate, 4), 0, Moment::ZERO));
+    let epochs = [(LoadId(0), Arc::clone(&epochs[0])), (LoadId(1), Arc::clone(&epochs[1]))];
+    let mut world = World::new(&plan, &epochs, |begun| begun + SECOND);
+    (world.gate.every, world.gate.only) = (10_000, Some(LoadId(0)));
+    let record = world.run(60 * SECOND);
+    let started = |load| record.started.iter().filter(|start| start.load == LoadId(load)).count();
+    assert_eq!(started(1), 200);
+    assert!((395..=520).contains(&started(0)), "{}", started(0));
+    assert_eq!(started(0) as u64 + record.dropped[&DropReason::Ceiling], 800);
+}
+
+#[test]
+fn users_that_the_generator_keeps_from_beginning_are_late() {
+    let hold = UserStageShape::Hold {
+        users: 20,
+        length: Duration::from_secs(4),
+    };
+    // They begin as soon as they have ended, so nothing else makes them late.
+    let plan = plan(vec![users(vec![hold], None, None)], Duration::ZERO);
+    let wheel = [(LoadId(0), epoch(&[0], vec![], 0, Moment::ZERO))];
+    let worst = |change: &dyn Fn(&mut World)| {
+        let mut world = World::new(&plan, &wheel, |at| at + 1_000);
+        change(&mut world);
+        let record = world.run(20 * SECOND);
+        assert!(record.started.len() > 30 && record.finished.is_some());
+        let later = record.started.iter().filter(|start| start.index >= 20);
+        later.filter_map(|start| start.own_lag).max()
+    };
+    assert_eq!(worst(&|_| {}), None);
+    let limited = |own| {
+        worst(&|world: &mut World| {
+            (world.gate.every, world.gate.own) = (100_000, own);
+        })
+    };
+    // The plan's ceiling is no lag of ours; each waits for the 19 others.
+    assert_eq!(limited(false), None);
+    assert!(limited(true).is_some_and(|lag| lag > Duration::from_millis(1_800)));
+    let lapsed = worst(&|world: &mut World| {
+        world.inputs = vec![
+            (0, Input::Grant(Moment::from_secs(1))),
+            (3 * SECOND, Input::Grant(Moment::from_secs(100))),
+        ];
+    });
+    assert!(
+        lapsed.is_some_and(|lag| lag > Duration::from_millis(1_990)),
+        "{lapsed:?}"
+    );
+}
+
+#[test]
+fn users_that_a_ceiling_holds_back_end_with_their_load() {
+    let hold = UserStageShape::Hold {
+        users: 5,
+        length: Duration::from_secs(4),
+    };
+    let plan = plan(vec![users(vec![hold], None, None)], Duration::ZERO);
+    let wheel = [(LoadId(0), epoch(&[0], vec![], 0, Moment::ZERO))];
+    let mut world = World::new(&plan, &wheel, |at| at + 1_000);
+    world.gate.every = 60 * SECOND;
+    let record = world.run(100 * SECOND);
+    assert_eq!((record.started.len(), record.finished), (1, Some(Moment::from_secs(4))));
 }
 
 #[test]

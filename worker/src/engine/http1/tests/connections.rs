@@ -10,7 +10,7 @@ use barrage_model::plan::{Method, Reuse};
 use crate::clock::Stamp;
 use crate::engine::testing::{Do, Server, Slot, Sockets, assert_times, driven, send, until};
 use crate::engine::{EngineOptions, OnIdleClose, Outgoing, Request, Terms};
-use crate::net::{Origin, TlsOptions};
+use crate::net::{Origin, PortsUsed, TlsOptions};
 
 const PATIENCE_MS: u64 = 20_000;
 const PATIENCE: Duration = Duration::from_millis(PATIENCE_MS);
@@ -86,6 +86,22 @@ async fn every_origin_keeps_its_connection_however_many_there_are() {
     }
     let open = (slot.set.open_connections(), slot.shared.open_connections());
     assert_eq!((server.accepted(), open), (ORIGINS as usize, (40, 40)));
+    let other = Server::start(vec![answering(1)]).await;
+    slot.ask(&other.origin(ORIGINS), Method::Get, PATIENCE_MS)
+        .await
+        .unwrap();
+    let used = |fullest| PortsUsed {
+        fullest,
+        addresses: 2,
+        ran_out: false,
+    };
+    assert_eq!(
+        slot.shared.ports_used(),
+        used(ORIGINS),
+        "each address has ports of its own"
+    );
+    slot.set.close();
+    assert_eq!(slot.shared.ports_used(), used(0));
 }
 
 #[tokio::test]

@@ -7,7 +7,8 @@ use barrage_metrics::ledger::WorkerPart;
 use barrage_metrics::sla::StopDecision;
 use barrage_metrics::summary::{RunEvent, RunInfo};
 use barrage_metrics::{
-    ClockOffset, IntervalRecord, Ledger, LedgerConfig, Loss, RunFacts, SlaEngine, StopCause, Summary, WorkerInfo,
+    ClockOffset, IntervalRecord, Ledger, LedgerConfig, Loss, Rejected, RunFacts, SlaEngine, StopCause, Summary,
+    WorkerInfo,
 };
 use barrage_model::delta::{Delta, SketchRow};
 use barrage_model::ids::{Incarnation, LoadId, RunId, WorkerId};
@@ -150,6 +151,16 @@ impl StoredRun {
     }
 }
 
+/// The numbers, and the SLAs with what only those have seen who were there.
+fn restore(config: LedgerConfig, records: &[IntervalRecord]) -> Result<(Ledger, SlaEngine), Rejected> {
+    let mut engine = SlaEngine::new(&config.plan.sla);
+    let ledger = Ledger::restore(config.clone(), records)?;
+    if ledger.has_forgotten() && engine.has_windows() {
+        Ledger::restore_seen(config, records, |ledger| engine.look(ledger))?;
+    }
+    Ok((ledger, engine))
+}
+
 struct Header {
     state: RunState,
     detail: String,
@@ -239,12 +250,7 @@ fn load(connection: &Connection, run: RunId) -> Result<StoredRun, StoreError> {
         scheduled: scheduled(connection, run).map_err(StoreError::Read)?,
     };
     let records = records(connection, run)?;
-    let rejected = |rejected: barrage_metrics::Rejected| corrupt(rejected.to_string());
-    let mut engine = SlaEngine::new(&config.plan.sla);
-    let mut ledger = Ledger::restore(config.clone(), &records).map_err(rejected)?;
-    if ledger.has_forgotten() && engine.has_windows() {
-        Ledger::restore_seen(config, &records, |ledger| engine.look(ledger)).map_err(rejected)?;
-    }
+    let (mut ledger, engine) = restore(config, &records).map_err(|rejected| corrupt(rejected.to_string()))?;
     afterwards(connection, run, &mut ledger).map_err(StoreError::Read)?;
     if let Some(end) = header.end {
         ledger.set_end(Moment::from_micros(end));

@@ -1,5 +1,6 @@
 //! The merged state of a run: a function of the set of deltas, whatever their order.
 
+mod ends;
 mod errors;
 mod history;
 mod member;
@@ -11,7 +12,6 @@ mod sums;
 pub(crate) mod tests;
 
 use std::collections::BTreeMap;
-use std::ops::Range;
 use std::sync::Arc;
 
 use barrage_model::delta::{Delta, Measure, SketchKey, SketchRow, Subject};
@@ -19,10 +19,11 @@ use barrage_model::ids::{Incarnation, LoadId, ScenarioId, SegmentId, StepId, Tag
 use barrage_model::ledger::{IterationCounts, StepCounts};
 use barrage_model::outcome::OutcomeGroup;
 use barrage_model::phase::Marks;
-use barrage_model::plan::{Load, LoadModel, Plan};
+use barrage_model::plan::{LoadModel, Plan};
 use barrage_model::sketch::COUNT_MAX;
 use barrage_model::time::Moment;
 
+pub(crate) use ends::SteadyEnds;
 pub use errors::ERRORS_MAX;
 pub use history::{History, Reading};
 pub use member::{Inconsistency, Member, WorkerInfo};
@@ -192,19 +193,6 @@ struct Counted {
     ended: u64,
     /// The interval after the last one in which an iteration began or ended.
     until: u32,
-}
-
-/// The time of each load by the plan, and where it ends in fact if it is a counted one; nothing where there is none.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct SteadyEnds(Vec<(Range<Moment>, Moment)>);
-
-impl SteadyEnds {
-    /// Where the steady state ends at the latest that is one from this moment on. Beside a timed load only that load makes
-    /// it one.
-    pub(crate) fn of(&self, from: Moment) -> Moment {
-        let active = self.0.iter().filter(|(time, _)| time.contains(&from));
-        active.map(|(_, until)| *until).max().unwrap_or(Moment::MAX)
-    }
 }
 
 impl PartialEq for Ledger {
@@ -577,45 +565,6 @@ impl Ledger {
         };
         let end = self.load_end.or_else(|| ends().max()).unwrap_or_default();
         end.min(self.end.unwrap_or(Moment::MAX))
-    }
-
-    /// Where one load ends. A counted one does so with the interval of its last iteration, at its limit at the latest.
-    fn end_of(&self, id: LoadId, load: &Load) -> Moment {
-        let LoadModel::Iterations(asked) = &load.model else {
-            return load.end();
-        };
-        let seen = self.counted.get(&id).copied().unwrap_or_default();
-        if self.end.is_none() && seen.ended < asked.count {
-            return load.end();
-        }
-        load.end().min(Moment::from_secs(seen.until.into()))
-    }
-
-    /// Where a stage ends, when it ends before the plan says so: that of a counted load.
-    pub(crate) fn stage_end(&self, name: &str) -> Moment {
-        let loads = (0..).zip(&self.plan.loads);
-        let named = loads.filter(|(_, load)| load.stretches().iter().any(|stretch| stretch.name == name));
-        let ends = named.map(|(number, load)| match load.model {
-            LoadModel::Iterations(_) => self.end_of(LoadId(number), load),
-            _ => Moment::MAX,
-        });
-        ends.max().unwrap_or(Moment::MAX)
-    }
-
-    /// Where steady states end before the marks say so: those of counted loads that are alone.
-    pub(crate) fn steady_ends(&self) -> SteadyEnds {
-        let loads = || (0..).zip(&self.plan.loads);
-        if !loads().any(|(_, load)| matches!(load.model, LoadModel::Iterations(_))) {
-            return SteadyEnds::default();
-        }
-        let times = loads().map(|(number, load)| {
-            let until = match load.model {
-                LoadModel::Iterations(_) => self.end_of(LoadId(number), load),
-                _ => Moment::MAX,
-            };
-            (Moment::ZERO + load.start_at..load.end(), until)
-        });
-        SteadyEnds(times.collect())
     }
 
     /// Iterations of one load, as the workers counted them.

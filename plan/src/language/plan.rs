@@ -233,7 +233,7 @@ pub(crate) static DATA: Object = Object {
             "on_end",
             Shape::Word(&["stop", "wrap", "error"]),
             "wrap",
-            "When the rows run out: begin again, stop the run, or let each iteration fail at its first request; not with `pick: random`.",
+            "When the rows run out (users have every n-th row each, n being the most users that there are): begin again, stop the run, or let each iteration fail at its first request; not with `pick: random`.",
         ),
     ],
     choices: &[one_of(&["csv", "jsonl"])],

@@ -47,10 +47,10 @@ impl<B: Book> Run<B> {
                 continue;
             };
             let loads: Vec<LoadHole> = (self.spec.plan.loads.iter().zip(&self.spec.compiled.epochs))
-                .filter_map(|(load, (id, _))| match load.model {
-                    LoadModel::Open(_) => Some(self.open_hole(worker, *id, until)),
-                    LoadModel::Iterations(_) => Some(self.counted_hole(worker, *id)),
-                    LoadModel::Users(_) => Some(self.users_hole(worker, *id, load.end().min(until))),
+                .map(|(load, (id, _))| match load.model {
+                    LoadModel::Open(_) => self.open_hole(worker, *id, until),
+                    LoadModel::Iterations(_) => self.counted_hole(worker, *id),
+                    LoadModel::Users(_) => self.users_hole(worker, *id, load.end().min(until)),
                 })
                 .filter(|hole| hole.unknown.count + hole.unsent.count > 0 || hole.unsent_from.is_some())
                 .collect();

@@ -27,8 +27,12 @@ pub(super) enum Known {
 pub(super) enum Segment {
     /// As the plan's author wrote it.
     Literal(String),
-    /// A constant value of the splice shown.
-    Value(String, Box<str>),
+    /// A constant value of the splice shown, whose filters have been applied.
+    Value {
+        text: String,
+        filters: Box<[Filter]>,
+        shown: Box<str>,
+    },
     /// A value that is only known in the iteration.
     Fill {
         from: Ref,
@@ -140,7 +144,11 @@ impl Linker<'_> {
             .iter()
             .fold(constant, |value, filter| filter.apply(value));
         let value = value.ok_or_else(|| StepProblem::UnknownVariable(shown.to_string()))?;
-        Ok(Segment::Value(value.into_owned(), shown))
+        Ok(Segment::Value {
+            text: value.into_owned(),
+            filters: splice.filters.clone().into(),
+            shown,
+        })
     }
 
     /// The template with its constants filled in.
@@ -194,12 +202,11 @@ impl Linker<'_> {
 pub(super) fn put(layout: &mut Layout, segment: Segment, how: Encoding) -> Result<(), StepProblem> {
     match segment {
         Segment::Literal(text) => append(layout, &text, "a text of the plan", how),
-        Segment::Value(text, shown) => append(layout, &text, &format!("`${{{shown}}}`"), how),
+        Segment::Value { text, filters, shown } => {
+            append(layout, &text, &format!("`${{{shown}}}`"), after(&filters, how))
+        }
         Segment::Fill { from, filters, shown } => {
-            // What has just been percent-encoded by its author is not encoded again.
-            let done = filters.last() == Some(&Filter::UrlEncode);
-            let percent = matches!(how, Encoding::Percent | Encoding::Url | Encoding::Form);
-            let how = if done && percent { Encoding::Plain } else { how };
+            let how = after(&filters, how);
             layout.piece(Piece::Fill(Fill {
                 from,
                 filters,
@@ -208,6 +215,16 @@ pub(super) fn put(layout: &mut Layout, segment: Segment, how: Encoding) -> Resul
             }));
             Ok(())
         }
+    }
+}
+
+/// How a value is written: what has just been percent-encoded by its author is not encoded again.
+fn after(filters: &[Filter], how: Encoding) -> Encoding {
+    let percent = matches!(how, Encoding::Percent | Encoding::Url | Encoding::Form);
+    if percent && filters.last() == Some(&Filter::UrlEncode) {
+        Encoding::Plain
+    } else {
+        how
     }
 }
 

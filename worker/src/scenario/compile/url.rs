@@ -78,7 +78,7 @@ pub(super) fn locate(
             });
         }
         // At the beginning a constant is part of the URL that the author wrote.
-        Some(Segment::Literal(text) | Segment::Value(text, _)) => segments.push_front(Segment::Literal(text)),
+        Some(Segment::Literal(text) | Segment::Value { text, .. }) => segments.push_front(Segment::Literal(text)),
         None => {}
     }
     let base = origins.base_path(target);
@@ -123,7 +123,7 @@ fn known_beginning(segments: &VecDeque<Segment>) -> String {
     let mut known = String::new();
     for segment in segments {
         match segment {
-            Segment::Literal(text) | Segment::Value(text, _) => known.push_str(text),
+            Segment::Literal(text) | Segment::Value { text, .. } => known.push_str(text),
             Segment::Fill { .. } => break,
         }
     }
@@ -145,7 +145,7 @@ fn authority_length(known: &str, segments: &VecDeque<Segment>) -> Result<usize, 
 /// Takes `length` bytes off the front; they end on a character border.
 fn drop_beginning(segments: &mut VecDeque<Segment>, mut length: usize) {
     while length > 0 {
-        let Some(Segment::Literal(text) | Segment::Value(text, _)) = segments.pop_front() else {
+        let Some(Segment::Literal(text) | Segment::Value { text, .. }) = segments.pop_front() else {
             return;
         };
         if text.len() > length {

@@ -17,7 +17,7 @@ pub(crate) struct StepInfo {
     pub(crate) name: String,
     /// For a group, the requests in it.
     pub(crate) requests: Option<Vec<StepId>>,
-    /// Whether the engine that sends it, or all in the group, knows the bytes on the wire.
+    /// Whether the engine that sends it knows the bytes on the wire; of a group its requests say that.
     pub(crate) sees_wire: bool,
 }
 
@@ -158,10 +158,7 @@ fn enter(
             .collect();
         let own = match &step.action {
             Action::Request(request) => Some((request.name.as_str(), None, engine_of(plan, request).0.sees_wire())),
-            Action::Group { name, .. } => {
-                let sees_wire = inside.iter().all(|id| steps.get(id).is_some_and(|step| step.sees_wire));
-                Some((name.as_str(), Some(inside.clone()), sees_wire))
-            }
+            Action::Group { name, .. } => Some((name.as_str(), Some(inside.clone()), true)),
             _ => None,
         };
         requests.extend(inside);

@@ -302,10 +302,13 @@ impl Ledger {
     /// Whether all bytes on the wire of the selected steps are known: those that an engine has sent which does not tell are
     /// not.
     pub(crate) fn sees_wire(&self, filter: &Filter) -> bool {
+        self.sees_wire_of(|step| filter.names(self.catalog(), step))
+    }
+
+    /// The same of the steps that are taken.
+    pub(crate) fn sees_wire_of(&self, takes: impl Fn(StepId) -> bool) -> bool {
         self.steps.iter().all(|((step, ..), row)| {
-            row.wire_requests == 0
-                || !filter.names(self.catalog(), *step)
-                || self.catalog().steps.get(step).is_some_and(|step| step.sees_wire)
+            row.wire_requests == 0 || !takes(*step) || self.catalog().steps.get(step).is_some_and(|step| step.sees_wire)
         })
     }
 

@@ -155,8 +155,9 @@ impl StoredRun {
 fn restore(config: LedgerConfig, records: &[IntervalRecord]) -> Result<(Ledger, SlaEngine), Rejected> {
     let mut engine = SlaEngine::new(&config.plan.sla);
     let ledger = Ledger::restore(config.clone(), records)?;
-    if ledger.has_forgotten() && engine.has_windows() {
-        Ledger::restore_seen(config, records, |ledger| engine.look(ledger))?;
+    let forgotten = ledger.forgotten_before();
+    if forgotten > 0 && engine.has_windows() {
+        Ledger::restore_seen(config, records, |ledger| engine.look(ledger, forgotten))?;
     }
     Ok((ledger, engine))
 }

@@ -138,7 +138,7 @@ fn one_step(
             counts: counts.steps,
             in_flight,
         },
-        sees_wire: step.sees_wire || counts.steps.wire_requests == 0,
+        sees_wire: ledger.sees_wire_of(|of| counted.contains(&of)),
         rates: step_rates(&counts, &happened),
         response: samples(Measure::Response, Outcomes::All),
         service: samples(Measure::Service, Outcomes::All),

@@ -41,8 +41,9 @@ use slot::{MemberKey, Timeline};
 
 /// Most intervals of a run: eight days.
 pub const INTERVALS_MAX: u32 = 691_200;
-/// Intervals for which a worker that says nothing is waited for where a run is gone through again.
-const WAIT_MAX: u32 = 120;
+/// Intervals for which a worker that says nothing is waited for where a run is gone through again: fewer than are kept apart
+/// beyond the longest window.
+const WAIT_MAX: u32 = 5;
 /// Most events that a run keeps; the earliest win.
 pub const EVENTS_MAX: usize = 10_000;
 
@@ -585,14 +586,16 @@ impl Ledger {
     /// First interval that not every worker has reported, or not for so long that it is not waited for.
     pub(crate) fn complete_before(&self) -> u32 {
         let reported = |worker: &WorkerId| {
-            let of_worker = self
-                .members
-                .range((*worker, Incarnation(0))..=(*worker, Incarnation(u64::MAX)));
-            let running = of_worker.filter(|(_, member)| member.state == Some(WorkerState::Running));
-            let next = |member: &Member| member.last_interval.map_or(0, |last| last.saturating_add(1));
-            let begun = self.members.keys().any(|(of, _)| of == worker);
-            let least = running.map(|(_, member)| next(member)).min();
-            least.unwrap_or(if begun { u32::MAX } else { 0 })
+            let processes = (*worker, Incarnation(0))..=(*worker, Incarnation(u64::MAX));
+            let mut least = None;
+            for (_, member) in self.members.range(processes) {
+                let next = match member.state {
+                    Some(WorkerState::Running) => member.last_interval.map_or(0, |last| last.saturating_add(1)),
+                    _ => u32::MAX,
+                };
+                least = Some(least.map_or(next, |least: u32| least.min(next)));
+            }
+            least.unwrap_or(0)
         };
         let least = self.workers.keys().map(reported).min().unwrap_or(0);
         least
@@ -600,9 +603,9 @@ impl Ledger {
             .min(self.next_interval())
     }
 
-    /// Whether the seconds of its beginning are kept together, so that no window over them can be judged any more.
-    pub fn has_forgotten(&self) -> bool {
-        self.timeline.fine_from() > 0
+    /// Before this second others are kept together, so that no window over them can be judged any more.
+    pub fn forgotten_before(&self) -> u32 {
+        self.timeline.fine_from()
     }
 
     /// First interval after the run: after its end once that is known, and after everything reported until then. The

@@ -1,7 +1,7 @@
 //! One evaluation of one SLA.
 
 use barrage_model::expr::{
-    ByteCount, Cmp, Count, Expr, MetricKind, Observed, Operand, Outcomes, RateMetric, RatioMetric, Stat,
+    ByteCount, Cmp, Count, Expr, Metric, MetricKind, Observed, Operand, Outcomes, RateMetric, RatioMetric, Stat,
 };
 use barrage_model::plan::Sla;
 
@@ -81,13 +81,18 @@ pub(crate) fn is_rate(expr: &Expr) -> bool {
     matches!(metric.kind, MetricKind::Rate(_) | MetricKind::ByteRate(_))
 }
 
-/// Whether the expression asks for so many events or bytes: fewer come in the less time there is.
-pub(super) fn is_least_count(expr: &Expr) -> bool {
-    let Operand::Metric(metric) = &expr.left else {
+/// Whether a count or bytes are below what the expression asks for, of which there are fewer the less time there is.
+pub(super) fn is_short(expr: &Expr, seen: &Judged) -> bool {
+    let counts = |metric: &Metric| matches!(metric.kind, MetricKind::Count(_) | MetricKind::Bytes(_));
+    let Some(observed) = seen.observed.as_ref().filter(|_| seen.holds == Some(false)) else {
         return false;
     };
-    matches!(metric.kind, MetricKind::Count(_) | MetricKind::Bytes(_))
-        && matches!(expr.cmp, Cmp::Gt | Cmp::Ge | Cmp::Eq)
+    matches!(&expr.left, Operand::Metric(metric) if counts(metric))
+        && match expr.cmp {
+            Cmp::Gt | Cmp::Ge => true,
+            Cmp::Eq => observed.compare(Cmp::Lt, &expr.right) == Some(true),
+            Cmp::Lt | Cmp::Le | Cmp::Ne => false,
+        }
 }
 
 /// Whether the expression is about bytes on the wire.

@@ -6,6 +6,8 @@ mod show;
 #[cfg(test)]
 mod tests;
 
+use std::collections::VecDeque;
+
 use barrage_model::expr::{Cmp, Observed};
 use barrage_model::plan::{Sla, SlaWindow};
 use barrage_model::time::{Moment, whole_micros};
@@ -15,6 +17,7 @@ pub use judge::BEYOND_QUANTILE;
 use judge::{Filters, Judged, is_on_wire, judge, judge_samples, latency_of};
 
 use crate::ledger::Ledger;
+use crate::pile::Pile;
 use crate::query::Window;
 use crate::samples::Samples;
 use crate::summary::{GeneratorVerdict, SlaResult, SlaVerdict};
@@ -53,6 +56,30 @@ struct Track {
     breach: Option<Breach>,
     /// The breach has stopped the run, whatever later data says.
     stopped: Option<StopDecision>,
+    /// What [`Track::look`] has seen last.
+    seconds: Option<Box<Seconds>>,
+}
+
+/// The samples of the latest seconds, those of each apart as well: what has been added is taken away again, even if more
+/// has come to that second since.
+#[derive(Clone, Debug, Default)]
+struct Seconds {
+    samples: Samples,
+    each: VecDeque<Vec<(Pile, bool)>>,
+}
+
+impl Seconds {
+    fn slide(&mut self, second: Vec<(Pile, bool)>, length: u32) {
+        for (pile, censored) in &second {
+            self.samples.add_pile(pile, *censored);
+        }
+        self.each.push_back(second);
+        if self.each.len() > length as usize {
+            for (pile, censored) in self.each.pop_front().unwrap_or_default() {
+                self.samples.remove_pile(&pile, censored);
+            }
+        }
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -78,13 +105,14 @@ impl SlaEngine {
         self.tracks.iter().any(|track| track.length().is_some())
     }
 
-    /// Judges the windows that are complete now and were not before; for a run that is gone through again, whose first
-    /// seconds are not kept apart to its end.
-    pub fn look(&mut self, ledger: &Ledger) {
+    /// Judges the windows that are complete now and were not before; for a run that is gone through again, of which at its
+    /// end no second before `forgotten` is kept apart. Windows that will all be are left to [`SlaEngine::finish`].
+    pub fn look(&mut self, ledger: &Ledger, forgotten: u32) {
         let complete = ledger.complete_before();
         for before in self.looked_before + 1..=complete {
-            let windows = self.tracks.iter_mut().filter(|track| track.length().is_some());
-            windows.for_each(|track| track.evaluate(ledger, before, false));
+            for track in &mut self.tracks {
+                track.look(ledger, before, forgotten);
+            }
         }
         self.looked_before = self.looked_before.max(complete);
     }
@@ -156,6 +184,7 @@ impl Track {
             worst: None,
             breach: None,
             stopped: None,
+            seconds: None,
         }
     }
 
@@ -168,8 +197,8 @@ impl Track {
         let Some(length) = self.length() else {
             let seen = judge(ledger, &self.sla, &filters, &Window::UpTo(before));
             // What only grows has not failed to reach anything before the end.
-            let is_final = !judge::is_least_count(&self.sla.that);
-            if self.sla.stop && is_final && seen.holds == Some(false) && self.breach.is_none() {
+            let breaches = seen.holds == Some(false) && !judge::is_short(&self.sla.that, &seen);
+            if self.sla.stop && breaches && self.breach.is_none() {
                 self.breach = Some(Breach {
                     before,
                     seen: seen.clone(),
@@ -181,12 +210,12 @@ impl Track {
         };
         if let Some(window) = self.full_window(ledger, &filters, length, before) {
             let seen = judge(ledger, &self.sla, &filters, &window);
-            self.take(seen, before, partial);
+            self.take(seen, before, partial, ledger.load_end());
         }
     }
 
-    /// The window that ends here, if all of it belongs to the selected phases and, where less time makes less of it, to the
-    /// load's time, and is still kept by series.
+    /// The window that ends here, if all of it belongs to the selected phases and, for rates, to the load's time, and is
+    /// still kept by series.
     fn full_window(&self, ledger: &Ledger, filters: &Filters, length: u32, before: u32) -> Option<Window> {
         let from = before.checked_sub(length)?;
         if from < ledger.timeline.fine_from() {
@@ -194,13 +223,16 @@ impl Track {
         }
         let window = Window::Intervals(from..before);
         let covered = ledger.covered_by(&filters.first().segments, &window);
-        let depends = judge::is_rate(&self.sla.that) || judge::is_least_count(&self.sla.that);
-        let in_load = !depends || second(before) <= ledger.load_end();
+        let in_load = !judge::is_rate(&self.sla.that) || second(before) <= ledger.load_end();
         (in_load && covered >= u64::from(length) * 1_000_000).then_some(window)
     }
 
-    /// Counts one window. One without a verdict ends a row of breaches.
-    fn take(&mut self, seen: Judged, before: u32, partial: bool) {
+    /// Counts one window. One without a verdict ends a row of breaches; one that reaches beyond the load, where less happens,
+    /// is not counted for having less in it.
+    fn take(&mut self, seen: Judged, before: u32, partial: bool, load_end: Moment) {
+        if second(before) > load_end && judge::is_short(&self.sla.that, &seen) {
+            return;
+        }
         match seen.holds {
             Some(false) => self.streak = self.streak.saturating_add(1),
             Some(true) | None => self.streak = 0,
@@ -223,6 +255,31 @@ impl Track {
             });
         }
         self.latest = Some(seen);
+    }
+
+    /// As [`Track::evaluate`] for one window after the other: each second's samples are added and taken away once.
+    fn look(&mut self, ledger: &Ledger, before: u32, forgotten: u32) {
+        let Some(length) = self
+            .length()
+            .filter(|length| before < forgotten.saturating_add(*length))
+        else {
+            self.seconds = None;
+            return;
+        };
+        let Some((stat, measure, outcomes)) = latency_of(&self.sla.that) else {
+            return self.evaluate(ledger, before, false);
+        };
+        let filters = Filters::of(ledger, &self.sla);
+        let mut piles = Vec::new();
+        ledger.slide(filters.first(), before - 1, (measure, outcomes), |pile, censored| {
+            piles.push((pile.clone(), censored));
+        });
+        let seconds = self.seconds.get_or_insert_default();
+        seconds.slide(piles, length);
+        let seen = judge_samples(&self.sla, stat, &seconds.samples);
+        if self.full_window(ledger, &filters, length, before).is_some() {
+            self.take(seen, before, false, ledger.load_end());
+        }
     }
 
     fn finish(&mut self, ledger: &Ledger, generator: GeneratorVerdict) -> SlaResult {
@@ -293,7 +350,7 @@ impl Track {
                 Some((stat, ..)) => judge_samples(&self.sla, stat, &samples),
                 None => judge(ledger, &self.sla, filters, &window),
             };
-            self.take(seen, before, false);
+            self.take(seen, before, false, ledger.load_end());
         }
     }
 

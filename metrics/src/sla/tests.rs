@@ -252,6 +252,7 @@ fn counts_are_not_asked_for_beyond_the_load_nor_before_the_end() {
         ("ok <= 7; over: 2", Failed),
         ("ok >= 13; stop", Passed),
         ("ok >= 14; stop", Failed),
+        ("failed == 0; over: 2", Passed),
     ] {
         // The load lasts for three seconds.
         let mut ledger = ledger(1, 3, 0);
@@ -267,9 +268,33 @@ fn counts_are_not_asked_for_beyond_the_load_nor_before_the_end() {
 }
 
 #[test]
+fn too_many_are_too_many_at_any_time() {
+    for text in ["failed == 0; over: 2", "failed == 0; stop", "failed <= 0; over: 2"] {
+        // The failure is in the drain.
+        let mut ledger = ledger(1, 3, 0);
+        let mut engine = SlaEngine::new(&[sla(text)]);
+        let mut stops = None;
+        for (interval, word) in (0..).zip(["4k", "4k", "4k", "1k", "1f"]) {
+            let delta = delta_of(interval, events(word));
+            ledger.apply(WorkerId(0), FIRST, &delta).expect("in order");
+            stops = stops.or(engine.at_watermark(&ledger, &closed(interval)));
+        }
+        assert_eq!(stops.is_some(), text.ends_with("stop"), "{text}");
+        let result = engine.finish(&ledger, GeneratorVerdict::Valid).remove(0);
+        assert_eq!(result.verdict, Failed, "{text}: {}", result.observed);
+    }
+}
+
+#[test]
 fn a_run_that_is_gone_through_again_is_judged_as_it_was() {
     // A bad minute, and more than an hour after it.
-    let slas = [sla("error_rate < 50%; over: 10"), sla("error_rate < 50%")];
+    let slas = [
+        "error_rate < 50%; over: 10",
+        "p99 >= 900us; over: 10; min: 1",
+        "p90 < 1s; over: 10; min: 1",
+        "error_rate < 50%",
+    ];
+    let slas = slas.map(sla);
     let (mut live, mut again) = (SlaEngine::new(&slas), SlaEngine::new(&slas));
     let mut ledger = ledger(1, 4_000, 0);
     for interval in 0..4_000 {
@@ -277,12 +302,13 @@ fn a_run_that_is_gone_through_again_is_judged_as_it_was() {
         let delta = delta_of(interval, events(word));
         ledger.apply(WorkerId(0), FIRST, &delta).expect("in order");
         live.at_watermark(&ledger, &closed(interval));
-        again.look(&ledger);
+        again.look(&ledger, 400);
     }
-    assert!(ledger.has_forgotten() && again.has_windows());
+    assert_eq!((ledger.forgotten_before(), again.has_windows()), (400, true));
     let [live, again] = [&mut live, &mut again].map(|engine| engine.finish(&ledger, GeneratorVerdict::Valid));
     assert_eq!(again, live);
-    assert_eq!((again[0].verdict, again[1].verdict), (Failed, Passed));
+    let verdicts = again.iter().map(|result| result.verdict).collect::<Vec<_>>();
+    assert_eq!(verdicts, [Failed, Passed, Passed, Passed]);
 }
 
 #[test]

@@ -106,7 +106,7 @@ impl SlaEngine {
     }
 
     /// Judges the windows that are complete now and were not before; for a run that is gone through again, of which at its
-    /// end no second before `forgotten` is kept apart. Windows that will all be are left to [`SlaEngine::finish`].
+    /// end no second before `forgotten` is kept apart. Windows whose seconds all are kept apart are left to [`SlaEngine::finish`].
     pub fn look(&mut self, ledger: &Ledger, forgotten: u32) {
         let complete = ledger.complete_before();
         for before in self.looked_before + 1..=complete {

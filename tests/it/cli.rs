@@ -570,6 +570,38 @@ fn runs_of_one_process_are_stored_and_pruned() {
     assert_eq!(names(), ["run-2"]);
 }
 
+#[test]
+fn a_run_of_another_process_is_seen_and_not_removed() {
+    let home = home();
+    let server = ok_server();
+    let file = plan::write(&home, &simple(&server.url, 60));
+    let process = Process::start(&home, ["run", &file, "--quiet", "--accept-invalid"]);
+    let id = wait::until("the run in the list", LIMIT, || {
+        let mut lines = listed(&home, &[]).into_iter();
+        lines.find(|(_, line)| line.contains(" running ")).map(|(id, _)| id)
+    });
+    let refused = run(&home, ["runs", "rm", &id]);
+    assert_code(&refused, 2);
+    assert!(refused.stderr.contains("has not ended"), "{}", refused.stderr);
+    process.signal(Signal::INT);
+    assert_code(&process.wait(LIMIT), 130);
+    assert_code(&run(&home, ["runs", "rm", &id]), 0);
+    assert!(listed(&home, &[]).is_empty());
+}
+
+#[test]
+fn a_run_without_arrivals_has_no_report() {
+    let home = home();
+    let server = ok_server();
+    let text = simple(&server.url, 1) + "setup: [ { get: /, expect: { status: 418 } } ]\n";
+    let file = plan::write(&home, &text);
+    assert_code(&run(&home, ["run", &file, "--quiet"]), 4);
+    let report = run(&home, ["report", "--format", "junit"]);
+    assert_code(&report, 4);
+    assert_eq!(report.stdout, "");
+    assert!(report.stderr.contains("made no arrival"), "{}", report.stderr);
+}
+
 /// Asserts how a run that was stopped ended: with this code, unless this machine was too busy to make the load, which
 /// goes before.
 #[track_caller]

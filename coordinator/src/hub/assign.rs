@@ -14,7 +14,7 @@ use crate::judge::Judge;
 use crate::machine::offset::Offset;
 use crate::machine::queue;
 use crate::machine::run::{Input, Run, Spec};
-use crate::store::{Assigned, Op, StoredWorker};
+use crate::store::{Assigned, Op, QUEUE_MAX, StoredWorker};
 
 /// A worker's clock in the words of reports: its own − the coordinator's.
 pub(super) fn report_offset(offset: Offset) -> ClockOffset {
@@ -35,7 +35,7 @@ impl Hub {
             return;
         }
         let run = submission.id;
-        self.keep(Op::New(Box::new(submission.new_run())));
+        let has_hole = self.keep(Op::New(Box::new(submission.new_run()))).is_err();
         let (snapshots, _) = watch::channel(view::blank(&submission));
         let demand = submission.demand();
         let wait = submission.plan.workers.wait;
@@ -45,6 +45,7 @@ impl Hub {
             started_at: String::new(),
             seen: Seen::default(),
             snapshots,
+            has_hole,
         };
         self.runs.insert(run, active);
         self.queue.push(clock::now(), run, demand, wait);
@@ -55,6 +56,9 @@ impl Hub {
     fn refusal(&mut self, submission: &Submission) -> Option<String> {
         if self.leaving.is_some() {
             return Some("the coordinator is stopping".to_owned());
+        }
+        if self.store.waiting() >= QUEUE_MAX / 2 {
+            return Some("the store is too far behind".to_owned());
         }
         if self.runs.len() >= RUNS_MAX {
             return Some(format!("there are {RUNS_MAX} runs already"));
@@ -147,15 +151,13 @@ impl Hub {
         let processes: Vec<Incarnation> = workers.iter().map(|worker| worker.incarnation).collect();
         let (epochs, marks) = (compiled.epochs.clone(), compiled.marks.clone());
         // Stored before anything that the machine wants stored.
-        self.keep(Op::Assigned(
-            run,
-            Box::new(Assigned {
-                workers,
-                epochs,
-                marks,
-                scheduled,
-            }),
-        ));
+        let assigned = Assigned {
+            workers,
+            epochs,
+            marks,
+            scheduled,
+        };
+        self.keep_of(run, Op::Assigned(run, Box::new(assigned)));
         for warning in &compiled.warnings {
             self.tell(run, Input::Told(WorkerId(0), "warning".to_owned(), warning.clone()));
         }

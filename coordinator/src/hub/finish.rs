@@ -93,7 +93,7 @@ impl Hub {
         let exit_code = ended.exit_code;
         tracing::info!(%run, verdict = summary.verdict.word(), exit_code, "run finished");
         let last = view::last(&active, &summary, self.worker_lines(run));
-        self.keep(Op::Ended(run, Box::new(ended)));
+        self.keep_end(run, &active, ended);
         self.forget(run, &active, last, Some(Arc::new(summary)));
     }
 
@@ -122,8 +122,16 @@ impl Hub {
             verdict: verdict.to_owned(),
             ..view::blank(&active.submission)
         };
-        self.keep(Op::Ended(run, Box::new(ended)));
+        self.keep_end(run, &active, ended);
         self.forget(run, &active, last, summary.map(Arc::new));
+    }
+
+    /// A run with a hole is not called ended in the store: the next process finds it unfinished, and aborts it.
+    fn keep_end(&self, run: RunId, active: &Active, ended: Ended) {
+        if !active.has_hole {
+            // The failure is in the log, and nobody is left who would wait for it.
+            drop(self.keep(Op::Ended(run, Box::new(ended))));
+        }
     }
 
     fn forget(&mut self, run: RunId, active: &Active, last: v1::Snapshot, summary: Option<Arc<Summary>>) {

@@ -27,7 +27,7 @@ use crate::judge::Judge;
 use crate::machine::fleet::{ConnectionId, Fleet};
 use crate::machine::queue::Queue;
 use crate::machine::run::{How, Input, Run};
-use crate::store::{Op, Writer};
+use crate::store::{Op, StoreError, Writer};
 
 pub(crate) use event::{Event, Events, Handle, Said, StopOrder, Stopping, channel};
 pub(crate) use submission::{Submission, chain};
@@ -72,6 +72,8 @@ struct Active {
     started_at: String,
     seen: Seen,
     snapshots: watch::Sender<v1::Snapshot>,
+    /// Whether the store has not taken something of it.
+    has_hole: bool,
 }
 
 /// A run that has ended while this process lived.
@@ -231,9 +233,22 @@ impl Hub {
         self.perform_run(run);
     }
 
-    fn keep(&self, op: Op) {
-        if let Err(error) = self.store.write(op) {
+    fn keep(&self, op: Op) -> Result<(), StoreError> {
+        let taken = self.store.write(op);
+        if let Err(error) = &taken {
             tracing::error!(%error, "a record could not be handed to the store");
+        }
+        taken
+    }
+
+    /// Keeps something of a run that goes on, unless something before it is missing: then nothing more of the run is
+    /// stored or called stored.
+    fn keep_of(&mut self, run: RunId, op: Op) {
+        if self.runs.get(&run).is_some_and(|active| !active.has_hole)
+            && self.keep(op).is_err()
+            && let Some(active) = self.runs.get_mut(&run)
+        {
+            active.has_hole = true;
         }
     }
 

@@ -39,7 +39,9 @@ impl Hub {
             }
             Event::Stored(news) => {
                 for news in news {
-                    self.tell(news.run, Input::Stored(news.ticket));
+                    if self.runs.get(&news.run).is_some_and(|active| !active.has_hole) {
+                        self.tell(news.run, Input::Stored(news.ticket));
+                    }
                 }
             }
             Event::Submit(submission, answer) => self.submit(submission, answer),
@@ -226,9 +228,9 @@ impl Hub {
         {
             active.started_at = clock::wall(start);
             let wall = active.started_at.clone();
-            self.keep(Op::Started(run, wall));
+            self.keep_of(run, Op::Started(run, wall));
         }
-        self.keep(Op::Record(run, ticket, record));
+        self.keep_of(run, Op::Record(run, ticket, record));
     }
 
     fn command(&mut self, run: RunId, worker: WorkerId, command: Command) {

@@ -210,13 +210,15 @@ impl Reader {
         place.database().is_file().then(|| Self { place: Arc::new(place) })
     }
 
-    fn connect(&self) -> Result<Connection, StoreError> {
+    /// `None` for a store that has no tables yet: its first process is about to make them.
+    fn connect(&self) -> Result<Option<Connection>, StoreError> {
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection = Connection::open_with_flags(self.place.database(), flags).map_err(StoreError::Read)?;
         connection.busy_timeout(BUSY).map_err(StoreError::Read)?;
         match schema::version(&connection).map_err(StoreError::Read)? {
             version if version > schema::VERSION => Err(StoreError::Later(self.place.dir.clone())),
-            _ => Ok(connection),
+            0 => Ok(None),
+            _ => Ok(Some(connection)),
         }
     }
 }

@@ -181,7 +181,9 @@ impl Reader {
     /// # Errors
     /// What the database says.
     pub fn list(&self, limit: u32) -> Result<Vec<RunLine>, StoreError> {
-        let connection = self.connect()?;
+        let Some(connection) = self.connect()? else {
+            return Ok(Vec::new());
+        };
         let read = || -> rusqlite::Result<Vec<RunLine>> {
             let mut statement = connection.prepare(
                 "SELECT id, name, state, verdict, exit_code, started_at, coalesce(end_us, 0), started, stored_bytes
@@ -210,7 +212,9 @@ impl Reader {
     /// # Errors
     /// What the database says.
     pub fn unfinished(&self) -> Result<Vec<RunId>, StoreError> {
-        let connection = self.connect()?;
+        let Some(connection) = self.connect()? else {
+            return Ok(Vec::new());
+        };
         let sql = "SELECT id FROM runs WHERE state IN ('queued', 'running') ORDER BY id";
         let mut statement = connection.prepare(sql).map_err(StoreError::Read)?;
         let ids = statement
@@ -224,7 +228,7 @@ impl Reader {
     /// # Errors
     /// [`StoreError::Unknown`]; [`StoreError::Corrupt`] when what is stored cannot be right.
     pub fn load_run(&self, run: RunId) -> Result<StoredRun, StoreError> {
-        let mut connection = self.connect()?;
+        let mut connection = self.connect()?.ok_or(StoreError::Unknown(run))?;
         // One transaction, so that a run that still goes on is seen at one instant.
         let transaction = connection.transaction().map_err(StoreError::Read)?;
         load(&transaction, run)

@@ -505,3 +505,13 @@ fn batches_of_the_store_are_those_of_the_ledger() {
     let restored = Ledger::restore(config(), &batch.into_records()).unwrap();
     assert_eq!(restored, merged(&[(0, 1), (0, 2), (0, 3)]));
 }
+
+#[test]
+fn a_store_that_is_being_made_has_no_runs() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("barrage.sqlite"), "").unwrap();
+    let reader = Reader::open(dir.path()).unwrap();
+    assert!(reader.list(9).unwrap().is_empty());
+    assert!(reader.unfinished().unwrap().is_empty());
+    assert!(matches!(reader.load_run(RUN), Err(StoreError::Unknown(RUN))));
+}

@@ -311,13 +311,36 @@ impl Observer<'_> {
         self.step(program, request, judged);
     }
 
+    /// What each check says of an answer; asked before the step's own extracts change the values that checks compare with.
+    #[cold]
+    pub(super) fn checks(
+        &self,
+        program: &Program,
+        request: &Request,
+        answer: &Answer,
+        values: &Values,
+    ) -> Vec<TryEvent> {
+        if !self.looks() {
+            return Vec::new();
+        }
+        let reading = Reading::new(answer, &program.redactor);
+        let scope = values.scope(program, Some(answer));
+        let said = request.checks.each(&reading, &scope, service(answer));
+        said.into_iter()
+            .map(|(name, said)| TryEvent::Check {
+                name,
+                problem: said.err().map(|problem| program.redactor.clean(&problem).into_owned()),
+            })
+            .collect()
+    }
+
     #[cold]
     pub(super) fn answered(
         &mut self,
         program: &Program,
         request: &Request,
-        answer: &Answer,
-        values: &Values,
+        (answer, values): (&Answer, &Values),
+        checks: Vec<TryEvent>,
         judged: &Judged,
     ) {
         self.emit(|| TryEvent::Answer {
@@ -332,18 +355,12 @@ impl Observer<'_> {
             timings: answer.timings,
             service: service(answer),
         });
-        let judgeable = !matches!(judged.outcome, Outcome::Cancelled | Outcome::Timeout) && answer.status != 0;
-        if self.looks() && judgeable {
-            let reading = Reading::new(answer, &program.redactor);
-            let scope = values.scope(program, Some(answer));
-            for (name, said) in request.checks.each(&reading, &scope, service(answer)) {
-                let problem = said.err().map(|problem| program.redactor.clean(&problem).into_owned());
-                self.emit(|| TryEvent::Check { name, problem });
-            }
-            if judged.outcome == Outcome::Ok {
-                for extract in &request.extracts {
-                    self.emit(|| value_event(program, extract.slot, values.get(extract.slot)));
-                }
+        for check in checks {
+            self.emit(|| check);
+        }
+        if judged.outcome == Outcome::Ok {
+            for extract in &request.extracts {
+                self.emit(|| value_event(program, extract.slot, values.get(extract.slot)));
             }
         }
         self.step(program, request, judged);

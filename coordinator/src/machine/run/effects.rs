@@ -27,6 +27,8 @@ pub(super) struct Effects {
     waiting: VecDeque<(u64, Moment, Effect)>,
     /// Since when renewals wait, the oldest first.
     grants: VecDeque<Moment>,
+    /// Whether load goes on unstored, and that has been told.
+    slow: bool,
 }
 
 impl Effects {
@@ -47,6 +49,7 @@ impl Effects {
         let (_, _, effect) = self.waiting.pop_front()?;
         if matches!(effect, Effect::Grant(..)) {
             self.grants.pop_front();
+            self.slow = false;
         }
         Some(effect)
     }
@@ -94,7 +97,7 @@ impl<B: Book> Run<B> {
     /// A store that does not answer must not end the load: grants go out unstored, and the report says so.
     pub(super) fn store_patience(&mut self, now: Moment) {
         let overdue = self.effects.overdue(now);
-        if !overdue.is_empty() {
+        if !overdue.is_empty() && !std::mem::replace(&mut self.effects.slow, true) {
             let text = format!("the store has not answered for {STORE_PATIENCE:?}; load goes on");
             self.note(now, "store-slow", None, text);
         }

@@ -10,7 +10,7 @@ use barrage_model::time::Moment;
 use super::effects::Effect;
 use super::{
     Book, CANCEL_LIMIT, Command, DRAIN_SLACK, GRANT, How, Life, ONCE_LIMIT, Outcome, Output, RENEWAL, Record, Run,
-    SETTLE_LIMIT, State, Stopped,
+    SETTLE_LIMIT, State, Stopped, TOLD_MAX,
 };
 
 impl<B: Book> Run<B> {
@@ -309,7 +309,18 @@ impl<B: Book> Run<B> {
         if kind == "data-ended" && self.stopped.is_none() && matches!(self.state, State::Running) {
             return self.stop(now, How::Graceful, StopCause::DataEnded, text);
         }
-        self.note(now, kind, Some(worker), text);
+        let Some(seat) = self.seat(worker) else { return };
+        seat.told += 1;
+        match seat.told {
+            ..TOLD_MAX => self.note(now, kind, Some(worker), text),
+            TOLD_MAX => self.note(
+                now,
+                "told",
+                Some(worker),
+                format!("what it tells beyond {TOLD_MAX} events is not kept"),
+            ),
+            _ => {}
+        }
     }
 
     /// Stops the run. A second stop is `Now`, whatever it says.

@@ -51,6 +51,8 @@ pub const DRAIN_SLACK: Duration = Duration::from_secs(10);
 pub const CANCEL_LIMIT: Duration = Duration::from_secs(10);
 /// After a teardown its counts may take this long to arrive: they travel on another stream than its end.
 pub const LINGER: Duration = Duration::from_millis(500);
+/// Events that a run keeps of what one worker tells.
+pub const TOLD_MAX: u32 = 1_000;
 /// The store has this long to take what is merged; then the run ends without it.
 pub const SETTLE_LIMIT: Duration = Duration::from_secs(30);
 

@@ -58,6 +58,8 @@ pub struct Seat {
     pub(super) goes_on_until: Moment,
     /// The end of a grant after which it has stood still and that has been told.
     pub lapse_told: Moment,
+    /// Events that it has told.
+    pub(super) told: u32,
     /// For each load and shard the first index that is neither started nor dropped, as of the last merged delta.
     pub next_index: BTreeMap<(LoadId, ShardId), u64>,
     /// Iterations of each load that it has begun or dropped.
@@ -89,6 +91,7 @@ impl Seat {
             granted: Moment::ZERO,
             goes_on_until: Moment::ZERO,
             lapse_told: Moment::ZERO,
+            told: 0,
             next_index: BTreeMap::new(),
             accounted: BTreeMap::new(),
             speed: BTreeMap::new(),

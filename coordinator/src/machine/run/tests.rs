@@ -467,11 +467,25 @@ fn grants_are_renewed_each_second_and_stored_first() {
         Moment::from_secs(14),
         "but a dead store does not end the load"
     );
-    assert!(
-        bench.run.book().notes[0].contains("store-slow"),
-        "{:?}",
-        bench.run.book().notes
+    bench.secs(9);
+    assert_eq!(
+        bench.run.book().notes,
+        ["6.000s store-slow: the store has not answered for 2s; load goes on"],
+        "told once"
     );
+}
+
+#[test]
+fn a_worker_that_tells_without_end_is_not_kept_without_end() {
+    let mut bench = Bench::started(|_| {});
+    for number in 0..5_000 {
+        bench.input(Input::Told(A, "warning".to_owned(), number.to_string()));
+    }
+    bench.input(Input::Told(B, "warning".to_owned(), "heard".to_owned()));
+    let notes = &bench.run.book().notes;
+    assert_eq!(notes.len(), 1_001);
+    assert!(notes[999].contains("beyond 1000 events"), "{}", notes[999]);
+    assert!(notes[1_000].contains("heard"), "{}", notes[1_000]);
 }
 
 #[test]

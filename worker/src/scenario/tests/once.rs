@@ -247,3 +247,42 @@ async fn a_try_ends_with_a_failed_setup() {
     assert_eq!(ends, [("setup".to_owned(), IterationEnd::BrokenOff)]);
     assert_eq!(server.lines(), ["POST /login"]);
 }
+
+#[tokio::test]
+async fn a_try_judges_with_the_values_from_before_the_step() {
+    let server = Server::start(|asked, _| match asked.line.as_str() {
+        "GET /first" => reply(200, "", r#"{"token":"one"}"#),
+        _ => reply(200, "", r#"{"token":"two","before":"one"}"#),
+    })
+    .await;
+    let token = || vec![extract("token", ExtractFrom::Json("$.token".to_owned()))];
+    let first = Request {
+        extract: token(),
+        ..get("/first")
+    };
+    let second = Request {
+        extract: token(),
+        expect: vec![Check::BodyContains(text("\"before\":\"${token}\""))],
+        ..get("/second")
+    };
+    let bench = Bench::new(plan(server.port, vec![ask(first), ask(second)]), &Files::new());
+    let mut notes = Notes::default();
+    try_plan(&bench.plan, None, &bench.shard, &bench.cancel, &mut notes).await;
+    let said: Vec<&str> = notes
+        .0
+        .lines()
+        .filter(|line| ["Check", "Value", "Step"].iter().any(|word| line.starts_with(word)))
+        .collect();
+    expect![[r#"
+        [
+            "Check { name: \"status\", problem: None }",
+            "Value { name: \"token\", value: Some(\"one\") }",
+            "Step { step: \"GET /first\", outcome: Ok, message: \"\" }",
+            "Check { name: \"status\", problem: None }",
+            "Check { name: \"body contains\", problem: None }",
+            "Value { name: \"token\", value: Some(\"two\") }",
+            "Step { step: \"GET /second\", outcome: Ok, message: \"\" }",
+        ]
+    "#]]
+    .assert_debug_eq(&said);
+}

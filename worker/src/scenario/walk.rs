@@ -217,6 +217,7 @@ impl Walk<'_, '_> {
                         observer.think(pause);
                     }
                     self.pause(pause).await?;
+                    self.turn().await?;
                 }
                 other => {
                     if let Some(pause) = self.step(other, &mut at) {

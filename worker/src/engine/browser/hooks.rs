@@ -131,7 +131,10 @@ impl Counter {
                 counter.expired.store(true, Ordering::Relaxed);
                 return attempt.error(Expired);
             }
-            counter.hop(attempt.url());
+            // The client refuses to follow to any other, and nothing is sent.
+            if matches!(attempt.url().scheme(), "http" | "https") {
+                counter.hop(attempt.url());
+            }
             attempt.follow()
         })
     }

@@ -51,6 +51,8 @@ pub(crate) struct Browser {
     clients: Vec<Built>,
     timer: DeadlineTimer,
     families: Families,
+    /// Whether it has sent anything.
+    used: bool,
 }
 
 /// A client for requests of one kind. The settings belong to the client, so each combination in use has its own.
@@ -148,6 +150,7 @@ impl Browser {
             clients: Vec::new(),
             timer: DeadlineTimer::default(),
             families: Families::default(),
+            used: false,
         }
     }
 
@@ -172,8 +175,14 @@ impl Browser {
     /// Dropping the future closes the connection it was using (HTTP/2: resets the stream); the slot can go on.
     pub(crate) async fn exchange(&mut self, out: &FullRequest<'_>, answer: &mut Answer) -> Result<(), Failure> {
         let clock = self.shared.clock();
+        if std::mem::replace(&mut self.used, true) {
+            // Lets the connection's task put it back into the pool; else a request that follows at once would open another.
+            tokio::task::yield_now().await;
+        }
         let result = self.run(out, answer.began_at, answer).await;
-        answer.done_at = clock.now();
+        if result.is_err() {
+            answer.done_at = clock.now();
+        }
         // Judged by the clock and not by which event came first, so that a stalled generator cannot turn a late answer into
         // a good one.
         if result.is_ok() && answer.done_at > out.terms.deadline {
@@ -259,9 +268,7 @@ impl Browser {
                 answer.body.extend_from_slice(&chunk);
             }
         }
-        drop(response);
-        // Lets the connection's task put it back into the pool; else a request that follows at once would open another.
-        tokio::task::yield_now().await;
+        answer.done_at = clock.now();
         Ok(())
     }
 

@@ -146,6 +146,20 @@ async fn redirects_are_followed_and_counted_up_to_the_limit() {
 }
 
 #[tokio::test]
+async fn a_redirect_to_what_is_not_http_is_no_request() {
+    let away = send("HTTP/1.1 302 Found\r\nLocation: myapp://callback\r\nContent-Length: 0\r\n\r\n");
+    let server = Server::start(vec![vec![Do::Read, away, Do::Hang]]).await;
+    let mut slot = Slot::new(EngineOptions::default());
+    let kind = Kind {
+        redirects: 5,
+        ..Kind::default()
+    };
+    let result = ask(&mut slot, &server.url("/"), kind).await;
+    assert!(result.is_err(), "{result:?}");
+    assert_eq!(slot.answer.wire_requests, 1);
+}
+
+#[tokio::test]
 async fn cookies_are_the_users_and_are_forgotten_with_the_user() {
     let set = send("HTTP/1.1 200 OK\r\nSet-Cookie: id=42; Path=/\r\nContent-Length: 0\r\n\r\n");
     let script = vec![Do::Read, set, Do::Read, send(OK), Do::Read, send(OK), Do::Hang];

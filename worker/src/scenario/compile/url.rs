@@ -97,7 +97,7 @@ pub(super) fn locate(
 pub(in crate::scenario) fn resolve(url: &str, origins: &Origins, target: u32) -> Result<(u32, String), &'static str> {
     if !is_absolute(url) {
         let base = origins.base_path(target);
-        let slash = if url.starts_with('/') || (url.is_empty() && !base.is_empty()) {
+        let slash = if url.starts_with('/') || (!base.is_empty() && (url.is_empty() || url.starts_with('?'))) {
             ""
         } else {
             "/"

@@ -55,7 +55,7 @@ fn check_url(url: &str, query: &[(&str, &str)], want: &str) {
         ..target(8443)
     });
     plan.data = vec![rows(
-        "path,site,far,frag\n/d e?x=1&y=ü,https://shop.test/z?q,http://elsewhere.test/,/a#b\n",
+        "path,site,far,frag,search\n/d e?x=1&y=ü,https://shop.test/z?q,http://elsewhere.test/,/a#b,?a=1\n",
         Pick::Sequential,
         OnEnd::Wrap,
         &mut files,
@@ -136,6 +136,7 @@ fn urls_stay_as_written_and_values_stay_in_their_place() {
             "GET /a HTTP/1.1 | host: 127.0.0.1:8443".to_owned(),
         ),
         ("${rows.path}", &[], format!("GET /api/d%20e?x=1&y=%C3%BC {at}")),
+        ("${rows.search}&z=1", &[], format!("GET /api?a=1&z=1 {at}")),
         (
             "${rows.path}&z=${odd}",
             &[],

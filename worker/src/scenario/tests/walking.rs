@@ -454,6 +454,21 @@ async fn what_is_in_flight_can_be_given_up() {
 }
 
 #[tokio::test]
+async fn iterations_of_nothing_but_empty_pauses_leave_the_shard_to_others() {
+    let server = Server::start(|_, _| reply(200, "", "")).await;
+    let bench = Bench::new(plan(server.port, vec![think(0)]), &Files::new());
+    let others = std::cell::Cell::new(false);
+    let mut left = 100_000;
+    let mut user = bench.user();
+    let walk = bench.iterations(&mut user, bench.start(0), |_| {
+        left -= 1;
+        (left > 0 && !others.get()).then(|| bench.start(0))
+    });
+    tokio::join!(walk, async { others.set(true) });
+    assert!(left > 0);
+}
+
+#[tokio::test]
 async fn a_group_that_is_given_up_in_a_pause_ends_there() {
     let server = Server::start(|_, _| reply(200, "", "")).await;
     let group = Action::Group {

@@ -85,15 +85,10 @@ impl Judge {
         losses
     }
 
-    /// The end: sets the run's length, and the totals that the schedule asked for where it was cut short, by a stop at
-    /// `stopped`. A counted load is cut short by its time limit, too.
-    pub fn close(&mut self, end: Moment, stopped: Option<Moment>) -> BTreeMap<LoadId, u64> {
+    /// The end: sets the run's length, and the totals that the schedule asked for where it was cut short, by a stop when it
+    /// has ended `early`. A counted load is cut short by its time limit, too.
+    pub fn close(&mut self, end: Moment, early: bool) -> BTreeMap<LoadId, u64> {
         self.ledger.set_end(end);
-        if let Some(at) = stopped {
-            // What comes in after a stop is a drain like that after the plan's end: in no rate.
-            self.ledger.set_load_end(at.min(self.ledger.load_end()));
-        }
-        let early = stopped.is_some();
         let mut corrected = scheduled(&self.ledger, &self.incarnations);
         corrected.retain(|load, sum| {
             let counted = |load: &Load| matches!(load.model, LoadModel::Iterations(_));
@@ -174,6 +169,10 @@ impl Book for Judge {
             }
         }
         self.decision.as_ref().map(|decision| decision.reason.clone())
+    }
+
+    fn stopped(&mut self, at: Moment) {
+        self.ledger.cut_load(at);
     }
 
     fn strained(&mut self) -> Option<String> {

@@ -90,8 +90,9 @@ impl Tally {
     pub(crate) fn add(&mut self, delta: &Delta, cores: u32, pacing: Pacing, warm_up: bool) {
         let health = &delta.health;
         self.note(health);
-        // A run that ends with an interval leaves a last one in which it does nothing.
-        let idle = delta.last && delta.iterations.is_empty() && delta.steps.is_empty();
+        // A run that ends with an interval leaves a last one in which it does nothing; a teardown's counts come without readings.
+        let nothing = delta.iterations.is_empty() && delta.steps.is_empty();
+        let idle = delta.last && (nothing || health.covered_us == 0);
         let judged = !warm_up && !idle;
         self.judged = self.judged.saturating_add(u32::from(judged));
         let rules = RULES.iter().zip(&mut self.strained);

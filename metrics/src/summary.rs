@@ -145,7 +145,7 @@ impl SlaVerdict {
 pub struct SlaResult {
     /// The expression, normalised.
     pub that: String,
-    /// The phases it covers, in words; `None` = the whole run without warm-up.
+    /// The phases it covers, in words; `None` = the whole run without warm-up, and with it if `implicit`.
     pub during: Option<String>,
     /// Length of a sliding window.
     pub over: Option<Duration>,

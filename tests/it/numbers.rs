@@ -6,7 +6,7 @@ use rustix::process::Signal;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::support::barrage::{Ended, Fleet, Process, home};
+use crate::support::barrage::{Ended, Fleet, Process, home, run};
 use crate::support::report::{assert_iterations_balance, assert_steps_balance, at, sum, whole};
 use crate::support::server::{Reply, Seen, Server};
 use crate::support::wait;
@@ -118,6 +118,36 @@ fn an_early_stop_ends_the_time_that_rates_are_over() {
         number(&report, "run.duration_us") / 1e6 > stopped,
         "the drain belongs to the run"
     );
+}
+
+#[test]
+fn the_rates_of_a_second_that_was_cut_short_are_not_judged() {
+    let (home, server) = (home(), Server::start(handler));
+    let text = "load: { stages: [ hold: { rate: 50/s, for: 60s } ] }\n\
+                sla: [ { that: throughput > 20/s, over: 1s, stop: true } ]\n\
+                scenarios:\n  - name: s\n    steps: [ get: /wait/0 ]\n";
+    let process = start(&home, &server, "1", text);
+    wait::until("load", LIMIT, || (server.seen().len() >= 102).then_some(()));
+    process.signal(Signal::INT);
+    let ended = process.wait(LIMIT);
+    let report = balanced(&ended, &server);
+    assert_eq!(at(&report, "sla")[0]["verdict"], "passed", "{}", at(&report, "sla"));
+    assert_eq!(ended.code, 130);
+    assert_eq!(run(&home, ["report", "--format", "json"]).json(), report);
+}
+
+#[test]
+fn the_report_of_a_run_that_an_sla_has_stopped_is_the_same_from_the_store() {
+    let (home, server) = (home(), Server::start(handler));
+    let text = "load: { stages: [ hold: { rate: 50/s, for: 60s } ] }\n\
+                sla: [ { that: p50 < 1us, over: 2s, stop: true }, { that: error_rate < 50%, stop: true } ]\n\
+                scenarios:\n  - name: s\n    steps: [ { get: /wait/0, expect: { status: 418 } } ]\n";
+    let ended = start(&home, &server, "1", text).wait(LIMIT);
+    let report = balanced(&ended, &server);
+    assert_eq!(ended.code, 99);
+    let reason = at(&report, "stopped_early.reason").as_str().unwrap_or_default();
+    assert!(reason.starts_with("error_rate = 100%"), "{reason}");
+    assert_eq!(run(&home, ["report", "--format", "json"]).json(), report);
 }
 
 #[test]

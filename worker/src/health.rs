@@ -127,8 +127,18 @@ impl Ports {
         let range = host::port_range().map_or(0, |(first, last)| u32::from(last - first) + 1);
         // A source address has all of them for each address that it connects to, if that is of its own family.
         let sources = &plan.network.source_addresses;
-        let (four, six): (Vec<IpAddr>, Vec<IpAddr>) = sources.iter().partition(|source| source.is_ipv4());
-        let sources = u32::try_from(four.len().max(six.len()).max(1)).unwrap_or(u32::MAX);
+        let six = sources.iter().filter(|source| source.is_ipv6()).count();
+        let four = sources.len() - six;
+        let mut hosts = plan.targets.iter().map(|target| target.host.parse::<IpAddr>());
+        let known: Option<Vec<IpAddr>> = hosts.by_ref().map(Result::ok).collect();
+        // Of a name nobody can say: then the scarcer ones count.
+        let usable = match known.unwrap_or_default().as_slice() {
+            [] => [four, six].into_iter().filter(|count| *count > 0).min(),
+            all if all.iter().all(IpAddr::is_ipv4) => Some(four),
+            all if all.iter().all(IpAddr::is_ipv6) => Some(six),
+            _ => [four, six].into_iter().filter(|count| *count > 0).min(),
+        };
+        let sources = u32::try_from(usable.unwrap_or(1).max(1)).unwrap_or(u32::MAX);
         let local = plan.targets.iter().all(|target| is_loopback(&target.host));
         Self {
             max: range.saturating_mul(sources),
@@ -303,7 +313,8 @@ impl HealthSampler {
         self.core_times = seen;
         let percent = |busy_us: &u64| (busy_us.saturating_mul(100) / covered_us.max(1)).min(100) as u8;
         OnCores {
-            busy_max_us: busy_us.iter().copied().max().unwrap_or(0),
+            // Ticks of 10 ms can end within it that began before.
+            busy_max_us: busy_us.iter().copied().max().unwrap_or(0).min(covered_us),
             busy: if covered_us < COVERED_MIN_US {
                 CoresBusy::NONE
             } else {

@@ -110,6 +110,11 @@ pub(crate) fn at_most(bar: f64, values: &[f64]) -> Verdict {
     judged(values, |interval| interval.median <= bar)
 }
 
+/// As [`at_most`], the bar itself left out.
+pub(crate) fn below(bar: f64, values: &[f64]) -> Verdict {
+    judged(values, |interval| interval.median < bar)
+}
+
 fn judged(values: &[f64], reached: impl Fn(&Interval) -> bool) -> Verdict {
     match Interval::of(values) {
         Some(interval) if interval.rounds >= ROUNDS_MIN => {

@@ -57,7 +57,7 @@ impl Hub {
             })
             .collect::<BTreeMap<_, _>>();
         let losses = machine.book_mut().record(&holes);
-        let scheduled = machine.book_mut().close(end, stop.as_ref().map(|(_, at, _)| *at));
+        let scheduled = machine.book_mut().close(end, stop.is_some());
         let facts = RunFacts {
             run: active.submission.info(&active.started_at, end.as_micros()),
             ended: true,
@@ -77,7 +77,7 @@ impl Hub {
                 end,
                 started: summary.iterations.started,
                 stop,
-                stop_sla: machine.book().decision().map(|decision| decision.sla),
+                stop_sla: machine.book().decision().cloned(),
                 losses,
                 lost,
                 scheduled,

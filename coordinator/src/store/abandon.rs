@@ -70,6 +70,7 @@ fn finish(mut stored: StoredRun) -> Ended {
     }
     // As far as anything is known of it; what its workers may have sent after that is unknown.
     let end = stored.ledger.end();
+    stored.ledger.cut_load(end);
     let stop = (StopCause::Operator, end, REASON.to_owned());
     stored.facts.stop = Some(stop.clone());
     stored.facts.ended = true;

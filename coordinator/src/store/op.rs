@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use barrage_metrics::{ClockOffset, Loss, StopCause, Verdict};
+use barrage_metrics::{ClockOffset, Loss, StopCause, StopDecision, Verdict};
 use barrage_model::ids::{Incarnation, LoadId, RunId, ShardId, WorkerId};
 use barrage_model::phase::Marks;
 use barrage_model::schedule::Epoch;
@@ -86,8 +86,8 @@ pub struct Ended {
     pub started: u64,
     /// Why it ended before its plan did.
     pub stop: Option<(StopCause, Moment, String)>,
-    /// Which SLA stopped it.
-    pub stop_sla: Option<usize>,
+    /// The SLA that stopped it.
+    pub stop_sla: Option<StopDecision>,
     /// What lost workers left behind.
     pub losses: Vec<Loss>,
     /// Lost workers, those without losses included.

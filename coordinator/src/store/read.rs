@@ -7,8 +7,7 @@ use barrage_metrics::ledger::WorkerPart;
 use barrage_metrics::sla::StopDecision;
 use barrage_metrics::summary::{RunEvent, RunInfo};
 use barrage_metrics::{
-    ClockOffset, IntervalRecord, Ledger, LedgerConfig, Loss, Rejected, RunFacts, SlaEngine, StopCause, Summary,
-    WorkerInfo,
+    ClockOffset, IntervalRecord, Ledger, LedgerConfig, Loss, Rejected, RunFacts, SlaEngine, Summary, WorkerInfo,
 };
 use barrage_model::delta::{Delta, SketchRow};
 use barrage_model::ids::{Incarnation, LoadId, RunId, WorkerId};
@@ -82,7 +81,7 @@ pub struct StoredRun {
     /// The SLAs, with what was seen of seconds that the numbers no longer hold apart.
     pub engine: SlaEngine,
     /// The SLA that stopped it.
-    pub stop_sla: Option<usize>,
+    pub stop_sla: Option<StopDecision>,
     /// The schedule.
     pub epochs: Vec<(LoadId, Epoch)>,
     /// Run time up to which load was granted.
@@ -144,20 +143,24 @@ impl StoredRun {
             return stopped_before_start(Arc::new(self.ledger.plan().clone()), facts);
         }
         let mut engine = self.engine.clone();
-        if let (Some(sla), Some((StopCause::SlaBreached, at, reason))) = (self.stop_sla, self.facts.stop.clone()) {
-            engine.restore_stop(StopDecision { sla, at, reason });
+        if let Some(decision) = self.stop_sla.clone() {
+            engine.restore_stop(decision);
         }
         Summary::build(&self.ledger, &engine, self.facts.clone())
     }
 }
 
 /// The numbers, and the SLAs with what only those have seen who were there.
-fn restore(config: LedgerConfig, records: &[IntervalRecord]) -> Result<(Ledger, SlaEngine), Rejected> {
+fn restore(
+    config: LedgerConfig,
+    records: &[IntervalRecord],
+    stopped: Option<Moment>,
+) -> Result<(Ledger, SlaEngine), Rejected> {
     let mut engine = SlaEngine::new(&config.plan.sla);
-    let ledger = Ledger::restore(config.clone(), records)?;
+    let ledger = Ledger::restore_seen(config.clone(), records, stopped, |_| {})?;
     let forgotten = ledger.forgotten_before();
     if forgotten > 0 && engine.has_windows() {
-        Ledger::restore_seen(config, records, |ledger| engine.look(ledger, forgotten))?;
+        Ledger::restore_seen(config, records, stopped, |ledger| engine.look(ledger, forgotten))?;
     }
     Ok((ledger, engine))
 }
@@ -171,7 +174,7 @@ struct Header {
     marks: Vec<u8>,
     end: Option<u64>,
     stop: Option<(String, u64, String)>,
-    stop_sla: Option<usize>,
+    stop_sla: Option<StopDecision>,
     granted: u64,
 }
 
@@ -255,16 +258,15 @@ fn load(connection: &Connection, run: RunId) -> Result<StoredRun, StoreError> {
         scheduled: scheduled(connection, run).map_err(StoreError::Read)?,
     };
     let records = records(connection, run)?;
-    let (mut ledger, engine) = restore(config, &records).map_err(|rejected| corrupt(rejected.to_string()))?;
-    afterwards(connection, run, &mut ledger).map_err(StoreError::Read)?;
-    if let Some(end) = header.end {
-        ledger.set_end(Moment::from_micros(end));
-    }
     let stop = header
         .stop
         .and_then(|(word, at, reason)| Some((cause(&word)?, Moment::from_micros(at), reason)));
-    if let Some((_, at, _)) = &stop {
-        ledger.set_load_end(ledger.load_end().min(*at));
+    let stopped = stop.as_ref().map(|(_, at, _)| *at);
+    let restored = restore(config, &records, stopped);
+    let (mut ledger, engine) = restored.map_err(|rejected| corrupt(rejected.to_string()))?;
+    afterwards(connection, run, &mut ledger).map_err(StoreError::Read)?;
+    if let Some(end) = header.end {
+        ledger.set_end(Moment::from_micros(end));
     }
     let mut info = header.info;
     info.duration_us = ledger.end().as_micros();
@@ -305,9 +307,15 @@ fn load(connection: &Connection, run: RunId) -> Result<StoredRun, StoreError> {
 
 fn header(connection: &Connection, run: RunId) -> Result<Option<Header>, StoreError> {
     let read = || -> rusqlite::Result<Option<Header>> {
-        let sql =
+        // Whoever only reads finds the file as an earlier program has left it.
+        let seen = match schema::version(connection)? {
+            version if version < schema::WITH_STOP_SEEN => "NULL, NULL",
+            _ => "stop_sla_at_us, stop_sla_observed",
+        };
+        let sql = format!(
             "SELECT state, detail, name, seed, plan_hash, version, accept_invalid, started_at, plan, marks, end_us,
-                     stop_cause, stop_at_us, stop_reason, stop_sla, granted_us FROM runs WHERE id = ?1";
+                    stop_cause, stop_at_us, stop_reason, stop_sla, granted_us, {seen} FROM runs WHERE id = ?1"
+        );
         let labels = "SELECT name, value FROM labels WHERE run = ?1 ORDER BY name";
         let labels: Vec<(String, String)> = connection
             .prepare(labels)?
@@ -318,8 +326,11 @@ fn header(connection: &Connection, run: RunId) -> Result<Option<Header>, StoreEr
             let stop: Option<String> = row.get(11)?;
             let stop_at: Option<i64> = row.get(12)?;
             let reason: Option<String> = row.get(13)?;
-            let stop_sla: Option<i64> = row.get(14)?;
             let end: Option<i64> = row.get(10)?;
+            let stop = stop
+                .zip(stop_at)
+                .zip(reason)
+                .map(|((cause, at), reason)| (cause, at.cast_unsigned(), reason));
             Ok(Header {
                 state: match state.as_str() {
                     "queued" => RunState::Queued,
@@ -343,17 +354,27 @@ fn header(connection: &Connection, run: RunId) -> Result<Option<Header>, StoreEr
                 plan: row.get(8)?,
                 marks: row.get(9)?,
                 end: end.map(i64::cast_unsigned),
-                stop: stop
-                    .zip(stop_at)
-                    .zip(reason)
-                    .map(|((cause, at), reason)| (cause, at.cast_unsigned(), reason)),
-                stop_sla: stop_sla.and_then(|place| usize::try_from(place).ok()),
+                stop_sla: stop_sla(row, stop.as_ref())?,
+                stop,
                 granted: unsigned(row, 15)?,
             })
         };
-        connection.query_row(sql, [int(run.0)], header).optional()
+        connection.query_row(&sql, [int(run.0)], header).optional()
     };
     read().map_err(StoreError::Read)
+}
+
+fn stop_sla(row: &rusqlite::Row<'_>, stop: Option<&(String, u64, String)>) -> rusqlite::Result<Option<StopDecision>> {
+    let (place, at): (Option<i64>, Option<i64>) = (row.get(14)?, row.get(16)?);
+    let observed: Option<String> = row.get(17)?;
+    let place = place.and_then(|place| usize::try_from(place).ok());
+    Ok(place.zip(stop).map(|(sla, (_, stopped_at, reason))| StopDecision {
+        sla,
+        at: Moment::from_micros(at.map_or(*stopped_at, i64::cast_unsigned)),
+        // An earlier program has kept only the sentence that begins with it.
+        observed: observed.unwrap_or_else(|| reason.split(" at ").next().unwrap_or_default().to_owned()),
+        reason: reason.clone(),
+    }))
 }
 
 fn unsigned(row: &rusqlite::Row<'_>, column: usize) -> rusqlite::Result<u64> {

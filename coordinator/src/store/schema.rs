@@ -127,6 +127,10 @@ ALTER TABLE parts_by_seq RENAME TO parts;
     "
 ALTER TABLE losses ADD COLUMN unsent_from_us INTEGER;
 ",
+    "
+ALTER TABLE runs ADD COLUMN stop_sla_at_us INTEGER;
+ALTER TABLE runs ADD COLUMN stop_sla_observed TEXT;
+",
 ];
 
 /// The version that this program writes.
@@ -140,6 +144,9 @@ pub(super) fn version(connection: &Connection) -> rusqlite::Result<usize> {
 
 /// The first version whose `losses` say when the first arrival fell due that was not sent.
 pub(super) const WITH_UNSENT_FROM: usize = 3;
+
+/// The first version whose `runs` say what the SLA saw that stopped the run.
+pub(super) const WITH_STOP_SEEN: usize = 4;
 
 /// Brings a file to [`VERSION`]; every step is a transaction of its own. Returns the version that the file has, which is
 /// higher for one of a later program.

@@ -190,10 +190,11 @@ fn interval(transaction: &Transaction<'_>, run: RunId, record: &IntervalRecord) 
 
 fn end(transaction: &Transaction<'_>, run: RunId, ended: &Ended) -> rusqlite::Result<()> {
     let id = int(run.0);
-    let stop = ended.stop.as_ref();
+    let (stop, by) = (ended.stop.as_ref(), ended.stop_sla.as_ref());
     transaction.execute(
         "UPDATE runs SET state = ?2, detail = ?3, verdict = ?4, exit_code = ?5, end_us = ?6, started = ?7,
-           stop_cause = ?8, stop_at_us = ?9, stop_reason = ?10, stop_sla = ?11 WHERE id = ?1",
+           stop_cause = ?8, stop_at_us = ?9, stop_reason = ?10, stop_sla = ?11, stop_sla_at_us = ?12, stop_sla_observed = ?13
+         WHERE id = ?1",
         params![
             id,
             if ended.ran { "finished" } else { "could not start" },
@@ -205,7 +206,9 @@ fn end(transaction: &Transaction<'_>, run: RunId, ended: &Ended) -> rusqlite::Re
             stop.map(|(cause, ..)| cause_word(*cause)),
             stop.map(|(_, at, _)| int(at.as_micros())),
             stop.map(|(_, _, reason)| reason.as_str()),
-            ended.stop_sla.map(|place| int(place as u64)),
+            by.map(|by| int(by.sla as u64)),
+            by.map(|by| int(by.at.as_micros())),
+            by.map(|by| by.observed.as_str()),
         ],
     )?;
     let sql = "INSERT INTO losses (run, worker, incarnation, load, unknown, unsent, unsent_from_us) \

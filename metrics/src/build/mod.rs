@@ -8,13 +8,13 @@ mod time;
 
 use std::collections::BTreeMap;
 
-use barrage_model::delta::Measure;
+use barrage_model::delta::{INTERVAL, Measure};
 use barrage_model::expr::{Outcomes, Selector};
 use barrage_model::ids::WorkerId;
 use barrage_model::outcome::FailureClass;
 use barrage_model::plan::{LoadModel, OnLoss};
 
-use barrage_model::time::Moment;
+use barrage_model::time::{Moment, whole_micros};
 use barrage_model::units::Ratio;
 
 use crate::conservation::conservation;
@@ -137,7 +137,11 @@ impl Judgement {
         };
         let generator = generator(ledger, implicit.reasons);
         let mut sla = if facts.ended {
-            engine.clone().finish(ledger, generator.verdict)
+            let mut engine = engine.clone();
+            if !matches!(facts.stop, Some((StopCause::SlaBreached, ..))) {
+                engine.forget_stop();
+            }
+            engine.finish(ledger, generator.verdict)
         } else {
             engine.live()
         };
@@ -198,15 +202,18 @@ fn loss_beyond(ledger: &Ledger, conservation: &Conservation) -> Option<String> {
         .loads
         .iter()
         .any(|load| matches!(load.model, LoadModel::Users(_)));
+    // What lies beyond the load is a drain: nobody had anything left to begin.
+    let end = ledger.load_end().as_micros().div_ceil(whole_micros(INTERVAL));
+    let end = u32::try_from(end).unwrap_or(u32::MAX).min(ledger.intervals());
     let (mut missing, mut all) = (0u128, 0u128);
     for worker in ledger.workers() {
         let shards = u128::from(worker.shards.end.saturating_sub(worker.shards.start));
         let silent: u32 = people::holes(ledger, worker.id)
             .iter()
-            .map(|(from, to)| to - from)
+            .map(|(from, to)| to.min(&end).saturating_sub(*from))
             .sum();
         missing += shards * u128::from(silent);
-        all += shards * u128::from(ledger.intervals());
+        all += shards * u128::from(end);
     }
     let moved = ledger.plan().workers.on_loss == OnLoss::Redistribute;
     (closed && !moved && exceeds(missing, all)).then(|| {

@@ -8,7 +8,7 @@ use barrage_model::time::whole_micros;
 
 use super::ClockOffset;
 use crate::generator::strains;
-use crate::ledger::{Ledger, Member, WorkerInfo};
+use crate::ledger::{Ledger, WorkerInfo};
 use crate::summary::{
     Conservation, GeneratorVerdict, HealthExtremes, HealthPoint, IterationTotals, StepTotals, WorkerState,
     WorkerSummary,
@@ -23,15 +23,6 @@ pub(crate) fn workers(
         .workers()
         .map(|worker| one_worker(ledger, worker, offsets.get(&worker.id), conservation))
         .collect()
-}
-
-/// The processes of one worker: more than one if it was restarted.
-pub(crate) fn processes(ledger: &Ledger, worker: WorkerId) -> impl Iterator<Item = &Member> {
-    ledger
-        .members
-        .iter()
-        .filter(move |((of, _), _)| *of == worker)
-        .map(|(_, member)| member)
 }
 
 fn one_worker(
@@ -54,12 +45,15 @@ fn one_worker(
         state: state(ledger, worker.id),
         iterations,
         steps,
-        health: processes(ledger, worker.id).fold(HealthExtremes::default(), |all, member| {
-            worst(all, member.tally.extremes)
-        }),
+        health: ledger
+            .processes(worker.id)
+            .fold(HealthExtremes::default(), |all, (_, member)| {
+                worst(all, member.tally.extremes)
+            }),
         holes: holes(ledger, worker.id),
-        generator: processes(ledger, worker.id)
-            .map(|member| member.tally.verdict())
+        generator: ledger
+            .processes(worker.id)
+            .map(|(_, member)| member.tally.verdict())
             .max()
             .unwrap_or(GeneratorVerdict::Valid),
     }
@@ -69,7 +63,7 @@ fn one_worker(
 pub(crate) fn health(ledger: &Ledger) -> Vec<HealthPoint> {
     let mut points = Vec::new();
     for worker in ledger.workers() {
-        for history in processes(ledger, worker.id).map(|member| &member.health) {
+        for history in ledger.processes(worker.id).map(|(_, member)| &member.health) {
             points.extend(history.readings().iter().map(|reading| HealthPoint {
                 t_s: reading.from,
                 length_s: history.length(),
@@ -85,7 +79,7 @@ pub(crate) fn health(ledger: &Ledger) -> Vec<HealthPoint> {
 
 /// Lost if any of its processes was: a part of its counts is missing then.
 fn state(ledger: &Ledger, worker: WorkerId) -> WorkerState {
-    let mut states = processes(ledger, worker).map(|member| member.state);
+    let mut states = ledger.processes(worker).map(|(_, member)| member.state);
     let mut all = Vec::new();
     all.extend(states.by_ref());
     if all.contains(&Some(WorkerState::Lost)) {
@@ -100,20 +94,18 @@ fn state(ledger: &Ledger, worker: WorkerId) -> WorkerState {
 /// The intervals after the last one of a lost process, or from the one on in which it left the first arrival unsent, up to the
 /// first one of its successor or the end. A process that was lost and comes back reports intervals in which it did nothing.
 pub(crate) fn holes(ledger: &Ledger, worker: WorkerId) -> Vec<(u32, u32)> {
-    let all = ledger.members.iter().filter(|((of, _), _)| *of == worker);
-    let lost = all.filter(|(_, member)| member.state == Some(WorkerState::Lost));
-    let ranges = lost.filter_map(|((_, incarnation), member)| {
+    let lost = ledger
+        .processes(worker)
+        .filter(|(_, member)| member.state == Some(WorkerState::Lost));
+    let ranges = lost.filter_map(|(incarnation, member)| {
         let unsent = ledger
             .losses()
-            .filter(|loss| (loss.worker, loss.incarnation) == (worker, *incarnation))
+            .filter(|loss| (loss.worker, loss.incarnation) == (worker, incarnation))
             .filter_map(|loss| loss.unsent_from)
             .map(|from| u32::try_from(from.as_micros() / whole_micros(INTERVAL)).unwrap_or(u32::MAX));
         let silent = member.last_interval.map_or(0, |last| last.saturating_add(1));
         let from = unsent.chain([silent]).min().unwrap_or(silent);
-        let others = ledger
-            .members
-            .iter()
-            .filter(|((of, other), _)| *of == worker && other != incarnation);
+        let others = ledger.processes(worker).filter(|(other, _)| *other != incarnation);
         let successors = others.filter_map(|(_, other)| other.first_interval);
         let to = successors
             .filter(|first| *first >= from)

@@ -119,6 +119,7 @@ fn an_interval_that_begins_as_the_run_ends_is_none() {
         let mut last = delta_of(3, events);
         last.last = true;
         last.health.poll_delay_max_us = 900_000;
+        last.health.covered_us = 200_000;
         ledger.apply(WorkerId(0), FIRST, &last).expect("in order");
         ledger.set_end(Moment::from_secs(3));
         let summary = Summary::build(&ledger, &SlaEngine::new(&[]), facts(true));
@@ -288,21 +289,32 @@ fn open_alone() -> Ledger {
 
 #[test]
 fn users_of_a_lost_worker_are_missed() {
-    let mut ledger = run();
-    ledger.set_lost(WorkerId(1), FIRST);
-    let code = |ledger: &Ledger| {
-        Summary::build(ledger, &SlaEngine::new(&[]), facts(true))
-            .exit_code
-            .number()
+    // Both work for three seconds, then one is lost.
+    let code = |load_secs: u64, end_secs: u32| {
+        let mut plan = plan(load_secs, 0);
+        plan.loads.remove(0);
+        let mut ledger = Ledger::new(LedgerConfig {
+            plan: Arc::new(plan),
+            scheduled: BTreeMap::new(),
+            ..config(2, load_secs, 0)
+        });
+        for interval in 0..end_secs {
+            for worker in if interval < 3 { 0..2 } else { 0..1 } {
+                let mut delta = delta_of(interval, Vec::new());
+                delta.last = interval + 1 == end_secs;
+                ledger.apply(WorkerId(worker), FIRST, &delta).expect("in order");
+            }
+        }
+        ledger.set_lost(WorkerId(1), FIRST);
+        ledger.set_end(Moment::from_secs(end_secs.into()));
+        let summary = Summary::build(&ledger, &SlaEngine::new(&[]), facts(true));
+        (summary.exit_code.number(), summary.reasons)
     };
-    assert_eq!(code(&ledger), 0, "it was lost after its last interval");
-    for interval in 3..5 {
-        let mut delta = delta_of(interval, Vec::new());
-        delta.last = interval == 4;
-        ledger.apply(WorkerId(0), FIRST, &delta).expect("in order");
-    }
-    ledger.set_end(Moment::from_secs(5));
-    assert_eq!(code(&ledger), 95);
+    assert_eq!(code(3, 3), (0, Vec::new()), "it was lost after its last interval");
+    assert_eq!(code(3, 9), (0, Vec::new()), "the other one drains");
+    let (code, reasons) = code(5, 9);
+    assert_eq!(code, 95);
+    assert!(reasons[0].contains("idle for 4 of 20 shard seconds"), "{reasons:?}");
 }
 
 #[test]
@@ -480,7 +492,7 @@ fn rates_are_of_the_same_seconds() {
     };
     let list: Vec<Second> = (0..11).map(second).collect();
     let mut ledger = timed(plan(11, 0), marks(0), Some(Moment::from_millis(10_700)), &list);
-    ledger.set_load_end(Moment::from_millis(10_500));
+    ledger.cut_load(Moment::from_millis(10_500));
     let rates = |ledger: &Ledger| Summary::build(ledger, &SlaEngine::new(&[]), facts(false)).rates;
     let of = |rates: Rates| {
         [

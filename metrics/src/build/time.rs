@@ -11,8 +11,8 @@ use barrage_model::time::Moment;
 
 use super::{parts, people};
 use crate::conservation::totals;
-use crate::ledger::Ledger;
 use crate::ledger::slot::Slot;
+use crate::ledger::{Ledger, Member};
 use crate::query::{Filter, Segments, Window};
 use crate::samples::{sparse_distribution, sparse_quantile};
 use crate::summary::{Curves, IntervalCurve, PhaseSummary, SegmentSummary, StageSummary, TimelinePoint, WorkerState};
@@ -23,6 +23,7 @@ pub(crate) fn timeline(ledger: &Ledger) -> Vec<TimelinePoint> {
     let mut points = Vec::new();
     let mut start = 0;
     let empty = Slot::default();
+    let crew = Crew::of(ledger);
     while start < ledger.next_interval() {
         let length = ledger.timeline.length_at(start);
         let slot = ledger.timeline.get(start).unwrap_or(&empty);
@@ -30,14 +31,14 @@ pub(crate) fn timeline(ledger: &Ledger) -> Vec<TimelinePoint> {
             .ended_at()
             .is_some_and(|end| end <= Moment::from_secs(start.into()));
         if !over || slot.totals != empty.totals || ledger.timeline.latencies(slot).count() > 0 {
-            points.push(point(ledger, start, length, slot));
+            points.push(point((ledger, &crew), start, length, slot));
         }
         start = start.saturating_add(length);
     }
     points
 }
 
-fn point(ledger: &Ledger, start: u32, length: u32, slot: &Slot) -> TimelinePoint {
+fn point((ledger, crew): (&Ledger, &Crew), start: u32, length: u32, slot: &Slot) -> TimelinePoint {
     let (iterations, steps) = (&slot.totals.iterations, &slot.totals.steps);
     let latencies = ledger.timeline.latencies(slot);
     let (censored, service) = (latencies.censored.packed(), latencies.service.packed());
@@ -46,7 +47,7 @@ fn point(ledger: &Ledger, start: u32, length: u32, slot: &Slot) -> TimelinePoint
     let of_service = |q| sparse_quantile(&service, &Packed::default(), q);
     let failed = steps.failed_total();
     let judged = steps.judged();
-    let (expected, hole) = expected(ledger, start, length);
+    let (expected, hole) = crew.expected(start, length);
     TimelinePoint {
         t_s: start,
         length_s: length,
@@ -72,24 +73,46 @@ fn point(ledger: &Ledger, start: u32, length: u32, slot: &Slot) -> TimelinePoint
     }
 }
 
-/// How many workers have something to report here, and whether a lost one's counts are missing.
-fn expected(ledger: &Ledger, start: u32, length: u32) -> (u32, bool) {
-    let end = start.saturating_add(length);
-    let (mut expected, mut hole) = (0, false);
-    for worker in ledger.workers() {
-        let mut live = people::processes(ledger, worker.id).peekable();
-        let silent = live.peek().is_none();
-        let covers = live.any(|member| {
-            let begun = member.first_interval.unwrap_or(0) < end;
-            let over = member.state == Some(WorkerState::Finished) && member.last_interval < Some(start);
-            begun && !over
+/// When each worker had something to report, gathered once for all points.
+struct Crew(Vec<Presence>);
+
+struct Presence {
+    /// First interval of each process, and the one after its last.
+    processes: Vec<(u32, u32)>,
+    holes: Vec<(u32, u32)>,
+}
+
+impl Crew {
+    fn of(ledger: &Ledger) -> Self {
+        let presence = |member: &Member| {
+            let over = member.last_interval.map_or(0, |last| last.saturating_add(1));
+            let finished = member.state == Some(WorkerState::Finished);
+            (
+                member.first_interval.unwrap_or(0),
+                if finished { over } else { u32::MAX },
+            )
+        };
+        let workers = ledger.workers().map(|worker| Presence {
+            processes: ledger
+                .processes(worker.id)
+                .map(|(_, member)| presence(member))
+                .collect(),
+            holes: people::holes(ledger, worker.id),
         });
-        expected += u32::from(silent || covers);
-        hole |= people::holes(ledger, worker.id)
-            .iter()
-            .any(|(from, to)| *from < end && start < *to);
+        Self(workers.collect())
     }
-    (expected, hole)
+
+    /// How many workers have something to report here, and whether a lost one's counts are missing.
+    fn expected(&self, start: u32, length: u32) -> (u32, bool) {
+        let end = start.saturating_add(length);
+        let within = |(from, to): &(u32, u32)| *from < end && start < *to;
+        let (mut expected, mut hole) = (0, false);
+        for Presence { processes, holes } in &self.0 {
+            expected += u32::from(processes.is_empty() || processes.iter().any(within));
+            hole |= holes.iter().any(within);
+        }
+        (expected, hole)
+    }
 }
 
 fn stage_at(ledger: &Ledger, start: u32) -> Option<String> {

@@ -106,7 +106,9 @@ impl Member {
         for place in &delta.progress {
             self.progress.insert((place.load, place.shard), place.next_index);
         }
-        self.health.add(delta.interval, delta.health, readings_max);
+        if !delta.last || delta.health.covered_us > 0 {
+            self.health.add(delta.interval, delta.health, readings_max);
+        }
         let warm_up = u64::from(delta.interval) < plan.warm_up.as_secs();
         self.tally.add(delta, worker.cores, plan.pacing, warm_up);
         if self.state != Some(WorkerState::Lost) {

@@ -254,20 +254,24 @@ impl Ledger {
         config: LedgerConfig,
         records: impl IntoIterator<Item = &'a IntervalRecord>,
     ) -> Result<Self, Rejected> {
-        Self::restore_seen(config, records, |_| {})
+        Self::restore_seen(config, records, None, |_| {})
     }
 
     /// As [`Ledger::restore`], with a look at what there is after each record, as who was there had it: seconds that lie far
-    /// back are kept together.
+    /// back are kept together. `stopped` is when the load was cut short.
     ///
     /// # Errors
     /// As [`Ledger::restore`].
     pub fn restore_seen<'a>(
         config: LedgerConfig,
         records: impl IntoIterator<Item = &'a IntervalRecord>,
+        stopped: Option<Moment>,
         mut look: impl FnMut(&Self),
     ) -> Result<Self, Rejected> {
         let mut ledger = Self::new(config);
+        if let Some(at) = stopped {
+            ledger.cut_load(at);
+        }
         for record in records {
             ledger.check_sketches(&record.sketches)?;
             for part in &record.parts {
@@ -551,10 +555,10 @@ impl Ledger {
         self.end.unwrap_or(Moment::from_secs(self.timeline.next().into()))
     }
 
-    /// Corrects when the last arrival falls due: after a pause, a change of rate or an early stop. Rates are over the
-    /// time before.
-    pub fn set_load_end(&mut self, end: Moment) {
-        self.load_end = Some(end);
+    /// The load ends here if it has not ended before: by an early stop. Rates are over the time before; what comes in after
+    /// it is a drain like that after the plan's end.
+    pub fn cut_load(&mut self, at: Moment) {
+        self.load_end = Some(at.min(self.load_end()));
     }
 
     /// When the last arrival falls due, or closed models begin no further iteration; after it only answers come in.
@@ -583,12 +587,18 @@ impl Ledger {
         self.timeline.next()
     }
 
+    /// The processes of one worker: more than one if it was restarted.
+    pub(crate) fn processes(&self, worker: WorkerId) -> impl Iterator<Item = (Incarnation, &Member)> {
+        let keys = (worker, Incarnation(0))..=(worker, Incarnation(u64::MAX));
+        let found = self.members.range(keys);
+        found.map(|((_, incarnation), member)| (*incarnation, member))
+    }
+
     /// First interval that not every worker has reported, or not for so long that it is not waited for.
     pub(crate) fn complete_before(&self) -> u32 {
         let reported = |worker: &WorkerId| {
-            let processes = (*worker, Incarnation(0))..=(*worker, Incarnation(u64::MAX));
             let mut least = None;
-            for (_, member) in self.members.range(processes) {
+            for (_, member) in self.processes(*worker) {
                 let next = match member.state {
                     Some(WorkerState::Running) => member.last_interval.map_or(0, |last| last.saturating_add(1)),
                     _ => u32::MAX,

@@ -166,7 +166,7 @@ fn counted_loads_and_early_stops() {
     let mut list = every(0..3, 0, 100, 80);
     list.extend(every(3..6, 0, 0, 20));
     let mut ledger = timed(lasting(60_000), all, Some(at(5_200)), &list);
-    ledger.set_load_end(at(3_200));
+    ledger.cut_load(at(3_200));
     check(&ledger, None, &Window::Whole, (300, 240, 3_000));
 }
 

@@ -30,6 +30,8 @@ pub struct StopDecision {
     pub sla: usize,
     /// Run time up to which it was judged.
     pub at: Moment,
+    /// What it saw: `p99 = 1.2s`.
+    pub observed: String,
     /// One sentence with what it saw.
     pub reason: String,
 }
@@ -40,6 +42,8 @@ pub struct SlaEngine {
     tracks: Vec<Track>,
     /// First interval up to which [`SlaEngine::look`] has not judged.
     looked_before: u32,
+    /// Whether one of them has stopped the run.
+    decided: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -97,6 +101,7 @@ impl SlaEngine {
         Self {
             tracks: slas.iter().map(track).collect(),
             looked_before: 0,
+            decided: false,
         }
     }
 
@@ -119,20 +124,22 @@ impl SlaEngine {
 
     /// Evaluates every SLA over the intervals up to one that has just been closed. Call it once for each, in order.
     ///
-    /// Returns the first breached SLA that wants the run to stop. It says so once.
+    /// Returns the first breached SLA that wants the run to stop, if none has said so before.
     pub fn at_watermark(&mut self, ledger: &Ledger, closed: &Closed) -> Option<StopDecision> {
         let before = closed.interval.saturating_add(1);
         let mut decision = None;
         for (place, track) in self.tracks.iter_mut().enumerate() {
             track.evaluate(ledger, before, closed.is_partial());
-            if track.sla.stop && track.stopped.is_none() && track.breach.is_some() {
+            if let Some(breach) = track.breach.as_ref().filter(|_| track.sla.stop && !self.decided) {
                 let made = StopDecision {
                     sla: place,
-                    at: second(before),
+                    at: second(breach.before),
+                    observed: track.observed(Some(&breach.seen)),
                     reason: track.breach_text(),
                 };
+                self.decided = true;
                 track.stopped = Some(made.clone());
-                decision.get_or_insert(made);
+                decision = Some(made);
             }
         }
         decision
@@ -140,9 +147,15 @@ impl SlaEngine {
 
     /// Takes back a decision that the store has kept: what stopped the run stays breached.
     pub fn restore_stop(&mut self, decision: StopDecision) {
+        self.decided = true;
         if let Some(track) = self.tracks.get_mut(decision.sla) {
             track.stopped = Some(decision);
         }
+    }
+
+    /// No SLA has stopped the run, whatever one has wanted: something else had done so before, or it was at its end.
+    pub fn forget_stop(&mut self) {
+        self.tracks.iter_mut().for_each(|track| track.stopped = None);
     }
 
     /// The state of every SLA while the run goes on: breached, or holding so far.
@@ -150,7 +163,7 @@ impl SlaEngine {
         self.tracks.iter().map(Track::live).collect()
     }
 
-    /// The final verdicts, from the complete ledger. What stopped the run stays breached.
+    /// The final verdicts, from the complete ledger. What stopped the run stays breached; see [`SlaEngine::forget_stop`].
     ///
     /// With an invalid generator latencies are not judged.
     pub fn finish(&mut self, ledger: &Ledger, generator: GeneratorVerdict) -> Vec<SlaResult> {
@@ -261,7 +274,7 @@ impl Track {
     fn look(&mut self, ledger: &Ledger, before: u32, forgotten: u32) {
         let Some(length) = self
             .length()
-            .filter(|length| before < forgotten.saturating_add(*length))
+            .filter(|length| before < self.kept_from(forgotten, *length))
         else {
             self.seconds = None;
             return;
@@ -283,11 +296,19 @@ impl Track {
     }
 
     fn finish(&mut self, ledger: &Ledger, generator: GeneratorVerdict) -> SlaResult {
-        if latency_of(&self.sla.that).is_some() && generator == GeneratorVerdict::Invalid {
-            let seen = self.breach.as_ref().map(|breach| &breach.seen).or(self.latest.as_ref());
-            let reason = "the generator is invalid, so latencies are partly its own".to_owned();
-            return self.result(seen, SlaVerdict::NotJudged, reason, None);
+        let result = self.over_all(ledger);
+        if latency_of(&self.sla.that).is_none() || generator != GeneratorVerdict::Invalid {
+            return result;
         }
+        SlaResult {
+            verdict: SlaVerdict::NotJudged,
+            reason: "the generator is invalid, so latencies are partly its own".to_owned(),
+            breached_at: None,
+            ..result
+        }
+    }
+
+    fn over_all(&mut self, ledger: &Ledger) -> SlaResult {
         if self.stopped.is_some() {
             return self.breached();
         }
@@ -314,16 +335,24 @@ impl Track {
         self.result(Some(seen), verdict, reason, None)
     }
 
+    /// The end of the first window that can be judged again where no second before `first` is kept apart, with all those that
+    /// make a row with it.
+    fn kept_from(&self, first: u32, length: u32) -> u32 {
+        let row = self.sla.in_a_row.max(1) - 1;
+        first.saturating_add(length).saturating_add(row)
+    }
+
     /// Judges every window again whose intervals are all kept; what was seen live of older ones stands.
     fn scan(&mut self, ledger: &Ledger, filters: &Filters, length: u32) {
         let first = ledger.timeline.fine_from();
+        let with_row = self.kept_from(first, length);
         let kept_from = first.saturating_add(length);
         self.breach = self
             .breach
             .take()
-            .filter(|breach| breach.before < kept_from && first > 0);
+            .filter(|breach| breach.before < with_row && first > 0);
         if first == 0 {
-            (self.worst, self.any_judged) = (None, false);
+            (self.worst, self.latest, self.any_judged) = (None, None, false);
         }
         self.streak = 0;
         let latency = latency_of(&self.sla.that);
@@ -390,16 +419,18 @@ impl Track {
     }
 
     fn breached(&self) -> SlaResult {
-        let Some(breach) = &self.breach else {
-            let (reason, at) = self.stopped.as_ref().map(|stop| (stop.reason.clone(), stop.at)).unzip();
-            return self.result(None, SlaVerdict::Failed, reason.unwrap_or_default(), at);
-        };
-        self.result(
-            Some(&breach.seen),
-            SlaVerdict::Failed,
-            self.breach_text(),
-            Some(second(breach.before)),
-        )
+        if let Some(stop) = &self.stopped {
+            return SlaResult {
+                observed: stop.observed.clone(),
+                ..self.result(None, SlaVerdict::Failed, stop.reason.clone(), Some(stop.at))
+            };
+        }
+        let (seen, at) = self
+            .breach
+            .as_ref()
+            .map(|breach| (&breach.seen, second(breach.before)))
+            .unzip();
+        self.result(seen, SlaVerdict::Failed, self.breach_text(), at)
     }
 
     fn breach_text(&self) -> String {
@@ -423,7 +454,8 @@ impl Track {
     }
 
     fn live(&self) -> SlaResult {
-        if self.breach.is_some() || self.stopped.is_some() {
+        // Over the whole run a breach can still be made good unless it has stopped it.
+        if self.stopped.is_some() || self.breach.is_some() && self.length().is_some() {
             return self.breached();
         }
         match &self.latest {

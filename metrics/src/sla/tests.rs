@@ -338,11 +338,63 @@ fn a_stop_says_what_it_saw() {
     assert_eq!(followed.verdict, Failed);
     let mut restored = SlaEngine::new(&[sla("error_rate < 50%; stop; min: 4")]);
     restored.restore_stop(stop);
-    let again = restored.finish(&run.ledger, GeneratorVerdict::Valid).remove(0);
-    assert_eq!(
-        (again.verdict, again.reason, again.breached_at),
-        (Failed, followed.reason, followed.breached_at)
-    );
+    assert_eq!(restored.finish(&run.ledger, GeneratorVerdict::Valid), [followed]);
+}
+
+#[test]
+fn only_what_stopped_the_run_stays_breached() {
+    let texts = [
+        "error_rate < 50%; stop; min: 4",
+        "throughput > 2/s; stop; over: 1",
+        "failed == 0",
+    ];
+    let mut engine = SlaEngine::new(&texts.map(sla));
+    let mut ledger = ledger(1, 60, 0);
+    let mut stops = Vec::new();
+    for (interval, word) in (0..).zip(["4k", "4k", "8f", "1k", "30k"]) {
+        if interval == 3 {
+            ledger.cut_load(Moment::from_millis(3_200));
+        }
+        ledger
+            .apply(WorkerId(0), FIRST, &delta_of(interval, events(word)))
+            .expect("in order");
+        stops.extend(engine.at_watermark(&ledger, &closed(interval)));
+    }
+    let stops: Vec<_> = stops.iter().map(|stop| (stop.sla, stop.at)).collect();
+    assert_eq!(stops, [(0, Moment::from_secs(3))]);
+    let verdicts = |engine: &mut SlaEngine| {
+        let results = engine.finish(&ledger, GeneratorVerdict::Valid);
+        results.iter().map(|result| result.verdict).collect::<Vec<_>>()
+    };
+    assert_eq!(verdicts(&mut engine.clone()), [Failed, Passed, Failed]);
+    // Someone else had stopped it before.
+    engine.forget_stop();
+    assert_eq!(verdicts(&mut engine), [Passed, Passed, Failed]);
+}
+
+#[test]
+fn a_row_is_counted_across_the_border_of_what_is_kept() {
+    let slas = [
+        sla("error_rate < 50%; over: 10; for: 3"),
+        sla("error_rate < 50%; over: 10; for: 4"),
+    ];
+    let (mut live, mut again) = (SlaEngine::new(&slas), SlaEngine::new(&slas));
+    let mut ledger = ledger(1, 4_000, 0);
+    for interval in 0..4_000 {
+        // The windows that end at 409, 410 and 411 are bad; the seconds from 400 on are kept.
+        let bad = interval == 401 || interval == 408;
+        let made = events(if bad { "1k6f" } else { "1k" });
+        ledger
+            .apply(WorkerId(0), FIRST, &delta_of(interval, made))
+            .expect("in order");
+        live.at_watermark(&ledger, &closed(interval));
+        again.look(&ledger, 400);
+    }
+    assert_eq!(ledger.forgotten_before(), 400);
+    let [live, again] = [&mut live, &mut again].map(|engine| engine.finish(&ledger, GeneratorVerdict::Valid));
+    assert_eq!(again, live);
+    let found: Vec<_> = live.iter().map(|result| (result.verdict, result.breached_at)).collect();
+    assert_eq!(found, [(Failed, Some(Moment::from_secs(411))), (Passed, None)]);
 }
 
 #[test]

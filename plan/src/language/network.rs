@@ -59,7 +59,7 @@ pub(crate) static NETWORK: Object = Object {
             "cookies",
             Shape::Flag,
             "false",
-            "Keep cookies within an iteration (open model) or a user (closed model), up to 256KiB, beyond which new ones are \
+            "Keep cookies within a user of `users`, otherwise within an iteration, up to 256KiB, beyond which new ones are \
              ignored; uses the full client.",
         ),
         or(

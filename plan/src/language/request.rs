@@ -60,7 +60,11 @@ pub(crate) static REQUEST: Object = Object {
             Shape::Duration { min: MICRO, max: HOUR },
             "For connecting, sending and the whole answer.",
         ),
-        key("redirects", Shape::Whole { min: 0, max: 20 }, "Redirects to follow."),
+        key(
+            "redirects",
+            Shape::Whole { min: 0, max: 20 },
+            "Redirects to follow; one beyond them, or one that cannot be followed, is the answer, judged by its own status.",
+        ),
         key("decompress", Shape::Flag, "Ask for and undo content encodings."),
         key(
             "engine",

@@ -48,7 +48,7 @@ pub struct EarlyStop {
 pub struct Sla {
     /// The expression, normalised.
     pub that: String,
-    /// The phases it covers, in words; `null` = the whole run without warm-up.
+    /// The phases it covers, in words; `null` = the whole run without warm-up, and with it if `implicit`.
     pub during: Option<String>,
     /// Length of its sliding window, µs; `null` = the whole run.
     pub over_us: Option<u64>,

@@ -69,7 +69,7 @@ pub enum ConnectError {
     #[error("no source address fits the target's address {0}")]
     NoSource(SocketAddr),
     /// The TLS handshake failed.
-    #[error("TLS handshake failed")]
+    #[error("TLS handshake failed{}", hint(.0))]
     Tls(#[source] io::Error),
 }
 
@@ -81,6 +81,23 @@ impl ConnectError {
             Self::Connect { .. } | Self::NoSource(_) => FailureClass::Connect,
             Self::Tls(_) => FailureClass::Tls,
         }
+    }
+}
+
+/// What to look at, where the words of a TLS error say it to experts alone.
+fn hint(error: &io::Error) -> &'static str {
+    let Some(error) = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) else {
+        return "";
+    };
+    match error {
+        rustls::Error::InvalidCertificate(rustls::CertificateError::UnknownIssuer) => {
+            " (nobody known here has signed the certificate: `tls.ca` names who may, `tls.insecure` accepts any)"
+        }
+        rustls::Error::InvalidCertificate(rustls::CertificateError::Other(_)) => {
+            " (`tls.insecure` accepts any certificate)"
+        }
+        rustls::Error::InvalidMessage(_) => " (does the server speak TLS there?)",
+        _ => "",
     }
 }
 

@@ -91,6 +91,20 @@ fn forms(secret: &str) -> Vec<String> {
             found.push(text);
         }
     }
+    let slashes = |text: String| text.replace('/', "\\/");
+    let escaped = [
+        slashes(secret.replace('\\', "\\\\").replace('"', "\\\"")),
+        ascii_json(secret, false),
+        ascii_json(secret, true),
+        slashes(ascii_json(secret, false)),
+        html(secret, "&quot;", "&#39;"),
+        html(secret, "&quot;", "&#x27;"),
+        html(secret, "&#34;", "&#39;"),
+        html(secret, "\"", "'"),
+    ];
+    found.extend(escaped);
+    let percent: Vec<String> = found.iter().filter_map(|form| lower_percent(form)).collect();
+    found.extend(percent);
     // Base64 depends on where in the encoded text the secret begins: what is the same for any neighbours is looked for.
     for before in 0..3 {
         let mut bytes = vec![0; before];
@@ -112,6 +126,45 @@ fn forms(secret: &str) -> Vec<String> {
     found
 }
 
+/// JSON as programs write it that keep to ASCII: all else as `\\u00e4`.
+fn ascii_json(secret: &str, upper: bool) -> String {
+    let mut out = String::with_capacity(secret.len());
+    for letter in secret.chars() {
+        match letter {
+            '"' | '\\' => out.extend(['\\', letter]),
+            ' '..='~' => out.push(letter),
+            _ => {
+                for unit in letter.encode_utf16(&mut [0; 2]) {
+                    let code = format!("{unit:04x}");
+                    out.push_str("\\u");
+                    out.push_str(&if upper { code.to_uppercase() } else { code });
+                }
+            }
+        }
+    }
+    out
+}
+
+fn html(secret: &str, quote: &str, apostrophe: &str) -> String {
+    let text = secret.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
+    text.replace('"', quote).replace('\'', apostrophe)
+}
+
+/// The text with its percent escapes in lower case, as `%2f`; `None` for one without any.
+fn lower_percent(text: &str) -> Option<String> {
+    let mut parts = text.split('%');
+    let mut out = parts.next()?.to_owned();
+    let mut any = false;
+    for part in parts {
+        out.push('%');
+        let digits = part.bytes().take_while(u8::is_ascii_hexdigit).count().min(2);
+        any |= digits == 2;
+        out.push_str(&part[..digits].to_ascii_lowercase());
+        out.push_str(&part[digits..]);
+    }
+    any.then_some(out)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -127,6 +180,10 @@ mod tests {
             ("p%C3%A4ss+wo%26rd%221".to_owned(), "***"),
             ("{\"p\u{e4}ss wo&rd\\\"1\"}".to_owned(), "{\"***\"}"),
             ("pa".to_owned(), "pa"),
+            ("p%c3%a4ss%20wo%26rd%221".to_owned(), "***"),
+            ("{\"p\\u00e4ss wo&rd\\\"1\"}".to_owned(), "{\"***\"}"),
+            ("{\"p\\u00E4ss wo&rd\\\"1\"}".to_owned(), "{\"***\"}"),
+            ("<i>p\u{e4}ss wo&amp;rd&quot;1</i>".to_owned(), "<i>***</i>"),
         ] {
             assert_eq!(redactor.clean(&text), want);
         }

@@ -184,7 +184,7 @@ fn judge(text: &mut SectionText, series: &[Series], rate: u32) {
         limit(&what, "≤ 60", &more, 0, stats::at_most(60.0, &more));
         if rate <= 5_000 {
             let bare = bare.map_or_else(Vec::new, |bare| bare.known(of));
-            let verdict = where_bare_is_good(&bare, stats::at_most(100.0, &seen));
+            let verdict = where_bare_is_good(&bare, stats::below(100.0, &seen));
             limit(
                 &format!("{name}, µs"),
                 "< 100 where the bare loop shows < 40",
@@ -194,7 +194,7 @@ fn judge(text: &mut SectionText, series: &[Series], rate: u32) {
             );
         }
         if rate == 20_000 {
-            limit(&format!("{name}, µs"), "< 250", &seen, 0, stats::at_most(250.0, &seen));
+            limit(&format!("{name}, µs"), "< 250", &seen, 0, stats::below(250.0, &seen));
         }
     }
     if rate == 20_000 {
@@ -202,7 +202,7 @@ fn judge(text: &mut SectionText, series: &[Series], rate: u32) {
         limit("part of the core, %", "≤ 55", &cores, 0, stats::at_most(55.0, &cores));
     }
     let errors = own.known(|sample| Some(rate_error(&spaced(sample)?, rate).abs()));
-    limit("rate error, %", "< 0.1", &errors, 4, stats::at_most(0.1, &errors));
+    limit("rate error, %", "< 0.1", &errors, 4, stats::below(0.1, &errors));
     if rate == 5_000 {
         let better = rounds::of(series, Tool::Oha).map_or_else(Vec::new, |oha| oha_beside(own, oha));
         let verdict = stats::at_least(8.0, &better);

@@ -328,12 +328,7 @@ impl<B: Book> Run<B> {
         match self.state {
             State::Preparing { .. } | State::SettingUp { .. } => self.stop_before_start(now, cause, reason),
             State::Running => {
-                let at = self.run_now(now);
-                self.stopped = Some(Stopped {
-                    at,
-                    cause,
-                    reason: reason.clone(),
-                });
+                self.set_stopped(now, cause, &reason);
                 self.note(now, "stop", None, reason.clone());
                 if how == How::Now {
                     return self.cancel(now, &reason);
@@ -344,12 +339,7 @@ impl<B: Book> Run<B> {
             State::Draining { how: How::Graceful, .. } => {
                 let again = self.stopped.is_some();
                 if !again {
-                    let at = self.run_now(now);
-                    self.stopped = Some(Stopped {
-                        at,
-                        cause,
-                        reason: reason.clone(),
-                    });
+                    self.set_stopped(now, cause, &reason);
                 }
                 self.note(now, "stop", None, reason.clone());
                 if again || how == How::Now {
@@ -364,6 +354,16 @@ impl<B: Book> Run<B> {
             }
             State::Draining { .. } | State::TearingDown { .. } | State::Settling { .. } | State::Finished => {}
         }
+    }
+
+    fn set_stopped(&mut self, now: Moment, cause: StopCause, reason: &str) {
+        let at = self.run_now(now);
+        self.stopped = Some(Stopped {
+            at,
+            cause,
+            reason: reason.to_owned(),
+        });
+        self.book.stopped(at);
     }
 
     fn cancel(&mut self, now: Moment, reason: &str) {

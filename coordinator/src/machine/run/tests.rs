@@ -35,6 +35,10 @@ impl Book for Sums {
             .then(|| "error_rate < 50% is breached".to_owned())
     }
 
+    fn stopped(&mut self, at: Moment) {
+        self.notes.push(format!("stopped at {at}"));
+    }
+
     fn lost(&mut self, worker: WorkerId, at: Moment) {
         self.notes.push(format!("lost {worker} at {at}"));
     }

@@ -28,6 +28,9 @@ pub trait Book {
         None
     }
 
+    /// The load has ended at `at`, before the plan's end.
+    fn stopped(&mut self, at: Moment);
+
     /// Whether [`Book::evaluate`] has something to judge already, whatever the time.
     fn is_due(&self) -> bool {
         false

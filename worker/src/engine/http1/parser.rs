@@ -64,7 +64,7 @@ pub enum ProtocolError {
     #[error("invalid or repeated content-length")]
     ContentLength,
     /// Both `Transfer-Encoding` and `Content-Length`, or `Transfer-Encoding` in HTTP/1.0.
-    #[error("contradicting transfer-encoding and content-length")]
+    #[error("transfer-encoding and content-length that contradict each other or HTTP")]
     Framing,
     /// `chunked` twice.
     #[error("invalid transfer-encoding")]

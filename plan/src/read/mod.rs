@@ -136,6 +136,15 @@ impl Reader<'_> {
         Reported(())
     }
 
+    /// Records that a map lacks something, unless there is an error within it: what is missing is probably misspelt.
+    pub(crate) fn lacks(&self, node: &Node, problem: Problem) -> Reported {
+        let within = |error: &Misplaced| (node.span.start..node.span.end).contains(&error.span.start);
+        if self.errors.borrow().iter().any(within) {
+            return Reported(());
+        }
+        self.fail(fields::head(node), problem)
+    }
+
     /// Records an error about a scalar, at the place inside it where that is known.
     pub(crate) fn fail_in(&self, node: &Node, value: &str, problem: Problem) -> Reported {
         let mut span = node.span;

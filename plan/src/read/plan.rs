@@ -379,12 +379,12 @@ impl Reader<'_> {
             _ => None,
         });
         match scenario.filter(|_| some) {
-            Some(node) => {
-                let problem = Problem::new(found, "a load of every scenario's own, or one for the plan");
-                self.fail(super::fields::head(node), problem)
-            }
-            None => self.fail(
-                super::fields::head(fields.node),
+            Some(node) => self.lacks(
+                node,
+                Problem::new(found, "a load of every scenario's own, or one for the plan"),
+            ),
+            None => self.lacks(
+                fields.node,
                 Problem::new(found, "one of them, for the plan or in each scenario"),
             ),
         }

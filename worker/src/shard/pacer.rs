@@ -19,6 +19,8 @@ const QUANTUM_MAX_US: u64 = 250;
 /// the distance to the second. A wake-up for each takes half of the core at that rate, one for every third makes the
 /// dispatch lag 30 µs longer in the 99th percentile.
 const PER_S_FOR_1_US: u64 = 200;
+/// What is waited for beyond the last arrival of a quantum, so that a timer that ends a little early has not missed it.
+const MARGIN: Duration = Duration::from_micros(3);
 /// Below this many starts per second each arrival gets a wake-up of its own.
 const QUANTUM_FROM_PER_S: u64 = 4_000;
 
@@ -29,6 +31,17 @@ fn quantum(starts_per_s: u64) -> Duration {
         return Duration::ZERO;
     }
     Duration::from_micros((starts_per_s / PER_S_FOR_1_US).min(QUANTUM_MAX_US))
+}
+
+/// How long the first arrival of a wake-up is kept waiting at most: for the last one within a quantum, if they are evenly
+/// spaced. Quanta counted from the wake-ups, which are all a little late, would drift away from the arrivals, until one more
+/// of them has fallen due before each.
+fn hold(starts_per_s: u64) -> Duration {
+    let distance = Duration::from_nanos(1_000_000_000 / starts_per_s.max(1));
+    match quantum(starts_per_s).checked_sub(distance) {
+        Some(hold) => hold + MARGIN,
+        None => Duration::ZERO,
+    }
 }
 
 /// The last part of a wait that is spent looking at the clock, where the plan asks for precise pacing. A sleeping thread is
@@ -96,11 +109,16 @@ impl Pacer {
         }
     }
 
-    /// The earliest instant for which the timer of a shard is set that was last woken at `last` and starts so many iterations
-    /// per second: a quantum later, less by how late it will be. With precise pacing each arrival has a wake-up of its own.
-    pub(super) fn spared(&self, last: Stamp, starts_per_s: u64) -> Stamp {
+    /// The earliest instant for which the timer of a shard is set that was last woken at `last`, has something to start at `due`
+    /// and starts so many iterations per second: a quantum after the one, less than that after the other, less by how late it
+    /// will be. With precise pacing each arrival has a wake-up of its own.
+    pub(super) fn spared(&self, last: Stamp, due: Stamp, starts_per_s: u64) -> Stamp {
         match self.pacing {
-            Pacing::Timer => last + quantum(starts_per_s).saturating_sub(self.lead.get()),
+            Pacing::Timer => {
+                let (lead, quantum) = (self.lead.get(), quantum(starts_per_s));
+                let held = due + hold(starts_per_s).saturating_sub(lead);
+                held.min(last + (quantum + MARGIN).saturating_sub(lead))
+            }
             Pacing::Precise => last,
         }
     }
@@ -199,15 +217,19 @@ mod tests {
         let clock = Clock::boot();
         let (last, us) = (Stamp::from_us(5_000), Duration::from_micros);
         let pacer = Pacer::new(clock, Pacing::Timer);
-        assert_eq!(pacer.spared(last, 20_000), last + us(100));
+        let due = last + us(50);
+        assert_eq!(pacer.spared(last, due, 20_000), last + us(103));
+        // Woken late, it does not drift away from the arrivals; after a gap nothing is kept waiting.
+        assert_eq!(pacer.spared(last + us(9), due, 20_000), last + us(103));
+        assert_eq!(pacer.spared(last, last + us(500), 20_000), last + us(103));
         // What the timer will be late is taken off; a quantum that is shorter spares nothing.
         for _ in 0..60 {
             pacer.lead.learn(us(50));
         }
         assert_eq!(pacer.lead.get(), us(30));
-        assert_eq!(pacer.spared(last, 20_000), last + us(70));
-        assert_eq!(pacer.spared(last, 5_000), last);
-        assert_eq!(Pacer::new(clock, Pacing::Precise).spared(last, 20_000), last);
+        assert_eq!(pacer.spared(last, due, 20_000), last + us(73));
+        assert_eq!(pacer.spared(last, last + us(200), 5_000), last);
+        assert_eq!(Pacer::new(clock, Pacing::Precise).spared(last, due, 20_000), last);
     }
 
     #[test]

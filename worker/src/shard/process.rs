@@ -192,7 +192,7 @@ async fn keep_time<R: Runner>(shard: Rc<Shard<R>>, pacer: &Pacer, mut commands: 
         let deadline = shard.machine.borrow().deadline();
         shard.armed.set(deadline);
         let due = shard.stamp(deadline);
-        let spared = pacer.spared(last_wake, rate.of(&shard.starts, now));
+        let spared = pacer.spared(last_wake, due, rate.of(&shard.starts, now));
         let wake_at = due.max(spared);
         let wake = async {
             if due < spared {

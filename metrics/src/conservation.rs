@@ -29,6 +29,12 @@ pub(crate) fn conservation(ledger: &Ledger, ended: bool) -> Conservation {
                 "worker {worker} has neither sent its last interval nor been lost"
             ));
         }
+        if ended && member.state == Some(WorkerState::Finished) && member.open.waiting > 0 {
+            found.mismatches.push(format!(
+                "worker {worker} leaves {} arrivals waiting, and has not been lost",
+                member.open.waiting
+            ));
+        }
     }
     for loss in ledger.losses() {
         let totals = &mut found.iterations;

@@ -84,23 +84,23 @@ pub(super) fn command(run: RunId, command: Command, offset: Option<Offset>) -> F
                 })
                 .collect(),
         }),
-        Command::Stop(how, reason) => {
-            let how = match how {
-                How::Graceful => v1::stop::How::Graceful,
-                How::Now => v1::stop::How::Now,
-            };
-            Frame::Stop(v1::Stop {
-                run,
-                how: how.into(),
-                reason,
-            })
-        }
+        Command::Stop(How::Graceful, reason) => stop(run, v1::stop::How::Graceful, reason),
+        Command::Stop(How::Now, reason) => stop(run, v1::stop::How::Now, reason),
+        Command::StandDown(reason) => stop(run, v1::stop::How::Lost, reason),
         Command::DoTeardown(values) => Frame::DoTeardown(v1::DoTeardown {
             run,
             values: fields(&values),
         }),
         Command::Release => Frame::Release(v1::Release { run }),
     }
+}
+
+fn stop(run: u64, how: v1::stop::How, reason: String) -> Frame {
+    Frame::Stop(v1::Stop {
+        run,
+        how: how.into(),
+        reason,
+    })
 }
 
 fn fields(values: &[Value]) -> Vec<v1::Field> {

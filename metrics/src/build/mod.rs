@@ -25,6 +25,7 @@ use crate::query::{Segments, Window};
 use crate::sla::{Implicit, SlaEngine, min_started};
 use crate::summary::{
     Conservation, EarlyStop, Failures, FaultSummary, GeneratorReason, GeneratorSummary, RunInfo, SlaResult, Summary,
+    WorkerState,
 };
 
 /// A worker's clock against the coordinator's.
@@ -184,17 +185,54 @@ fn generator(ledger: &Ledger, mut reasons: Vec<GeneratorReason>) -> GeneratorSum
     crate::generator::of(ledger, reasons)
 }
 
-/// Says so when lost workers left more behind than the plan tolerates: arrivals, or of closed models user time.
+/// The iterations that lost workers had in progress when they were heard of last: those that a schedule or a count asked
+/// for, and those of users; and all that users have begun.
+fn left_in_progress(ledger: &Ledger) -> (u64, u64, u64) {
+    let scheduled = &ledger.catalog().scheduled;
+    let (mut open, mut open_of_users, mut begun_by_users) = (0u64, 0u64, 0u64);
+    for member in ledger.members.values() {
+        let lost = member.state == Some(WorkerState::Lost);
+        for (load, counts) in &member.iterations {
+            let left = if lost {
+                counts.started.saturating_sub(counts.ended())
+            } else {
+                0
+            };
+            if scheduled.get(usize::from(load.0)).copied().unwrap_or(false) {
+                open = open.saturating_add(left);
+            } else {
+                open_of_users = open_of_users.saturating_add(left);
+                begun_by_users = begun_by_users.saturating_add(counts.started);
+            }
+        }
+    }
+    (open, open_of_users, begun_by_users)
+}
+
+/// Says so when lost workers left more behind than the plan tolerates: arrivals, iterations in progress, or of closed
+/// models user time.
 fn loss_beyond(ledger: &Ledger, conservation: &Conservation) -> Option<String> {
     let iterations = &conservation.iterations;
     let tolerated = ledger.plan().workers.loss_tolerance;
     let exceeds =
         |part: u128, whole: u128| part > 0 && part * u128::from(Ratio::ONE.ppb()) > whole * u128::from(tolerated.ppb());
-    let lost = iterations.unknown.saturating_add(iterations.unsent);
+    // How those ended that were in progress nobody knows.
+    let (open, open_of_users, begun_by_users) = left_in_progress(ledger);
+    let lost = iterations
+        .unknown
+        .saturating_add(iterations.unsent)
+        .saturating_add(open);
     if exceeds(lost.into(), iterations.scheduled.into()) {
         return Some(format!(
-            "lost workers leave {} arrivals unknown and {} unsent of {}, more than the tolerated {tolerated}",
+            "lost workers leave {} arrivals unknown, {} unsent and {open} in progress of {}, more than the tolerated \
+             {tolerated}",
             iterations.unknown, iterations.unsent, iterations.scheduled
+        ));
+    }
+    if exceeds(open_of_users.into(), begun_by_users.into()) {
+        return Some(format!(
+            "lost workers leave {open_of_users} of {begun_by_users} iterations of users in progress, more than the \
+             tolerated {tolerated}"
         ));
     }
     let closed = ledger

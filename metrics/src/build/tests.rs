@@ -2,6 +2,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use barrage_model::ids::{LoadId, RunId, SegmentId};
+use barrage_model::ledger::IterationCounts;
 use barrage_model::outcome::{DropReason, FailureClass, Outcome};
 use barrage_model::phase::{Mark, Marks, Phase};
 use barrage_model::plan::{LoadModel, UserStageShape};
@@ -315,6 +316,46 @@ fn users_of_a_lost_worker_are_missed() {
     let (code, reasons) = code(5, 9);
     assert_eq!(code, 95);
     assert!(reasons[0].contains("idle for 4 of 20 shard seconds"), "{reasons:?}");
+}
+
+#[test]
+fn what_a_lost_worker_had_in_progress_is_lost() {
+    // The other one ends; this one is lost in the drain with all of its arrivals begun, and only some of them ended.
+    let code = |load: LoadId, left: u64, tolerated: u64| {
+        let mut plan = plan(3, 0);
+        plan.workers.loss_tolerance = Ratio::from_ppb(tolerated);
+        let mut ledger = Ledger::new(LedgerConfig {
+            plan: Arc::new(plan),
+            ..config(2, 3, 0)
+        });
+        apply(&mut ledger, 0, 0, true, many(ok(1_000), 60)).expect("in order");
+        let mut delta = delta_of(0, many(ok(1_000), 40));
+        delta.open.in_progress = left;
+        let mut row = delta.iterations[0].clone();
+        (row.load, row.counts) = (load, IterationCounts::default());
+        row.counts.started = left;
+        if load == OPEN {
+            row.counts.scheduled = left;
+        }
+        delta.iterations.push(row);
+        ledger.apply(WorkerId(1), FIRST, &delta).expect("in order");
+        ledger.set_lost(WorkerId(1), FIRST);
+        ledger.set_scheduled(OPEN, if load == OPEN { 100 + left } else { 100 });
+        ledger.set_end(Moment::from_secs(1));
+        let summary = Summary::build(&ledger, &SlaEngine::new(&[]), facts(true));
+        assert_eq!(summary.conservation.mismatches, [""; 0]);
+        assert_eq!(summary.iterations.in_progress, left);
+        (summary.exit_code.number(), summary.reasons)
+    };
+    assert_eq!(code(OPEN, 0, 0).0, 0);
+    assert_eq!(code(OPEN, 25, 200_000_000).0, 0);
+    let (found, reasons) = code(OPEN, 25, 199_000_000);
+    let want =
+        "lost workers leave 0 arrivals unknown, 0 unsent and 25 in progress of 125, more than the tolerated 19.9%";
+    assert_eq!((found, reasons), (95, vec![want.to_owned()]));
+    let (found, reasons) = code(CLOSED, 1, 0);
+    let want = "lost workers leave 1 of 1 iterations of users in progress, more than the tolerated 0%";
+    assert_eq!((found, reasons), (95, vec![want.to_owned()]));
 }
 
 #[test]

@@ -335,7 +335,9 @@ fn an_equation_that_does_not_hold_is_noted() {
     assert_eq!(found.len(), 2);
     assert_eq!(found[1].interval, 1);
     assert!(
-        found[1].text.starts_with("the last interval leaves 0 arrivals waiting"),
+        found[1]
+            .text
+            .starts_with("the last interval leaves 0 iterations in progress and 1 steps"),
         "{}",
         found[1].text
     );

@@ -9,8 +9,7 @@ use barrage_model::time::Moment;
 
 use super::effects::Effect;
 use super::{
-    Book, Command, How, LINGER, ONCE_LIMIT, Outcome, Output, RENEWAL, Record, Run, SETTLE_LIMIT, START_AHEAD, State,
-    Value,
+    Book, Command, LINGER, ONCE_LIMIT, Outcome, Output, RENEWAL, Record, Run, SETTLE_LIMIT, START_AHEAD, State, Value,
 };
 use crate::machine::offset::Offset;
 
@@ -121,7 +120,7 @@ impl<B: Book> Run<B> {
         self.blocks.repeat(worker);
         let mut say = |command| self.outputs.push_back(Output::Send(worker, command));
         if seat.is_lost() && !matches!(self.state, State::Finished) {
-            say(Command::Stop(How::Graceful, "this worker counted as lost".to_owned()));
+            say(Command::StandDown("this worker counted as lost".to_owned()));
             self.book.returned(worker);
             let text = format!("{} is back; what it has counted still counts", seat.name);
             return self.note(now, "worker-back", Some(worker), text);

@@ -601,7 +601,7 @@ fn late_deltas_of_a_lost_worker_shrink_its_hole() {
         .input(Input::Present(B, None));
     bench.expect(&expect![[r#"
         8.000s 1 Committed(1)
-        8.000s 1 Stop(Graceful, "this worker counted as lost")
+        8.000s 1 StandDown("this worker counted as lost")
     "#]]);
     let unknown = bench.run.final_holes()[0].loads[0].unknown;
     assert_eq!((unknown.first, unknown.last), (Some(61), Some(149)));

@@ -169,6 +169,8 @@ pub enum Command {
     },
     /// Stop.
     Stop(How, String),
+    /// The worker counts as lost: it begins nothing more, and drops nothing either.
+    StandDown(String),
     /// Do teardown with what setup extracted.
     DoTeardown(Arc<[Value]>),
     /// The run is over: forget it.

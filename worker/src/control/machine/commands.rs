@@ -35,8 +35,12 @@ impl Machine {
             Told::Start(start) => self.with_run(start.run, |machine| machine.start(start)),
             Told::Grant(grant) => self.with_run(grant.run, |machine| machine.grant(grant)),
             Told::Stop(stop) => {
-                let now = stop.how() == v1::stop::How::Now;
-                self.with_run(stop.run, |machine| machine.stop(now, String::new()));
+                let input = match stop.how() {
+                    v1::stop::How::Now => ShardInput::StopNow,
+                    v1::stop::How::Lost => ShardInput::StandDown,
+                    v1::stop::How::Graceful | v1::stop::How::Unspecified => ShardInput::Stop,
+                };
+                self.with_run(stop.run, |machine| machine.stop(input, String::new()));
             }
             Told::Release(release) => {
                 // A release for a run that is not known is a duplicate.
@@ -230,17 +234,14 @@ impl Machine {
         }
     }
 
-    pub(super) fn stop(&mut self, at_once: bool, reason: String) {
+    pub(super) fn stop(&mut self, stop: ShardInput, reason: String) {
         let Some(held) = &mut self.held else { return };
         held.stopped = true;
         if held.reason.is_empty() {
             held.reason = reason;
         }
         match held.stage {
-            Stage::Running => {
-                let stop = if at_once { ShardInput::StopNow } else { ShardInput::Stop };
-                self.outputs.push_back(Output::Shards(stop));
-            }
+            Stage::Running => self.outputs.push_back(Output::Shards(stop)),
             // Nothing was started, and nothing will be.
             Stage::Preparing | Stage::Prepared => held.stage = Stage::Ended,
             Stage::Ended => {}

@@ -17,6 +17,7 @@ use barrage_model::time::Moment;
 use barrage_proto::v1::{self, from_worker::Frame as Say};
 
 use crate::clock::Stamp;
+use crate::shard::machine::Input as ShardInput;
 
 pub(crate) use words::{Exit, Input, Output, Prepared};
 
@@ -180,7 +181,7 @@ impl Machine {
     fn failed(&mut self, reason: String, over: bool) {
         tracing::error!(reason, "the run cannot go on on this worker");
         self.event("worker-failed", reason.clone());
-        self.stop(true, reason);
+        self.stop(ShardInput::StopNow, reason);
         if let Some(held) = self.held.as_mut().filter(|_| over) {
             held.stage = Stage::Ended;
         }
@@ -239,7 +240,7 @@ impl Machine {
             tracing::error!(run = %held.run, "the coordinator did not come back: what was counted is lost");
             self.forget();
         } else if !held.stopped && no_grant && away > ORPHAN_STOP {
-            self.stop(false, "its coordinator was gone for too long".to_owned());
+            self.stop(ShardInput::Stop, "its coordinator was gone for too long".to_owned());
         }
     }
 
@@ -320,7 +321,7 @@ impl Machine {
             .as_ref()
             .map_or(Duration::ZERO, |held| held.info.graceful_stop);
         self.leaving = Some(self.now + graceful + LEAVE_SLACK);
-        self.stop(false, "the worker was told to leave".to_owned());
+        self.stop(ShardInput::Stop, "the worker was told to leave".to_owned());
         self.outputs.push_back(Output::CancelOnce);
     }
 

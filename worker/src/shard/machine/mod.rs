@@ -366,14 +366,17 @@ impl Machine {
                     counted.exhausted();
                 }
             }
-            Input::Stop | Input::StopNow => {
-                let wait = if matches!(input, Input::Stop) {
-                    shared.graceful_stop
-                } else {
+            Input::Stop | Input::StopNow | Input::StandDown => {
+                let wait = if matches!(input, Input::StopNow) {
                     Duration::ZERO
+                } else {
+                    shared.graceful_stop
                 };
                 for load in &mut self.loads {
-                    load.stop(now, now + wait, shared);
+                    match load {
+                        State::Open(open) if matches!(input, Input::StandDown) => open.leave(now + wait),
+                        load => load.stop(now, now + wait, shared),
+                    }
                 }
             }
         }

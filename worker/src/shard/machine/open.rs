@@ -48,6 +48,8 @@ pub(super) struct Open {
     unblocked_since: Moment,
     /// Set by a stop: nothing falls due any more, and what is in progress is cancelled then.
     stopped: Option<Moment>,
+    /// What waits is left as it is, for the coordinator to account for.
+    left: bool,
     /// More could start now, but the batch was full.
     more: bool,
 }
@@ -66,6 +68,7 @@ impl Open {
             blocked: None,
             unblocked_since: Moment::ZERO,
             stopped: None,
+            left: false,
             more: false,
         }
     }
@@ -160,6 +163,16 @@ impl Open {
     pub(super) fn stop(&mut self, now: Moment, cancel_at: Moment, shared: &mut Shared) {
         self.count_due(now + MICROSECOND, shared);
         self.drop_all(now, shared);
+        self.end_by(cancel_at);
+    }
+
+    /// Starts and drops nothing any more.
+    pub(super) fn leave(&mut self, cancel_at: Moment) {
+        self.left = true;
+        self.end_by(cancel_at);
+    }
+
+    fn end_by(&mut self, cancel_at: Moment) {
         self.stopped = Some(self.stopped.map_or(cancel_at, |before| before.min(cancel_at)));
     }
 
@@ -201,7 +214,7 @@ impl Open {
     /// Not before the curve's end: a load that ends with a pause, or long after its last arrival, lasts as planned.
     pub(super) fn is_over(&self, now: Moment) -> bool {
         let no_more = self.stopped.is_some() || self.due.peek().is_none() && now >= self.due.end();
-        no_more && self.waiting == 0 && self.pool.active() == 0
+        no_more && (self.waiting == 0 || self.left) && self.pool.active() == 0
     }
 
     fn over_time(&self, now: Moment, shared: &Shared) -> bool {
@@ -210,7 +223,7 @@ impl Open {
 
     /// Starts the first waiting arrival, unless something holds it back.
     fn start(&mut self, now: Moment, shared: &mut Shared, gate: &mut dyn Gate) -> bool {
-        let Some((index, due)) = self.head.peek().filter(|_| self.blocked.is_none()) else {
+        let Some((index, due)) = self.head.peek().filter(|_| self.blocked.is_none() && !self.left) else {
             return false;
         };
         if !shared.may_send(now) {
@@ -253,7 +266,7 @@ impl Open {
 
     /// Drops the arrivals that have waited for `give_up_after`.
     fn give_up(&mut self, now: Moment, shared: &mut Shared) {
-        while self.waiting > 0 {
+        while self.waiting > 0 && !self.left {
             let Some((_, due)) = self.head.peek() else { return };
             let age = now.since(due);
             if age < self.give_up_after {
@@ -271,7 +284,7 @@ impl Open {
     }
 
     fn drop_all(&mut self, now: Moment, shared: &mut Shared) {
-        while self.waiting > 0 {
+        while self.waiting > 0 && !self.left {
             self.drop_head(DropReason::Stopped, now, shared);
         }
     }

@@ -48,6 +48,9 @@ pub enum Input {
     Stop,
     /// No new arrivals; what is in progress is cancelled.
     StopNow,
+    /// No new arrivals, and what is due and not begun is not dropped but left where it is: this worker counts as lost, and
+    /// the coordinator accounts for all that it has not begun.
+    StandDown,
 }
 
 /// What the shard has to do, in order.

@@ -9,7 +9,8 @@
 //!
 //! - The selected time is that of the phases, cut at the end of the load: what comes in during the drain is in no rate.
 //! - An interval counts when all of it lies in the selected time. The part of an interval after the run's end is
-//!   nothing, so the last interval of a run that ends with its load counts with its true length. Where a load ends
+//!   nothing, so the last interval of a run that ends with its load counts with its true length; but not where a stop cut a
+//!   timed load short, for an arrival at the instant of the stop would count with no time after it. Where a load ends
 //!   within a second and answers come in after it, that second is left out: its answers cannot be told from the drain.
 //! - If there is no such interval but the load ends within a second that belongs to the selection up to there, that
 //!   second counts, up to the run's end. So a load of half a second is judged over the time to its last answer, at most
@@ -221,13 +222,14 @@ impl Ledger {
         let load_end = to.min(self.load_end());
         let run_end = self.ended_at().unwrap_or(Moment::MAX).as_micros();
         let spans = segments.spans(self.marks(), from, load_end);
+        let whole_end = if self.is_cut() { u64::MAX } else { run_end };
         let mut stretch = Stretch::default();
         for (from, to) in &spans {
             let mut start = self.timeline.first_start(from.div_ceil(INTERVAL_US) as u32);
             loop {
                 let length = self.timeline.length_at(start);
                 let begin = u64::from(start) * INTERVAL_US;
-                let end = (begin + u64::from(length) * INTERVAL_US).min(run_end);
+                let end = (begin + u64::from(length) * INTERVAL_US).min(whole_end);
                 if end <= begin || end > *to {
                     break;
                 }

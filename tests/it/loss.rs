@@ -249,6 +249,45 @@ fn lost_worker_aborts_the_run() {
 }
 
 #[test]
+fn what_a_frozen_worker_did_not_begin_is_unsent() {
+    let home = home();
+    let target = Target::start(answer, None);
+    let text = format!(
+        "target: {}\nload: {{ rate: 60/s, for: 25s }}\n\
+         workers: {{ min: 3, on_loss: continue, loss_tolerance: 100% }}\nsteps: [ get: '/${{iteration()}}' ]\n",
+        target.url
+    );
+    let plan = plan::write(&home, &text);
+    let fleet = Fleet::start(&home, 3, |_| Vec::new());
+    let url = fleet.coordinator.url.clone();
+    let args = ["submit", &plan, "--coordinator", &url, "--format", "json", "--quiet"];
+    let submit = Process::start(&home, args);
+    let limit = Duration::from_mins(1);
+    wait::until("the load", limit, || (target.requests() >= 100).then_some(()));
+    fleet.workers[1].signal(Signal::STOP);
+    let tells = |kind: &str| {
+        let report = run(&home, ["report", "--coordinator", &url, "--format", "json"]).json();
+        let events = at(&report, "events").as_array().expect("events is a list").clone();
+        events.iter().any(|event| event["kind"] == kind).then_some(())
+    };
+    wait::until("the loss", limit, || tells("worker-lost"));
+    fleet.workers[1].signal(Signal::CONT);
+    wait::until("its return", limit, || tells("worker-back"));
+    let report = submit.wait(limit).json();
+    assert_iterations_balance(&report, "iterations");
+    assert_steps_balance(&report, "steps_total");
+    let counts = ["scheduled", "unknown", "in_progress"].map(|name| whole(&report, &format!("iterations.{name}")));
+    assert_eq!(counts, [1_500, 0, 0], "it has said itself what it has not begun");
+    assert_eq!(sum(&report, "iterations.dropped"), 0, "nobody gave anything up");
+    assert_eq!(whole(&report, "latency.response.censored"), 0);
+    let lost = named(&report, "workers", "w2");
+    let (started, unsent) = (whole(lost, "iterations.started"), whole(lost, "iterations.unsent"));
+    assert_eq!(started + unsent, 500);
+    assert_eq!(at(&report, "sla")[0]["verdict"], "passed", "{}", at(&report, "sla"));
+    assert_eq!(target.numbers().len() as u64, 1_500 - unsent);
+}
+
+#[test]
 fn redistribution_is_refused() {
     let home = home();
     let text = "target: http://127.0.0.1:9\nload: { rate: 1/s, for: 1s }\nworkers: { on_loss: redistribute }\nsteps: [ get: / ]\n";

@@ -203,6 +203,32 @@ fn workers_of_a_counted_load_do_not_wait_for_its_indices() {
 }
 
 #[test]
+fn a_counted_load_ends_with_its_last_row_whoever_has_it() {
+    let home = home();
+    let rows: String = (0..20).map(|row| format!("{row}\n")).collect();
+    std::fs::write(home.path().join("rows.csv"), format!("row\n{rows}")).expect("a file can be written");
+    let text = "iterations: { count: 1000, users: 4 }\ndata:\n  ids: { csv: rows.csv, on_end: stop }\n\
+                steps: [ get: '/wait/1?row=${ids.row}' ]\n";
+    for threads in ["1", "2"] {
+        let server = Server::start(handler);
+        let report = balanced(&start(&home, &server, threads, text).wait(LIMIT), &server);
+        assert_eq!(whole(&report, "iterations.scheduled"), 20);
+        assert_eq!(
+            whole(&report, "iterations.completed"),
+            20,
+            "{:#}",
+            at(&report, "iterations")
+        );
+        let reason = at(&report, "stopped_early.reason").as_str().unwrap_or_default();
+        assert!(reason.starts_with("a data set has been used up"), "{reason}");
+        let mut rows: Vec<String> = server.seen().into_iter().map(|seen| seen.query).collect();
+        rows.sort();
+        rows.dedup();
+        assert_eq!(rows.len(), 20, "every row is used once");
+    }
+}
+
+#[test]
 fn poisson_arrivals_are_the_same_whatever_the_number_of_shards() {
     let home = home();
     let text = "seed: 11\nload: { arrivals: poisson, rate: 200/s, for: 2s }\nsteps: [get: /wait/1]\n";

@@ -186,8 +186,12 @@ async fn serve(place: u32, shared: Arc<Shared>) -> Result<()> {
             Told::Prepare(prepare) => {
                 let run = prepare.run;
                 job = Some(Job::new(prepare)?);
-                say.send(frame(Say::Prepared(v1::Prepared { run, error: None })))
-                    .await?;
+                say.send(frame(Say::Prepared(v1::Prepared {
+                    run,
+                    error: None,
+                    rows: Vec::new(),
+                })))
+                .await?;
             }
             Told::Start(start) => {
                 let (Some(job), Some(link)) = (job.take(), link.take()) else {

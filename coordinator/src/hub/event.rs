@@ -12,7 +12,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::{Live, Submission};
 use crate::machine::fleet::{ConnectionId, Hello};
-use crate::machine::run::{How, Value};
+use crate::machine::run::{How, Rows, Value};
 use crate::store::Committed;
 
 /// What a worker says on its control stream after its Hello.
@@ -24,7 +24,7 @@ pub(crate) enum Said {
         received_us: u64,
         replied_us: u64,
     },
-    Prepared(RunId, Option<String>),
+    Prepared(RunId, Result<Rows, String>),
     OnceDone {
         run: RunId,
         teardown: bool,

@@ -255,7 +255,7 @@ impl Hub {
 fn input(worker: WorkerId, said: Said) -> Option<Input> {
     Some(match said {
         Said::Heartbeat | Said::Clock { .. } => return None,
-        Said::Prepared(_, error) => Input::Prepared(worker, error),
+        Said::Prepared(_, result) => Input::Prepared(worker, result),
         Said::OnceDone { teardown, result, .. } => Input::OnceDone {
             worker,
             teardown,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::pin::Pin;
 use std::time::Duration;
 
-use barrage_model::ids::{Incarnation, RunId, WorkerId};
+use barrage_model::ids::{Incarnation, LoadId, RunId, WorkerId};
 use barrage_model::units::Rate;
 use barrage_proto::convert::delta_in;
 use barrage_proto::v1::{self, from_worker::Frame};
@@ -199,7 +199,16 @@ async fn hear(hub: &Handle, connection: ConnectionId, message: v1::FromWorker) -
             received_us: reply.worker_received_us,
             replied_us: reply.worker_replied_us,
         },
-        Some(Frame::Prepared(prepared)) => Said::Prepared(RunId(prepared.run), prepared.error.map(cut)),
+        Some(Frame::Prepared(prepared)) => {
+            let rows = prepared.rows.into_iter().filter_map(|rows| {
+                let load = LoadId(u16::try_from(rows.load).ok()?);
+                Some((load, rows.iterations))
+            });
+            let result = prepared
+                .error
+                .map_or_else(|| Ok(rows.collect()), |error| Err(cut(error)));
+            Said::Prepared(RunId(prepared.run), result)
+        }
         Some(Frame::SetupDone(done)) => {
             let values = done.values.into_iter().map(|field| (field.name, field.value)).collect();
             let result = done.error.map_or(Ok(values), |error| Err(cut(error)));

@@ -194,9 +194,13 @@ pub(crate) async fn work(url: String, hello: v1::Hello, habits: Habits) -> Diary
                 diary.push(format!("prepare {} of {}", prepare.worker, prepare.workers));
                 let run = prepare.run;
                 job = Some(Job::new(prepare));
-                say.send(frame(Say::Prepared(v1::Prepared { run, error: None })))
-                    .await
-                    .unwrap();
+                say.send(frame(Say::Prepared(v1::Prepared {
+                    run,
+                    error: None,
+                    rows: Vec::new(),
+                })))
+                .await
+                .unwrap();
             }
             Told::DoSetup(_) | Told::DoTeardown(_) => panic!("the plan has neither setup nor teardown"),
             Told::Start(start) => {

@@ -34,6 +34,13 @@ impl Ledger {
         load.end().min(Moment::from_secs(seen.until.into()))
     }
 
+    /// Whether a timed load was stopped before its end. Its last second is not whole then, even if nothing was left to drain.
+    pub(crate) fn is_cut(&self) -> bool {
+        let timed = |load: &&Load| !matches!(load.model, LoadModel::Iterations(_));
+        let mut ends = self.plan.loads.iter().filter(timed).map(Load::end);
+        self.load_end.is_some_and(|cut| ends.any(|end| cut < end))
+    }
+
     /// Where a stage ends, when it ends before the plan says so: that of a counted load.
     pub(crate) fn stage_end(&self, name: &str) -> Moment {
         let loads = (0..).zip(&self.plan.loads);

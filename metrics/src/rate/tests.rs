@@ -168,6 +168,21 @@ fn counted_loads_and_early_stops() {
     let mut ledger = timed(lasting(60_000), all, Some(at(5_200)), &list);
     ledger.cut_load(at(3_200));
     check(&ledger, None, &Window::Whole, (300, 240, 3_000));
+    // Stopped with nothing in flight; the arrival of that instant has no time after it.
+    for (cut_at, want) in [(2_010, (4, 4, 2_000)), (2_000, (4, 4, 2_000)), (510, (2, 2, 510))] {
+        let whole = (cut_at / 1_000) as u32;
+        let mut list = every(0..whole, 0, 2, 2);
+        list.extend(every(
+            whole..whole + 1,
+            0,
+            if whole == 0 { 2 } else { 1 },
+            if whole == 0 { 2 } else { 1 },
+        ));
+        let marks = cut(&[(0, &[Phase::Steady])]);
+        let mut ledger = timed(lasting(60_000), marks, Some(at(cut_at)), &list);
+        ledger.cut_load(at(cut_at));
+        check(&ledger, None, &Window::Whole, want);
+    }
 }
 
 /// Ten iterations that are done within a second, beside a load of 2 s whose last answer takes three more.

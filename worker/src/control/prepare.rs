@@ -38,6 +38,7 @@ impl Ready {
     pub(super) fn info(&self) -> Prepared {
         Prepared {
             counted: self.layout.counted(),
+            rows: self.program.rows(&self.layout),
             graceful_stop: self.layout.plan.graceful_stop,
         }
     }

@@ -1,6 +1,7 @@
 //! The plan as it is carried out: the one place where load threads and setup meet the scenario runner.
 
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -11,13 +12,18 @@ use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use super::prepare::chain;
+use super::threads::Layout;
 use crate::clock::{Clock, Stamp};
 use crate::recorder::{Connected, Part, Recorder, Shape, TraceSink};
 use crate::scenario::{
     Cancelled, CompiledPlan, Connections, Files, IterationEnded, IterationStart, Once, PrepareError, RunContext,
     ShardContext, User, run_iterations, run_once,
 };
+use crate::shard::machine::Choice;
 use crate::shard::{Runner, ShardHandles};
+
+/// Scenarios are chosen for at most so many iterations to find the first that has no row.
+const CHOICES_MAX: usize = 1_000_000;
 
 /// A compiled plan with what its connections need.
 #[derive(Clone, Debug)]
@@ -56,6 +62,25 @@ impl Program {
         let plan = CompiledPlan::new(plan, files, context)?;
         let connections = plan.connections(clock)?;
         Ok(Self { plan, connections })
+    }
+
+    /// For how many iterations of counted loads there are rows, of those loads whose data stops the run before their count.
+    pub(super) fn rows(&self, layout: &Layout) -> BTreeMap<LoadId, u64> {
+        let rows_of = |scenario: ScenarioId| self.plan.rows_of(scenario);
+        let of_load = |(id, count): (LoadId, u64)| {
+            let load = &layout.plan.loads[usize::from(id.0)];
+            let fewest = load
+                .scenarios
+                .iter()
+                .filter_map(|(scenario, _)| rows_of(*scenario))
+                .min()?;
+            let choice = Choice::new(id, load);
+            let lacks = |index: &u64| rows_of(choice.of(layout.seed, *index)).is_some_and(|rows| rows <= *index);
+            // Who is not found among so many finds out when it comes to it.
+            let first = (fewest..count).take(CHOICES_MAX).find(lacks)?;
+            Some((id, first))
+        };
+        layout.counted().into_iter().filter_map(of_load).collect()
     }
 
     /// Waits until a data set is used up of which the plan says that this stops the run.

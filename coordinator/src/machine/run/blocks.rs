@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use barrage_model::ids::{LoadId, WorkerId};
 use barrage_model::plan::{LoadModel, Plan};
 
-use super::Seat;
+use super::{Rows, Seat};
 use crate::compile::Compiled;
 
 /// A worker holds iterations for so many seconds at the speed it has shown.
@@ -36,6 +36,8 @@ struct Pool {
     load: LoadId,
     next: u64,
     count: u64,
+    /// As many as the plan asks for, where there are rows for fewer.
+    asked: Option<u64>,
     /// For each worker: its users, all users, its shards on the wheel.
     shares: Vec<(u64, u64, u64)>,
     handed: BTreeMap<WorkerId, u64>,
@@ -77,6 +79,7 @@ impl Blocks {
                 load: *id,
                 next: 0,
                 count: counted.count,
+                asked: None,
                 shares,
                 handed: BTreeMap::new(),
             })
@@ -87,6 +90,27 @@ impl Blocks {
             aside: BTreeMap::new(),
             untold: BTreeMap::new(),
         }
+    }
+
+    /// Hands out no more than there are rows for.
+    pub(super) fn limit(&mut self, rows: &Rows) {
+        for (load, iterations) in rows {
+            let pool = self.pools.iter_mut().find(|pool| pool.load == *load);
+            if let Some(pool) = pool.filter(|pool| (1..pool.count).contains(iterations)) {
+                pool.asked.get_or_insert(pool.count);
+                pool.count = *iterations;
+            }
+        }
+    }
+
+    /// A load that has begun every iteration that there are rows for, though the plan asks for more; how many those are, and
+    /// how many it asks for.
+    pub(super) fn out_of_rows(&self, seats: &[Seat]) -> Option<(LoadId, u64, u64)> {
+        let pool = self
+            .pools
+            .iter()
+            .find(|pool| pool.asked.is_some() && pool.is_used_up(seats))?;
+        Some((pool.load, pool.count, pool.asked?))
     }
 
     /// Sets more aside for one worker; with an empty block at the end when there is nothing left to hand out, so that it
@@ -153,13 +177,7 @@ impl Blocks {
 
     /// Whether every index has been handed out and begun (or dropped, or lost).
     pub(super) fn is_used_up(&self, seats: &[Seat]) -> bool {
-        self.pools.iter().all(|pool| {
-            let begun = |(worker, handed): (&WorkerId, &u64)| {
-                let seat = &seats[worker.0 as usize];
-                seat.is_lost() || seat.is_done() || seat.accounted.get(&pool.load).is_some_and(|begun| begun >= handed)
-            };
-            pool.next == pool.count && pool.handed.iter().all(begun)
-        })
+        self.pools.iter().all(|pool| pool.is_used_up(seats))
     }
 
     pub(super) fn check(&self) -> Result<(), String> {
@@ -177,6 +195,14 @@ impl Blocks {
 }
 
 impl Pool {
+    fn is_used_up(&self, seats: &[Seat]) -> bool {
+        let begun = |(worker, handed): (&WorkerId, &u64)| {
+            let seat = &seats[worker.0 as usize];
+            seat.is_lost() || seat.is_done() || seat.accounted.get(&self.load).is_some_and(|begun| begun >= handed)
+        };
+        self.next == self.count && self.handed.iter().all(begun)
+    }
+
     fn wanted(&self, worker: WorkerId, seat: &Seat, handed: u64, held: u64) -> u64 {
         let Some((users, all, shards)) = self.shares.get(worker.0 as usize).copied() else {
             return 0;

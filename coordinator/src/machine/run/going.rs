@@ -71,6 +71,12 @@ impl<B: Book> Run<B> {
         if !matches!(self.state, State::Running) {
             return;
         }
+        if let Some((load, rows, asked)) = self.blocks.out_of_rows(&self.seats) {
+            let load = &self.spec.plan.loads[usize::from(load.0)].name;
+            let text =
+                format!("a data set has been used up: load {load} has rows for {rows} of its {asked} iterations");
+            return self.stop(now, How::Graceful, StopCause::DataEnded, text);
+        }
         if self.seats.iter().all(|seat| seat.is_over(now)) {
             return self.tear_down(now);
         }

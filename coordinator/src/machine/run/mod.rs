@@ -33,7 +33,7 @@ use blocks::Blocks;
 use effects::Effects;
 pub use holes::{HeldShare, LoadHole, WorkerHoles, leftover};
 pub use seat::{Life, Seat};
-pub use words::{Answer, Book, Command, How, Input, Note, Outcome, Output, Record, Spec, Stopped, Value};
+pub use words::{Answer, Book, Command, How, Input, Note, Outcome, Output, Record, Rows, Spec, Stopped, Value};
 
 /// Grants are renewed this often.
 pub const RENEWAL: Duration = Duration::from_secs(1);
@@ -143,7 +143,7 @@ impl<B: Book> Run<B> {
     /// Takes one input.
     pub fn handle(&mut self, now: Moment, input: Input) {
         match input {
-            Input::Prepared(worker, error) => self.prepared(now, worker, error),
+            Input::Prepared(worker, result) => self.prepared(now, worker, result),
             Input::OnceDone {
                 worker,
                 teardown,

@@ -9,19 +9,23 @@ use barrage_model::time::Moment;
 
 use super::effects::Effect;
 use super::{
-    Book, Command, LINGER, ONCE_LIMIT, Outcome, Output, RENEWAL, Record, Run, SETTLE_LIMIT, START_AHEAD, State, Value,
+    Book, Command, LINGER, ONCE_LIMIT, Outcome, Output, RENEWAL, Record, Rows, Run, SETTLE_LIMIT, START_AHEAD, State,
+    Value,
 };
 use crate::machine::offset::Offset;
 
 impl<B: Book> Run<B> {
-    pub(super) fn prepared(&mut self, now: Moment, worker: WorkerId, error: Option<String>) {
+    pub(super) fn prepared(&mut self, now: Moment, worker: WorkerId, result: Result<Rows, String>) {
         let preparing = matches!(self.state, State::Preparing { .. });
         let Some(seat) = self.seats.get_mut(worker.0 as usize).filter(|_| preparing) else {
             return;
         };
-        if let Some(error) = error {
-            let reason = format!("worker {} could not prepare: {error}", seat.name);
-            return self.fail(now, reason);
+        match result {
+            Ok(rows) => self.blocks.limit(&rows),
+            Err(error) => {
+                let reason = format!("worker {} could not prepare: {error}", seat.name);
+                return self.fail(now, reason);
+            }
         }
         seat.prepared = true;
         if self.seats.iter().all(|seat| seat.prepared) {

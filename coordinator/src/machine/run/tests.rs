@@ -107,7 +107,8 @@ impl Bench {
     }
 
     fn start(mut self) -> Self {
-        self.input(Input::Prepared(A, None)).input(Input::Prepared(B, None));
+        self.input(Input::Prepared(A, Ok(Vec::new())))
+            .input(Input::Prepared(B, Ok(Vec::new())));
         self.reach(Moment::ZERO);
         self.trace.clear();
         self
@@ -262,7 +263,9 @@ fn stop(how: How) -> Input {
 #[test]
 fn a_run_from_begin_to_end() {
     let mut bench = Bench::new(|_| {});
-    bench.input(Input::Prepared(A, None)).input(Input::Prepared(B, None));
+    bench
+        .input(Input::Prepared(A, Ok(Vec::new())))
+        .input(Input::Prepared(B, Ok(Vec::new())));
     bench.expect(&expect![[r"
         - 0 Prepare
         - 1 Prepare
@@ -294,7 +297,9 @@ fn setup_on_one_worker_and_its_values_for_all() {
         plan.setup = vec![sample::request(1, "login")];
         plan.teardown = vec![sample::request(2, "logout")];
     });
-    bench.input(Input::Prepared(A, None)).input(Input::Prepared(B, None));
+    bench
+        .input(Input::Prepared(A, Ok(Vec::new())))
+        .input(Input::Prepared(B, Ok(Vec::new())));
     let values = vec![("token".to_owned(), "t".to_owned())];
     bench.input(Input::OnceDone {
         worker: A,
@@ -329,7 +334,9 @@ fn a_failed_setup_is_torn_down_and_nothing_starts() {
         plan.setup = vec![sample::request(1, "login")];
         plan.teardown = vec![sample::request(2, "logout")];
     });
-    bench.input(Input::Prepared(A, None)).input(Input::Prepared(B, None));
+    bench
+        .input(Input::Prepared(A, Ok(Vec::new())))
+        .input(Input::Prepared(B, Ok(Vec::new())));
     bench.input(Input::OnceDone {
         worker: A,
         teardown: false,
@@ -360,13 +367,13 @@ fn a_failed_setup_is_torn_down_and_nothing_starts() {
 fn a_run_that_cannot_start_says_why() {
     for (input, want) in [
         (
-            Input::Prepared(B, Some("no file".to_owned())),
+            Input::Prepared(B, Err("no file".to_owned())),
             "worker b could not prepare: no file",
         ),
         (lost(B), "worker b is lost: 5 heartbeats missed"),
     ] {
         let mut bench = Bench::new(|_| {});
-        bench.input(Input::Prepared(A, None)).input(input);
+        bench.input(Input::Prepared(A, Ok(Vec::new()))).input(input);
         assert!(
             bench.trace.contains(&format!("CouldNotStart({want:?})")),
             "{}",
@@ -374,7 +381,7 @@ fn a_run_that_cannot_start_says_why() {
         );
     }
     let mut bench = Bench::new(|_| {});
-    bench.input(Input::Prepared(A, None)).play_out();
+    bench.input(Input::Prepared(A, Ok(Vec::new()))).play_out();
     assert!(
         bench.trace.contains("CouldNotStart(\"not prepared in time: b\")"),
         "{}",
@@ -450,7 +457,9 @@ fn a_delta_that_cannot_be_right_is_refused() {
 #[test]
 fn grants_are_renewed_each_second_and_stored_first() {
     let mut bench = Bench::new(|_| {});
-    bench.input(Input::Prepared(A, None)).input(Input::Prepared(B, None));
+    bench
+        .input(Input::Prepared(A, Ok(Vec::new())))
+        .input(Input::Prepared(B, Ok(Vec::new())));
     assert_eq!(
         bench.run.seats()[0].granted,
         Moment::from_secs(10),
@@ -748,9 +757,9 @@ fn a_broken_stream_is_told_again() {
     let mut bench = Bench::new(|_| {});
     bench
         .input(Input::Away(B))
-        .input(Input::Prepared(A, None))
+        .input(Input::Prepared(A, Ok(Vec::new())))
         .input(Input::Present(B, None));
-    bench.input(Input::Prepared(B, None));
+    bench.input(Input::Prepared(B, Ok(Vec::new())));
     bench.input(Input::Away(B)).input(Input::Present(B, None)).secs(5);
     bench
         .input(Input::Away(B))
@@ -795,7 +804,9 @@ fn the_start_lies_further_ahead_when_clocks_are_uncertain() {
         uncertainty_us: 300_000,
     };
     bench.input(Input::Present(A, Some(far)));
-    bench.input(Input::Prepared(A, None)).input(Input::Prepared(B, None));
+    bench
+        .input(Input::Prepared(A, Ok(Vec::new())))
+        .input(Input::Prepared(B, Ok(Vec::new())));
     assert_eq!(bench.run.start(), Some(Moment::from_millis(101_700)));
 }
 
@@ -819,7 +830,9 @@ fn blocks_of(bench: &mut Bench) -> Vec<(WorkerId, Block)> {
 fn counted_loads_are_handed_out_once_and_to_the_last() {
     let mut bench = Bench::with(vec![sample::load("load", 0, sample::counted(100_000, 8, 600))], |_| {});
     bench.store_answers = false;
-    bench.input(Input::Prepared(A, None)).input(Input::Prepared(B, None));
+    bench
+        .input(Input::Prepared(A, Ok(Vec::new())))
+        .input(Input::Prepared(B, Ok(Vec::new())));
     let mut seen = std::collections::BTreeSet::new();
     let (mut begun, mut told) = ([0; 2], [false; 2]);
     for second in 0..60 {
@@ -853,10 +866,45 @@ fn counted_loads_are_handed_out_once_and_to_the_last() {
 }
 
 #[test]
+fn a_counted_load_that_lacks_rows_stops_the_run_when_they_are_used_up() {
+    // Beside users, whom nobody else would stop.
+    let loads = vec![
+        sample::load("counted", 0, sample::counted(100_000, 8, 600)),
+        sample::load("users", 0, sample::users(4, 600)),
+    ];
+    let mut bench = Bench::with(loads, |_| {});
+    bench.store_answers = false;
+    let rows = vec![(LoadId(0), 1_000), (LoadId(1), 5), (LoadId(9), 5)];
+    bench
+        .input(Input::Prepared(A, Ok(rows.clone())))
+        .input(Input::Prepared(B, Ok(rows)));
+    let mut handed = [0; 2];
+    for (worker, block) in blocks_of(&mut bench) {
+        assert!(block.first + block.count <= 1_000, "{block:?}");
+        handed[worker.0 as usize] += block.count;
+    }
+    assert_eq!(handed.iter().sum::<u64>(), 1_000);
+    bench.store_answers = true;
+    bench.secs(1).input(sent(A, 1, handed[0], u64::MAX));
+    bench.secs(2).input(sent(B, 1, handed[1] - 1, u64::MAX));
+    assert_eq!(bench.run.stopped(), None, "one is not begun");
+    bench.secs(3).input(sent(B, 2, 1, u64::MAX));
+    let stopped = bench.run.stopped().expect("no row is left");
+    assert_eq!(
+        (stopped.cause, stopped.at),
+        (StopCause::DataEnded, Moment::from_secs(3))
+    );
+    let want = "a data set has been used up: load counted has rows for 1000 of its 100000 iterations";
+    assert_eq!(stopped.reason, want);
+}
+
+#[test]
 fn a_lost_workers_block_is_unknown_and_not_repeated() {
     let mut bench = Bench::with(vec![sample::load("load", 0, sample::counted(1_000, 8, 600))], |_| {});
     bench.store_answers = false;
-    bench.input(Input::Prepared(A, None)).input(Input::Prepared(B, None));
+    bench
+        .input(Input::Prepared(A, Ok(Vec::new())))
+        .input(Input::Prepared(B, Ok(Vec::new())));
     let handed: u64 = blocks_of(&mut bench)
         .iter()
         .filter(|(to, _)| *to == B)
@@ -1011,7 +1059,9 @@ fn seconds_for(count: u64, users: u32, speeds: [u64; 2]) -> u64 {
     let counted = sample::load("counted", 0, sample::counted(count, users, 600));
     let mut bench = Bench::with(vec![counted], |_| {});
     bench.store_answers = false;
-    bench.input(Input::Prepared(A, None)).input(Input::Prepared(B, None));
+    bench
+        .input(Input::Prepared(A, Ok(Vec::new())))
+        .input(Input::Prepared(B, Ok(Vec::new())));
     let (mut held, mut left) = ([0, 0], count);
     for second in 1..=600 {
         for (worker, block) in blocks_of(&mut bench) {

@@ -62,6 +62,9 @@ pub struct Note {
 /// A name with a value that setup extracted.
 pub type Value = (String, String);
 
+/// For how many iterations of counted loads there are rows, of those whose data stops the run before their count.
+pub type Rows = Vec<(LoadId, u64)>;
+
 /// What a run is made of.
 #[derive(Clone, Debug)]
 pub struct Spec {
@@ -110,7 +113,7 @@ pub enum Outcome {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Input {
     /// A worker has prepared, or could not.
-    Prepared(WorkerId, Option<String>),
+    Prepared(WorkerId, Result<Rows, String>),
     /// A worker has done setup (or teardown, where `teardown` is set), or failed at it.
     OnceDone {
         /// Who.

@@ -71,21 +71,18 @@ impl Machine {
         let run = RunId(prepare.run);
         match &self.held {
             Some(held) if held.run == run => {
-                let known = held.stage != Stage::Preparing;
-                if known {
-                    self.say(Say::Prepared(v1::Prepared {
-                        run: run.0,
-                        error: None,
-                    }));
+                if held.stage != Stage::Preparing {
+                    let said = is_prepared(run, &held.info);
+                    self.say(said);
                 }
             }
             Some(held) => {
-                let error = Some(format!("this worker is busy with run {}", held.run));
-                self.say(Say::Prepared(v1::Prepared { run: run.0, error }));
+                let error = format!("this worker is busy with run {}", held.run);
+                self.say(is_not_prepared(run, error));
             }
             None if self.leaving.is_some() => {
-                let error = Some("this worker is leaving".to_owned());
-                self.say(Say::Prepared(v1::Prepared { run: run.0, error }));
+                let error = "this worker is leaving".to_owned();
+                self.say(is_not_prepared(run, error));
             }
             None => {
                 self.held = Some(Held::new(&prepare));
@@ -104,17 +101,12 @@ impl Machine {
         };
         match result {
             Ok(info) => {
+                let said = is_prepared(run, &info);
                 (held.stage, held.info) = (Stage::Prepared, info);
-                self.say(Say::Prepared(v1::Prepared {
-                    run: run.0,
-                    error: None,
-                }));
+                self.say(said);
             }
             Err(error) => {
-                self.say(Say::Prepared(v1::Prepared {
-                    run: run.0,
-                    error: Some(error),
-                }));
+                self.say(is_not_prepared(run, error));
                 self.forget();
             }
         }
@@ -247,6 +239,26 @@ impl Machine {
             Stage::Ended => {}
         }
     }
+}
+
+fn is_prepared(run: RunId, info: &Prepared) -> Say {
+    let rows = info.rows.iter().map(|(load, iterations)| v1::Rows {
+        load: load.0.into(),
+        iterations: *iterations,
+    });
+    Say::Prepared(v1::Prepared {
+        run: run.0,
+        error: None,
+        rows: rows.collect(),
+    })
+}
+
+fn is_not_prepared(run: RunId, error: String) -> Say {
+    Say::Prepared(v1::Prepared {
+        run: run.0,
+        error: Some(error),
+        rows: Vec::new(),
+    })
 }
 
 fn fields(fields: Vec<v1::Field>) -> Vec<(String, String)> {

@@ -362,6 +362,7 @@ fn blocks_and_marks_are_passed_on() {
     bench.tell(prepare(RUN));
     let counted = BTreeMap::from([(LoadId(0), 100)]);
     let info = Prepared {
+        rows: std::collections::BTreeMap::new(),
         counted,
         graceful_stop: Duration::ZERO,
     };

@@ -56,6 +56,8 @@ pub(crate) enum Input {
 pub(crate) struct Prepared {
     /// Iterations of each `iterations` load, whole fleet.
     pub counted: BTreeMap<LoadId, u64>,
+    /// Iterations that there are rows for, of those loads whose data stops the run before their count.
+    pub rows: BTreeMap<LoadId, u64>,
     /// The plan's graceful stop.
     pub graceful_stop: Duration,
 }

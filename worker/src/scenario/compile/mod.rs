@@ -19,7 +19,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use barrage_model::ids::{RunId, ScenarioId, StepId, WorkerId};
-use barrage_model::plan::{Engine, Plan};
+use barrage_model::plan::{Engine, OnEnd, Pick, Plan};
 use tokio::sync::Notify;
 
 use super::context::RunContext;
@@ -239,6 +239,18 @@ impl CompiledPlan {
     /// Every origin that requests go to, the plan's targets first.
     pub fn origins(&self) -> &[Origin] {
         self.program.origins.all()
+    }
+
+    /// How many iterations of a scenario find a row, by their numbers, where the first that finds none stops the run.
+    pub fn rows_of(&self, scenario: ScenarioId) -> Option<u64> {
+        let scenario = self.program.scenarios.get(usize::from(scenario.0))?;
+        let places = scenario.data.iter().map(|number| usize::from(*number));
+        let rows = places.filter_map(|place| {
+            let source = &self.program.plan.data[place];
+            let stops = (source.pick, source.on_end) == (Pick::Sequential, OnEnd::Stop);
+            stops.then(|| u64::from(self.program.tables[place].rows()))
+        });
+        rows.min()
     }
 
     /// Whether an iteration found no row in a data set with `on_end: stop`: the run shall stop gracefully.

@@ -120,20 +120,20 @@ impl Shared {
 
 /// The scenarios of a load with their weights.
 #[derive(Clone, Debug)]
-struct Choice {
+pub(crate) struct Choice {
     load: LoadId,
     ids: Vec<ScenarioId>,
     weights: Vec<u32>,
 }
 
 impl Choice {
-    fn new(id: LoadId, load: &Load) -> Self {
+    pub(crate) fn new(id: LoadId, load: &Load) -> Self {
         let (ids, weights) = load.scenarios.iter().copied().unzip();
         Self { load: id, ids, weights }
     }
 
     /// The scenario of arrival `index`: a function of seed and index alone.
-    fn of(&self, seed: u64, index: u64) -> ScenarioId {
+    pub(crate) fn of(&self, seed: u64, index: u64) -> ScenarioId {
         match self.ids.as_slice() {
             [only] => *only,
             ids => ids[stream(seed, self.load, index, Purpose::Scenario).pick_weighted(&self.weights)],

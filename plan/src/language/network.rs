@@ -59,8 +59,8 @@ pub(crate) static NETWORK: Object = Object {
             "cookies",
             Shape::Flag,
             "false",
-            "Keep cookies within a user of `users`, otherwise within an iteration, or within a virtual user if any scenario \
-             of the plan has an `on_start`; up to 256KiB, beyond which new ones are ignored; uses the full client.",
+            "Keep cookies within a user of `users`, otherwise within an iteration, which begins with those that the \
+             `on_start` of its scenario has left; up to 256KiB, beyond which new ones are ignored; uses the full client.",
         ),
         or(
             "body_limit",

@@ -20,6 +20,7 @@ mod testing;
 mod timer;
 
 pub use self::answer::{Answer, Cause, Failure, HeaderBlock, WireBytes};
+pub use self::browser::Cookies;
 pub use self::http1::{Limits, OnIdleClose, ProtocolError};
 pub(crate) use self::request::http_method;
 pub use self::request::{FullRequest, Http2Request, Outgoing, Request, Terms};

@@ -11,7 +11,7 @@ use rustls::ClientConfig;
 use url::Url;
 
 use super::answer::{Answer, Failure};
-use super::browser::Browser;
+use super::browser::{Browser, Cookies};
 use super::http1::{Http1, Limits, OnIdleClose, Shared};
 use super::http2::{self, Http2};
 use super::request::Request;
@@ -189,11 +189,16 @@ impl EngineSet {
         }
     }
 
-    /// Makes the slot a new user: cookies are forgotten, connections stay.
-    pub fn reset_user(&mut self) {
+    /// Gives the slot's user these cookies, or none, in place of those that it has; connections stay.
+    pub fn replace_cookies(&mut self, cookies: Option<&Cookies>) {
         if let Some(browser) = &self.browser {
-            browser.forget_cookies();
+            browser.replace_cookies(cookies.cloned().unwrap_or_default());
         }
+    }
+
+    /// The cookies of the slot's user, for [`EngineSet::replace_cookies`].
+    pub fn all_cookies(&self) -> Option<Cookies> {
+        self.browser.as_ref().map(|browser| browser.all_cookies())
     }
 
     /// The `Cookie` header that the full client would send to `url`.

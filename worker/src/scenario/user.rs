@@ -11,7 +11,7 @@ use super::data::{NoRow, pick};
 use super::draws::{Draws, Facts};
 use super::exchange::Buffers;
 use super::values::Scope;
-use crate::engine::{Answer, EngineSet};
+use crate::engine::{Answer, Cookies, EngineSet};
 
 /// The state of one slot. Made on the shard's thread and kept there.
 #[derive(Debug)]
@@ -27,15 +27,21 @@ pub struct User {
     /// Rounds begun of the loops around the present step.
     pub(super) counters: Vec<u32>,
     /// What `on_start` has left, by scenario; `None` before it has been gone through.
-    started: Vec<Option<Left>>,
+    started: Vec<Option<Started>>,
     /// Whether no iteration has begun yet.
     fresh: bool,
     /// Steps without a pause since the other slots had their turn.
     pub(super) turns: u32,
 }
 
-/// Variables with the values that `on_start` has left.
-type Left = Vec<(u32, Option<Arc<str>>)>;
+/// What `on_start` has left.
+#[derive(Clone, Debug)]
+struct Started {
+    /// Variables with their values.
+    left: Vec<(u32, Option<Arc<str>>)>,
+    /// `None` where a user keeps none.
+    cookies: Option<Cookies>,
+}
 
 /// The variables of a user, and what the functions draw from.
 #[derive(Debug)]
@@ -120,8 +126,8 @@ impl User {
         if self.fresh || !closed {
             values.reset(plan);
         }
-        if !closed && !self.fresh && program.plan.network.cookies && program.forgets_cookies() {
-            self.engines.reset_user();
+        if !closed && !self.fresh && program.plan.network.cookies {
+            self.engines.replace_cookies(None);
         }
         self.fresh = false;
         Ok(())
@@ -130,10 +136,13 @@ impl User {
     /// Whether `on_start` of a scenario still has to be gone through; if not, what it left is put in place.
     pub(super) fn wants_start(&mut self, scenario: usize, closed: bool) -> bool {
         match self.started.get(scenario) {
-            Some(Some(left)) => {
+            Some(Some(started)) => {
                 if !closed {
-                    for (slot, value) in left {
+                    for (slot, value) in &started.left {
                         self.values.set(*slot, value.clone());
+                    }
+                    if started.cookies.is_some() {
+                        self.engines.replace_cookies(started.cookies.as_ref());
                     }
                 }
                 false
@@ -142,16 +151,21 @@ impl User {
         }
     }
 
-    /// Remembers what `on_start` has left.
-    pub(super) fn has_started(&mut self, scenario: usize) {
+    /// Remembers what `on_start` has left, for iterations that begin with that: in the closed model it stays by itself.
+    pub(super) fn has_started(&mut self, scenario: usize, (keeps_cookies, closed): (bool, bool)) {
         let values = &self.values;
         let left = values
             .written
             .iter()
             .map(|slot| (*slot, values.slots[*slot as usize].clone()))
             .collect();
+        let cookies = if keeps_cookies && !closed {
+            self.engines.all_cookies()
+        } else {
+            None
+        };
         if let Some(started) = self.started.get_mut(scenario) {
-            *started = Some(left);
+            *started = Some(Started { left, cookies });
         }
     }
 }

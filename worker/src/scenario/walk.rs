@@ -108,7 +108,8 @@ pub(super) async fn go(
         // In a box: most iterations have none, and none has room for it then.
         result = Box::pin(walk.script(&course.scenario.on_start)).await;
         if result.is_ok() {
-            walk.user.has_started(number);
+            let keeps_cookies = plan.program.plan.network.cookies;
+            walk.user.has_started(number, (keeps_cookies, start.closed));
         }
     }
     if result.is_ok() {

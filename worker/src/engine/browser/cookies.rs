@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::{PoisonError, RwLock};
 
-use reqwest::cookie::{CookieStore, Jar};
+use cookie_store::RawCookie;
+use reqwest::cookie::CookieStore;
 use reqwest::header::HeaderValue;
 use url::Url;
 
@@ -11,14 +12,15 @@ use url::Url;
 /// cookies are forgotten; one that takes the place of an earlier one counts only for itself.
 const BYTES_MAX: usize = 256 * 1024;
 
-/// The cookies of one user, which can be forgotten without closing the user's connections.
+/// The cookies of one user, which can be exchanged without closing the user's connections.
 #[derive(Debug, Default)]
-pub(super) struct SlotJar(RwLock<Held>);
+pub(super) struct SlotJar(RwLock<Cookies>);
 
-#[derive(Debug, Default)]
-struct Held {
-    jar: Jar,
-    /// What each cookie counts for. The jar does not tell what it holds.
+/// Cookies that a user has, or had.
+#[derive(Clone, Debug, Default)]
+pub struct Cookies {
+    jar: cookie_store::CookieStore,
+    /// What each cookie counts for.
     known: BTreeMap<Key, usize>,
     bytes: usize,
 }
@@ -62,7 +64,7 @@ impl Key {
     }
 }
 
-impl Held {
+impl Cookies {
     /// Counts a cookie; false when there is no room for it.
     fn admit(&mut self, field: &HeaderValue, url: &Url) -> bool {
         let Some(key) = Key::of(field, url) else {
@@ -81,8 +83,13 @@ impl Held {
 }
 
 impl SlotJar {
-    pub(super) fn forget(&self) {
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Held::default();
+    /// Takes these cookies in place of its own.
+    pub(super) fn replace(&self, held: Cookies) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = held;
+    }
+
+    pub(super) fn held(&self) -> Cookies {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
@@ -91,13 +98,20 @@ impl CookieStore for SlotJar {
         let mut held = self.0.write().unwrap_or_else(PoisonError::into_inner);
         for field in fields {
             if held.admit(field, url) {
-                held.jar.set_cookies(&mut std::iter::once(field), url);
+                let cookie = field.to_str().ok().and_then(|field| RawCookie::parse(field).ok());
+                held.jar
+                    .store_response_cookies(cookie.map(RawCookie::into_owned).into_iter(), url);
             }
         }
     }
 
     fn cookies(&self, url: &Url) -> Option<HeaderValue> {
         let held = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        held.jar.cookies(url)
+        let pairs = held.jar.get_request_values(url);
+        let pairs: Vec<String> = pairs.map(|(name, value)| format!("{name}={value}")).collect();
+        if pairs.is_empty() {
+            return None;
+        }
+        HeaderValue::try_from(pairs.join("; ")).ok()
     }
 }

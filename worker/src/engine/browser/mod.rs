@@ -29,6 +29,7 @@ use barrage_model::plan::Reuse;
 use reqwest::header::HeaderValue;
 use url::Url;
 
+pub use self::cookies::Cookies;
 use self::cookies::SlotJar;
 use self::hooks::{Counter, Names};
 use self::sources::Families;
@@ -154,9 +155,14 @@ impl Browser {
         }
     }
 
-    /// Forgets every cookie; connections stay.
-    pub(crate) fn forget_cookies(&self) {
-        self.jar.forget();
+    /// Takes these cookies in place of those that it has; connections stay.
+    pub(crate) fn replace_cookies(&self, cookies: Cookies) {
+        self.jar.replace(cookies);
+    }
+
+    /// The cookies that it has.
+    pub(crate) fn all_cookies(&self) -> Cookies {
+        self.jar.held()
     }
 
     /// The `Cookie` header that a request to `url` would carry.

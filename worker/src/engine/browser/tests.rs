@@ -173,7 +173,7 @@ async fn cookies_are_the_users_and_are_forgotten_with_the_user() {
             if step == 2 {
                 let url = Url::parse(&server.url("/")).unwrap();
                 assert_eq!(slot.set.cookies(&url), cookies.then(|| b"id=42".to_vec()));
-                slot.set.reset_user();
+                slot.set.replace_cookies(None);
                 assert_eq!(slot.set.cookies(&url), None);
             }
             ask(&mut slot, &server.url("/"), Kind::default()).await.unwrap();
@@ -694,7 +694,7 @@ fn a_users_cookies_are_bounded_until_they_are_forgotten() {
     let after = carried();
     assert!(after.contains("session=last-") && !after.contains("session=2999-") && !after.contains("late="));
     assert_eq!(after.len(), full.len());
-    jar.forget();
+    jar.replace(super::Cookies::default());
     set("late=1".to_owned());
     assert_eq!(carried(), "late=1");
 }

@@ -74,8 +74,6 @@ pub(in crate::scenario) struct Program {
     pub(in crate::scenario) redactor: Redactor,
     /// What the engines need from the plan's files.
     pub(in crate::scenario) files: Files,
-    /// Whether a user's cookies last no longer than its iteration. Where `on_start` may have logged it in, they stay.
-    forgets_cookies: bool,
     rows_ended: AtomicBool,
     tell_rows_ended: Notify,
 }
@@ -159,7 +157,6 @@ impl CompiledPlan {
             calls,
             redactor,
             files: files.clone(),
-            forgets_cookies: plan.scenarios.iter().all(|one| one.on_start.is_empty()),
             rows_ended: AtomicBool::new(false),
             tell_rows_ended: Notify::new(),
             plan,
@@ -272,10 +269,6 @@ impl CompiledPlan {
 }
 
 impl Program {
-    pub(in crate::scenario) fn forgets_cookies(&self) -> bool {
-        self.forgets_cookies
-    }
-
     pub(in crate::scenario) fn end_rows(&self) {
         if !self.rows_ended.swap(true, Ordering::Relaxed) {
             self.tell_rows_ended.notify_one();

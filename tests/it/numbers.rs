@@ -205,8 +205,8 @@ fn workers_of_a_counted_load_do_not_wait_for_its_indices() {
 #[test]
 fn a_counted_load_ends_with_its_last_row_whoever_has_it() {
     let home = home();
-    let rows: String = (0..20).map(|row| format!("{row}\n")).collect();
-    std::fs::write(home.path().join("rows.csv"), format!("row\n{rows}")).expect("a file can be written");
+    let rows: Vec<String> = (0..20).map(|row| row.to_string()).collect();
+    std::fs::write(home.path().join("rows.csv"), format!("row\n{}\n", rows.join("\n"))).expect("a file can be written");
     let text = "iterations: { count: 1000, users: 4 }\ndata:\n  ids: { csv: rows.csv, on_end: stop }\n\
                 steps: [ get: '/wait/1?row=${ids.row}' ]\n";
     for threads in ["1", "2"] {

@@ -188,8 +188,7 @@ async fn serve(place: u32, shared: Arc<Shared>) -> Result<()> {
                 job = Some(Job::new(prepare)?);
                 say.send(frame(Say::Prepared(v1::Prepared {
                     run,
-                    error: None,
-                    rows: Vec::new(),
+                    ..Default::default()
                 })))
                 .await?;
             }

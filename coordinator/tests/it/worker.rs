@@ -147,6 +147,11 @@ fn add(delta: &mut Delta, load: LoadId, segment: barrage_model::ids::SegmentId, 
     });
 }
 
+fn prepared(run: u64) -> v1::FromWorker {
+    let rows = Vec::new();
+    frame(Say::Prepared(v1::Prepared { run, error: None, rows }))
+}
+
 /// Serves one run, and returns what it was told.
 pub(crate) async fn work(url: String, hello: v1::Hello, habits: Habits) -> Diary {
     let mut client = FleetClient::connect(url.clone()).await.unwrap();
@@ -192,15 +197,9 @@ pub(crate) async fn work(url: String, hello: v1::Hello, habits: Habits) -> Diary
             Told::Refused(refused) => diary.push(format!("refused: {}", refused.reason)),
             Told::Prepare(prepare) => {
                 diary.push(format!("prepare {} of {}", prepare.worker, prepare.workers));
-                let run = prepare.run;
+                let said = prepared(prepare.run);
                 job = Some(Job::new(prepare));
-                say.send(frame(Say::Prepared(v1::Prepared {
-                    run,
-                    error: None,
-                    rows: Vec::new(),
-                })))
-                .await
-                .unwrap();
+                say.send(said).await.unwrap();
             }
             Told::DoSetup(_) | Told::DoTeardown(_) => panic!("the plan has neither setup nor teardown"),
             Told::Start(start) => {

@@ -331,7 +331,7 @@ fn what_a_lost_worker_had_in_progress_is_lost() {
         apply(&mut ledger, 0, 0, true, many(ok(1_000), 60)).expect("in order");
         let mut delta = delta_of(0, many(ok(1_000), 40));
         delta.open.in_progress = left;
-        let mut row = delta.iterations[0].clone();
+        let mut row = delta.iterations[0];
         (row.load, row.counts) = (load, IterationCounts::default());
         row.counts.started = left;
         if load == OPEN {

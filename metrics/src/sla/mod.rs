@@ -396,7 +396,15 @@ impl Track {
             return self.breached();
         }
         if self.any_judged {
-            let reason = "held in every window; the worst is shown".to_owned();
+            let breached = self.worst.as_ref().is_some_and(|worst| worst.holds == Some(false));
+            let reason = if breached {
+                format!(
+                    "never breached {} times in a row; the worst is shown",
+                    self.sla.in_a_row
+                )
+            } else {
+                "held in every window; the worst is shown".to_owned()
+            };
             return self.result(self.worst.as_ref(), SlaVerdict::Passed, reason, None);
         }
         let seen = judge(ledger, &self.sla, filters, &Window::Whole);
@@ -405,7 +413,7 @@ impl Track {
                 SlaVerdict::NotEnoughSamples,
                 "its window is longer than the seconds that are kept apart".to_owned(),
             ),
-            Some(false) if self.sla.in_a_row <= 1 => (
+            Some(false) if self.sla.in_a_row <= 1 && !judge::is_short(&self.sla.that, &seen) => (
                 SlaVerdict::Failed,
                 format!("breached over {} samples, though no window was full", seen.samples),
             ),
@@ -523,6 +531,9 @@ fn too_few(sla: &Sla, seen: &Judged) -> String {
 
 /// Whether `seen` is further from what the comparison wants; for showing only.
 fn is_worse(cmp: Cmp, seen: &Judged, than: &Judged) -> bool {
+    if seen.holds != than.holds {
+        return seen.holds == Some(false);
+    }
     let (Some(seen), Some(than)) = (&seen.observed, &than.observed) else {
         return false;
     };
@@ -530,6 +541,6 @@ fn is_worse(cmp: Cmp, seen: &Judged, than: &Judged) -> bool {
     match cmp {
         Cmp::Lt | Cmp::Le => seen > than,
         Cmp::Gt | Cmp::Ge => seen < than,
-        Cmp::Eq | Cmp::Ne => true,
+        Cmp::Eq | Cmp::Ne => false,
     }
 }

@@ -192,6 +192,7 @@ fn sliding_windows() {
         Passed,
         "error_rate = 50% (4 of 8)",
     );
+    check("ok == 8; over: 2; for: 2", "3k 5k 3k 4k 4k 4k", Passed, "ok = 7");
     // A window without samples has no verdict, and ends a row of breaches.
     check(
         "error_rate < 50%; over: 1; for: 2",
@@ -212,6 +213,9 @@ fn sliding_windows() {
         Failed,
         "error_rate = 50% (4 of 8)",
     );
+    // With more time there would be more of them.
+    check("ok >= 10; over: 9", "4k 4k", NotEnoughSamples, "ok = 8");
+    check("ok <= 7; over: 9", "4k 4k", Failed, "ok = 8");
     check(
         "p50 < 2ms; over: 2",
         "20k 20k 20k 20s 20s 20k",
@@ -226,6 +230,18 @@ fn sliding_windows() {
         Failed,
         "throughput = 3.5/s",
     );
+}
+
+#[test]
+fn the_reason_says_whether_windows_were_breached() {
+    for (words, want) in [
+        ("4k 4k 4k", "held in every window; the worst is shown"),
+        ("4k 4f 4k", "never breached 2 times in a row; the worst is shown"),
+    ] {
+        let Run { ledger, mut engine, .. } = follow("error_rate < 50%; over: 1; for: 2", words);
+        let result = engine.finish(&ledger, GeneratorVerdict::Valid).remove(0);
+        assert_eq!((result.verdict, result.reason.as_str()), (Passed, want));
+    }
 }
 
 #[test]

@@ -27,15 +27,37 @@ struct Stages {
 impl Reader<'_> {
     /// The load of a plan or scenario, if it has one.
     pub(crate) fn load_model(&self, fields: &Fields<'_, '_>) -> Got<Option<LoadModel>> {
-        let open = fields.opt("load", |value| self.open(value.node));
+        let open = fields.opt("load", |value| {
+            let open = self.open(value.node)?;
+            self.check_divides(value.node, "max_active", open.max_active)?;
+            Ok(open)
+        });
         let users = fields.opt("users", |value| self.users(value.node));
-        let iterations = fields.opt("iterations", |value| self.iterations(value.node));
+        let iterations = fields.opt("iterations", |value| {
+            let iterations = self.iterations(value.node)?;
+            self.check_divides(value.node, "users", iterations.users)?;
+            Ok(iterations)
+        });
         Ok(match (open?, users?, iterations?) {
             (Some(open), _, _) => Some(LoadModel::Open(open)),
             (_, Some(users), _) => Some(LoadModel::Users(users)),
             (_, _, Some(iterations)) => Some(LoadModel::Iterations(iterations)),
             (None, None, None) => None,
         })
+    }
+
+    /// A limit that the workers share out among them has to have one for each.
+    fn check_divides(&self, node: &Node, key: &str, limit: u32) -> Got<()> {
+        let least = self.least_workers.get();
+        if limit >= least {
+            return Ok(());
+        }
+        let at = node
+            .get(key)
+            .map_or_else(|| super::fields::head(node), |limit| limit.span);
+        let expected = format!("at least {least}, one for each worker that the run waits for");
+        let problem = Problem::new(format!("found `{key}: {limit}`"), expected);
+        Err(self.fail(at, problem))
     }
 
     fn open(&self, node: &Node) -> Got<OpenLoad> {

@@ -15,7 +15,7 @@ mod scope;
 mod sla;
 mod steps;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 
 use barrage_model::plan::Plan;
 use barrage_model::template::Template;
@@ -56,6 +56,8 @@ pub(crate) struct Reader<'a> {
     scope: RefCell<Scope>,
     /// URLs with values in them.
     urls: RefCell<Vec<(Node, Template)>>,
+    /// Workers that the run waits for, once that is known.
+    least_workers: Cell<u32>,
 }
 
 /// Reads a plan.
@@ -72,6 +74,7 @@ pub(crate) fn read(source: Source<'_>, overrides: &Overrides) -> Result<Plan, Di
         errors: RefCell::default(),
         scope: RefCell::new(Scope::new(&root)),
         urls: RefCell::default(),
+        least_workers: Cell::new(1),
     };
     let plan = reader.plan(&root);
     let mut errors = reader.errors.into_inner().into_iter();

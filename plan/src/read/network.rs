@@ -140,6 +140,7 @@ impl Reader<'_> {
             }
             max => max.map(|(_, max)| max),
         };
+        self.least_workers.set(min);
         Ok(WorkerPolicy {
             min,
             max,

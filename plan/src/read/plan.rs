@@ -48,8 +48,8 @@ impl Reader<'_> {
         let variables = self.variables(fields.value("variables"));
         let data = fields.or("data", Vec::new(), |value| self.data(value));
         let settings = self.settings(&fields, &empty);
-        let load = self.load_model(&fields);
         let workers = self.workers(&at(fields.value("workers")).unwrap_or_else(|| empty.clone()));
+        let load = self.load_model(&fields);
         let ceilings = self.ceilings(&at(fields.value("ceilings")).unwrap_or_else(|| empty.clone()));
         let tags = fields.or("tags", Vec::new(), |value| self.tags(value));
         let defaults_node = fields.value("defaults").map_or(&empty, |value| value.node);

@@ -1,11 +1,15 @@
 //! Parses data files.
 
 use std::borrow::Cow;
+use std::io::Read as _;
 
 use barrage_model::plan::DataFormat;
 use serde_json::Value;
 
 use super::{FILE_MAX, Filling, Table};
+
+/// A record after all others. A field whose quote is never closed takes in all that follows it, this record as well.
+const AFTER: &[u8] = b"\nend";
 
 /// Parses a file and keeps the given columns.
 ///
@@ -23,16 +27,37 @@ pub(in crate::scenario) fn read(format: DataFormat, content: &[u8], columns: &[S
 }
 
 fn csv(content: &[u8], columns: &[String]) -> Result<Table, String> {
-    let mut reader = csv::ReaderBuilder::new().from_reader(content);
-    let header = reader.headers().map_err(|error| csv_problem(&error))?;
+    let mut reader = csv::ReaderBuilder::new()
+        .flexible(true)
+        .from_reader(content.chain(AFTER));
+    let end = content.len() as u64;
+    let is_open =
+        |reader: &csv::Reader<_>, from: &csv::Position| from.byte() < end && reader.position().byte() > end + 1;
+    let header = reader.headers().map_err(|error| csv_problem(&error))?.clone();
+    if is_open(&reader, &csv::Position::new()) {
+        return Err("line 1: a quote is not closed".to_owned());
+    }
     let mut places = Vec::with_capacity(columns.len());
     for column in columns {
-        let place = header.iter().position(|name| name.trim() == column);
-        places.push(place.ok_or_else(|| format!("it has no column `{column}`"))?);
+        let mut found = (0..header.len()).filter(|place| header[*place].trim() == column);
+        places.push(found.next().ok_or_else(|| format!("it has no column `{column}`"))?);
+        if found.next().is_some() {
+            return Err(format!("line 1: it has more than one column `{column}`"));
+        }
     }
     let mut filling = Filling::new(columns.len());
     let mut record = csv::StringRecord::new();
     while reader.read_record(&mut record).map_err(|error| csv_problem(&error))? {
+        let Some(at) = record.position().filter(|at| at.byte() < end) else {
+            break;
+        };
+        if is_open(&reader, at) {
+            return Err(format!("line {}: a quote is not closed", at.line()));
+        }
+        if record.len() != header.len() {
+            let (line, len, expected) = (at.line(), record.len(), header.len());
+            return Err(format!("line {line}: it has {len} fields, the header has {expected}"));
+        }
         filling.row(places.iter().map(|place| record.get(*place).map(Cow::Borrowed)))?;
     }
     filling.finish()
@@ -45,9 +70,6 @@ fn csv_problem(error: &csv::Error) -> String {
         .map_or(String::new(), |at| format!("line {}: ", at.line()));
     match error.kind() {
         csv::ErrorKind::Utf8 { .. } => format!("{line}it is not UTF-8"),
-        csv::ErrorKind::UnequalLengths { expected_len, len, .. } => {
-            format!("{line}it has {len} fields, the header has {expected_len}")
-        }
         _ => format!("{line}it is not CSV"),
     }
 }
@@ -115,6 +137,19 @@ mod tests {
                 "a,b\n1,2\n3\n",
                 &["a"],
                 "line 3: it has 1 fields, the header has 2",
+            ),
+            (Csv, "a,b\n1,\"x\ny\"\n2,z", &["b"], "x\ny\nz"),
+            (Csv, "a,b\n1,5\" wide\n2,\"z\"", &["b"], "5\" wide\nz"),
+            (Csv, "a,b\n1,2\n3,\"4\n5,6\n", &["a"], "line 3: a quote is not closed"),
+            (Csv, "a,b\n1,2\n\"3,4\n5,6", &["a"], "line 3: a quote is not closed"),
+            (Csv, "a\n1\n\"", &["a"], "line 3: a quote is not closed"),
+            (Csv, "a,\"b\n1,2\n", &["a"], "line 1: a quote is not closed"),
+            (Csv, "a,b, a\n1,2,3\n", &["b"], "2"),
+            (
+                Csv,
+                "a,b, a\n1,2,3\n",
+                &["a"],
+                "line 1: it has more than one column `a`",
             ),
             (Csv, "a\n", &["a"], "it has no rows"),
             (Csv, "", &[], "it has no rows"),

@@ -125,20 +125,9 @@ struct Ports {
 impl Ports {
     fn of(plan: &Plan) -> Self {
         let range = host::port_range().map_or(0, |(first, last)| u32::from(last - first) + 1);
-        // A source address has all of them for each address that it connects to, if that is of its own family.
-        let sources = &plan.network.source_addresses;
-        let six = sources.iter().filter(|source| source.is_ipv6()).count();
-        let four = sources.len() - six;
-        let mut hosts = plan.targets.iter().map(|target| target.host.parse::<IpAddr>());
-        let known: Option<Vec<IpAddr>> = hosts.by_ref().map(Result::ok).collect();
-        // Of a name nobody can say: then the scarcer ones count.
-        let usable = match known.unwrap_or_default().as_slice() {
-            [] => [four, six].into_iter().filter(|count| *count > 0).min(),
-            all if all.iter().all(IpAddr::is_ipv4) => Some(four),
-            all if all.iter().all(IpAddr::is_ipv6) => Some(six),
-            _ => [four, six].into_iter().filter(|count| *count > 0).min(),
-        };
-        let sources = u32::try_from(usable.unwrap_or(1).max(1)).unwrap_or(u32::MAX);
+        let targets = plan.targets.iter().map(|target| target.host.parse().ok());
+        let usable = usable_sources(&plan.network.source_addresses, &targets.collect::<Vec<_>>());
+        let sources = u32::try_from(usable).unwrap_or(u32::MAX);
         let local = plan.targets.iter().all(|target| is_loopback(&target.host));
         Self {
             max: range.saturating_mul(sources),
@@ -149,6 +138,22 @@ impl Ports {
             },
         }
     }
+}
+
+/// How many source addresses there are for one address of the targets: those of its own family, each with all ports, and
+/// one where the system chooses. Of a name (`None`) nobody can say which family it has: then the scarcer ones count.
+fn usable_sources(sources: &[IpAddr], targets: &[Option<IpAddr>]) -> usize {
+    let six = sources.iter().filter(|source| source.is_ipv6()).count();
+    let four = sources.len() - six;
+    let all = |of: fn(&IpAddr) -> bool| targets.iter().all(|target| target.as_ref().is_some_and(of));
+    let usable = if all(IpAddr::is_ipv4) && !targets.is_empty() {
+        four
+    } else if all(IpAddr::is_ipv6) && !targets.is_empty() {
+        six
+    } else {
+        [four, six].into_iter().filter(|count| *count > 0).min().unwrap_or(0)
+    };
+    usable.max(1)
 }
 
 fn is_loopback(host: &str) -> bool {
@@ -371,6 +376,28 @@ mod tests {
     fn thread_cpu_us() -> u64 {
         let time = clock_gettime(ClockId::ThreadCPUTime);
         time.tv_sec.cast_unsigned() * 1_000_000 + time.tv_nsec.cast_unsigned() / 1_000
+    }
+
+    #[test]
+    fn source_addresses_count_for_targets_of_their_family() {
+        let addresses = |list: &str| list.split_whitespace().map(|one| one.parse().ok()).collect::<Vec<_>>();
+        for (sources, targets, want) in [
+            ("", "127.0.0.1", 1),
+            ("127.0.0.2 127.0.0.3", "127.0.0.1", 2),
+            ("127.0.0.2 127.0.0.3 ::1", "127.0.0.1", 2),
+            ("127.0.0.2 127.0.0.3 ::1", "::1", 1),
+            ("127.0.0.2 127.0.0.3", "::1", 1),
+            ("127.0.0.2 127.0.0.3 ::1", "127.0.0.1 ::1", 1),
+            ("127.0.0.2 127.0.0.3 127.0.0.4 ::1 ::2", "example.test", 2),
+            ("127.0.0.2 127.0.0.3", "example.test 127.0.0.1", 2),
+        ] {
+            let given: Vec<IpAddr> = addresses(sources).into_iter().flatten().collect();
+            assert_eq!(
+                usable_sources(&given, &addresses(targets)),
+                want,
+                "{sources} to {targets}"
+            );
+        }
     }
 
     #[test]

@@ -230,7 +230,7 @@ pub fn generator_so_far(ledger: &Ledger) -> GeneratorSummary {
 /// The verdict with reasons that concern the whole run.
 pub(crate) fn of(ledger: &Ledger, mut reasons: Vec<GeneratorReason>) -> GeneratorSummary {
     for ((worker, _), member) in &ledger.members {
-        reasons.extend(member.tally.reasons(*worker));
+        reasons.extend(member.judged().reasons(*worker));
     }
     conclude(reasons)
 }

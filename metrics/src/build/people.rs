@@ -53,7 +53,7 @@ fn one_worker(
         holes: holes(ledger, worker.id),
         generator: ledger
             .processes(worker.id)
-            .map(|(_, member)| member.tally.verdict())
+            .map(|(_, member)| member.judged().verdict())
             .max()
             .unwrap_or(GeneratorVerdict::Valid),
     }

@@ -445,6 +445,33 @@ fn a_lost_worker_that_comes_back_leaves_its_hole_marked() {
 }
 
 #[test]
+fn standing_still_is_no_strain_of_what_a_lost_worker_has_measured() {
+    for (lost, last_one_works, want) in [
+        (true, false, GeneratorVerdict::Valid),
+        // What it does after it has come to is measured.
+        (true, true, GeneratorVerdict::Invalid),
+        (false, false, GeneratorVerdict::Invalid),
+    ] {
+        let mut ledger = open_alone();
+        for interval in 0..6 {
+            let works = interval < 2 || interval == 5 && last_one_works;
+            let mut delta = delta_of(interval, if works { many(ok(1_000), 50) } else { Vec::new() });
+            if interval >= 2 {
+                delta.health.dispatch_lag_p99_us = 3_000_000;
+            }
+            delta.health.covered_us = 1_000_000;
+            ledger.apply(WorkerId(1), FIRST, &delta).expect("in order");
+        }
+        if lost {
+            ledger.set_lost(WorkerId(1), FIRST);
+        }
+        let summary = Summary::build(&ledger, &SlaEngine::new(&[]), facts(false));
+        assert_eq!(summary.generator.verdict, want, "{lost} {last_one_works}");
+        assert_eq!(summary.workers[1].generator, want);
+    }
+}
+
+#[test]
 fn a_worker_that_says_nothing_more_is_not_passed_over() {
     let mut ledger = ledger(1, 3, 0);
     apply(&mut ledger, 0, 0, false, many(ok(1_000), 100)).expect("in order");

@@ -65,6 +65,8 @@ pub struct Member {
     pub health: History,
     /// Self-health judged and summed up.
     pub(crate) tally: Tally,
+    /// As it was before the latest intervals, if nothing began or ended in them.
+    before_idle: Option<Box<Tally>>,
     pub(crate) inconsistencies: Vec<Inconsistency>,
 }
 
@@ -109,6 +111,11 @@ impl Member {
         if !delta.last || delta.health.covered_us > 0 {
             self.health.add(delta.interval, delta.health, readings_max);
         }
+        if does_something(delta) {
+            self.before_idle = None;
+        } else if self.before_idle.is_none() {
+            self.before_idle = Some(Box::new(self.tally.clone()));
+        }
         let warm_up = u64::from(delta.interval) < plan.warm_up.as_secs();
         self.tally.add(delta, worker.cores, plan.pacing, warm_up);
         if self.state != Some(WorkerState::Lost) {
@@ -119,6 +126,16 @@ impl Member {
             });
         }
         self.check(catalog, worker.id, delta);
+    }
+
+    /// Self-health that says something of what was measured. A lost worker that comes back has stood still in between: what it
+    /// did not begin then is unsent, and in none of the figures.
+    pub(crate) fn judged(&self) -> &Tally {
+        let idle = self
+            .before_idle
+            .as_deref()
+            .filter(|_| self.state == Some(WorkerState::Lost));
+        idle.unwrap_or(&self.tally)
     }
 
     fn check(&mut self, catalog: &Catalog, worker: WorkerId, delta: &Delta) {
@@ -155,4 +172,11 @@ impl Member {
         let of_scheduled = self.iterations.iter().filter(|(load, _)| scheduled(load));
         of_scheduled.fold(0, |sum, (_, counts)| sum.saturating_add(counts.started))
     }
+}
+
+/// Whether anything began, ended or was given up in a delta's interval.
+fn does_something(delta: &Delta) -> bool {
+    let iterations = |counts: &IterationCounts| counts.started > 0 || counts.ended() > 0 || counts.dropped_total() > 0;
+    let steps = |counts: &StepCounts| counts.attempted > 0 || counts.ended() > 0;
+    delta.iterations.iter().any(|row| iterations(&row.counts)) || delta.steps.iter().any(|row| steps(&row.counts))
 }

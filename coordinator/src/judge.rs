@@ -117,7 +117,7 @@ pub fn scheduled(ledger: &Ledger, incarnations: &BTreeMap<WorkerId, Incarnation>
             .filter_map(|(worker, incarnation)| ledger.member(*worker, *incarnation));
         let counts = members.filter_map(|member| member.iterations.get(&load));
         let begun = counts.fold(0u64, |sum, counts| {
-            // Not `scheduled`: what a lost worker had waiting is among its unknown arrivals.
+            // Not `scheduled`: what a lost worker had waiting is among its unknown or unsent arrivals.
             sum.saturating_add(counts.started)
                 .saturating_add(counts.dropped_total())
         });

@@ -49,7 +49,7 @@ pub(crate) fn conservation(ledger: &Ledger, ended: bool) -> Conservation {
         found.iterations.waiting = 0;
         for (worker, totals, _) in &mut found.per_worker {
             if ledger.losses().any(|loss| loss.worker == *worker) {
-                // What it had waiting is among its unknown arrivals, and the schedule asked it for those and the unsent.
+                // What it had waiting is among its unknown or unsent arrivals, and the schedule asked it for those.
                 let told = totals.scheduled.saturating_sub(totals.waiting);
                 totals.scheduled = told.saturating_add(totals.unsent).saturating_add(totals.unknown);
                 totals.waiting = 0;

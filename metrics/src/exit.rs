@@ -9,7 +9,7 @@ pub enum Verdict {
     Passed,
     /// At least one SLA was breached.
     Failed,
-    /// Not enough samples, more arrivals lost than the plan tolerates, or the run goes on.
+    /// Not enough samples, more lost than the plan tolerates, or the run goes on.
     Inconclusive,
     /// The generator could not do what the plan asks, so latencies are its own.
     Invalid,

@@ -253,7 +253,7 @@ fn what_a_frozen_worker_did_not_begin_is_unsent() {
     let home = home();
     let target = Target::start(answer, None);
     let text = format!(
-        "target: {}\nload: {{ rate: 60/s, for: 25s }}\n\
+        "target: {}\nload: {{ rate: 60/s, for: 25s, give_up_after: 1s }}\n\
          workers: {{ min: 3, on_loss: continue, loss_tolerance: 100% }}\nsteps: [ get: '/${{iteration()}}' ]\n",
         target.url
     );
@@ -271,6 +271,11 @@ fn what_a_frozen_worker_did_not_begin_is_unsent() {
         events.iter().any(|event| event["kind"] == kind).then_some(())
     };
     wait::until("the loss", limit, || tells("worker-lost"));
+    // Its last grant must not look as if it had been made since.
+    let then = target.requests() + 100;
+    wait::until("two seconds of the others", limit, || {
+        (target.requests() >= then).then_some(())
+    });
     fleet.workers[1].signal(Signal::CONT);
     wait::until("its return", limit, || tells("worker-back"));
     let report = submit.wait(limit).json();

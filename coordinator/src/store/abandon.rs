@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use barrage_metrics::{Loss, StopCause, Summary};
-use barrage_model::ids::{LoadId, RunId, ShardId, WorkerId};
+use barrage_metrics::summary::WorkerState;
+use barrage_metrics::{Ledger, Loss, StopCause, Summary};
+use barrage_model::ids::{Incarnation, LoadId, RunId, ShardId, WorkerId};
 use barrage_model::plan::LoadModel;
 use barrage_model::time::Moment;
 
@@ -52,11 +53,7 @@ fn finish(mut stored: StoredRun) -> Ended {
     let losses = losses(&stored, stored.granted);
     let mut lost = Vec::new();
     for (worker, incarnation) in &stored.incarnations {
-        let flushed = stored
-            .ledger
-            .member(*worker, *incarnation)
-            .is_some_and(|member| member.state == Some(barrage_metrics::summary::WorkerState::Finished));
-        if !flushed {
+        if !has_finished(&stored.ledger, *worker, *incarnation) || counted_as_lost(&stored.ledger, *worker) {
             lost.push((*worker, *incarnation));
             stored.ledger.set_lost(*worker, *incarnation);
         }
@@ -91,6 +88,18 @@ fn finish(mut stored: StoredRun) -> Ended {
     }
 }
 
+/// Whether the last of all that a worker has counted is there.
+fn has_finished(ledger: &Ledger, worker: WorkerId, incarnation: Incarnation) -> bool {
+    let member = ledger.member(worker, incarnation);
+    member.is_some_and(|member| member.state == Some(WorkerState::Finished))
+}
+
+/// Whether a worker was lost already, and may have come back to say what it had begun.
+fn counted_as_lost(ledger: &Ledger, worker: WorkerId) -> bool {
+    let mut events = ledger.events().iter();
+    events.any(|event| event.kind == "worker-lost" && event.worker == Some(worker))
+}
+
 fn losses(stored: &StoredRun, until: Moment) -> Vec<Loss> {
     let mut losses = Vec::new();
     let plan = stored.ledger.plan();
@@ -99,14 +108,14 @@ fn losses(stored: &StoredRun, until: Moment) -> Vec<Loss> {
             continue;
         };
         let member = stored.ledger.member(info.id, incarnation);
-        let finished = Some(barrage_metrics::summary::WorkerState::Finished);
-        if member.is_some_and(|member| member.state == finished) {
+        let flushed = has_finished(&stored.ledger, info.id, incarnation);
+        if flushed && !counted_as_lost(&stored.ledger, info.id) {
             continue;
         }
         let next_index: BTreeMap<(LoadId, ShardId), u64> =
             member.map(|member| member.progress.clone()).unwrap_or_default();
         for ((id, epoch), load) in stored.epochs.iter().zip(&plan.loads) {
-            let unknown = match load.model {
+            let (unknown, unsent, unsent_from) = match load.model {
                 LoadModel::Users(_) => continue,
                 LoadModel::Open(_) => {
                     let shards: Vec<ShardId> = info.shards.clone().map(ShardId).collect();
@@ -116,18 +125,22 @@ fn losses(stored: &StoredRun, until: Moment) -> Vec<Loss> {
                         shards: &shards,
                         next_index: &next_index,
                     };
-                    leftover(&share, stored.granted, false, until).unknown.count
+                    let hole = leftover(&share, stored.granted, flushed, until);
+                    (hole.unknown.count, hole.unsent.count, hole.unsent_from)
                 }
-                LoadModel::Iterations(_) => counted(stored, *id, info.id),
+                LoadModel::Iterations(_) => match counted(stored, *id, info.id) {
+                    held if flushed => (0, held, None),
+                    held => (held, 0, None),
+                },
             };
-            if unknown > 0 {
+            if unknown > 0 || unsent > 0 {
                 losses.push(Loss {
                     worker: info.id,
                     incarnation,
                     load: *id,
                     unknown,
-                    unsent: 0,
-                    unsent_from: None,
+                    unsent,
+                    unsent_from,
                 });
             }
         }

@@ -497,6 +497,46 @@ fn an_unfinished_run_is_aborted_with_an_exact_hole() {
 }
 
 #[test]
+fn a_lost_worker_that_came_back_before_the_crash_leaves_unsent_what_it_had_waiting() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    fill(&store, &[(0, 1), (1, 1), (0, 2)]);
+    let writer = store.writer();
+    writer
+        .write(Op::Record(RUN, 4, Record::Granted(Moment::from_secs(10), Vec::new())))
+        .unwrap();
+    let note = Note {
+        at: Moment::from_secs(1),
+        kind: "worker-lost".to_owned(),
+        worker: Some(WorkerId(1)),
+        text: "worker b is lost".to_owned(),
+    };
+    writer.write(Op::Record(RUN, 5, Record::Note(note))).unwrap();
+    let mut last = delta(1, 2);
+    (last.last, last.open.waiting) = (true, 3);
+    last.iterations[0].counts.scheduled += 3;
+    let incarnation = Incarnation(u64::MAX - 1);
+    let record = Record::Delta(WorkerId(1), incarnation, Arc::new(last));
+    writer.write(Op::Record(RUN, 6, record)).unwrap();
+    flush(&store);
+    store.close();
+
+    let mut store = open(dir.path());
+    assert_eq!(store.abandon_unfinished().unwrap(), 1);
+    flush(&store);
+    let run = store.reader().load_run(RUN).unwrap();
+    let losses = run
+        .ledger
+        .losses()
+        .map(|loss| (loss.worker.0, loss.unknown, loss.unsent));
+    // Worker 1 was at 21 and has said so itself: of what was due up to the grant's end it has sent none.
+    assert_eq!(losses.collect::<Vec<_>>(), [(0, 41, 0), (1, 0, 40)]);
+    let summary = run.summary();
+    assert_eq!(summary.conservation.mismatches, Vec::<String>::new());
+    assert_eq!(summary.exit_code.number(), 95, "{:?}", summary.reasons);
+}
+
+#[test]
 fn batches_of_the_store_are_those_of_the_ledger() {
     let mut batch = Batch::new();
     for seq in 1..=3 {

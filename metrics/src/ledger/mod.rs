@@ -131,9 +131,10 @@ pub struct Loss {
     /// The load.
     pub load: LoadId,
     /// Due after its last committed delta and up to its grant's end: sent or not, nobody knows. Arrivals that it last
-    /// reported as waiting are among them.
+    /// reported as waiting are among them. None if it has told of all that it began.
     pub unknown: u64,
-    /// Due later and before others took over: not sent.
+    /// Not sent: due later, or told by the worker itself to be left; those that it last reported as waiting are among them
+    /// then.
     pub unsent: u64,
     /// When the first of those fell due, where that is known.
     pub unsent_from: Option<Moment>,

@@ -354,6 +354,10 @@ impl Track {
         if first == 0 {
             (self.worst, self.latest, self.any_judged) = (None, None, false);
         }
+        if self.breach.is_none() && self.sla.in_a_row <= 1 {
+            // It was seen with counts still missing.
+            self.worst = self.worst.take().filter(|worst| worst.holds != Some(false));
+        }
         self.streak = 0;
         let latency = latency_of(&self.sla.that);
         let mut samples = Samples::new();

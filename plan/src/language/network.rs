@@ -153,7 +153,8 @@ pub(crate) static WORKERS: Object = Object {
                 max_ppb: super::FULL_SHARE,
             },
             "0%",
-            "Share of arrivals that may be lost before the run is inconclusive.",
+            "Share that may be lost before the run is inconclusive: arrivals, iterations that lost workers leave in progress, and of \
+             `users` the time in which they begin none.",
         ),
     ],
     choices: &[],

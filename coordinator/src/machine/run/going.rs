@@ -178,6 +178,7 @@ impl<B: Book> Run<B> {
                 self.blocks.hand_out(worker, seat);
             }
         }
+        self.let_end(now, self.renewals);
         let record = Record::Granted(until, self.blocks.handed_out());
         self.store(now, record, Effect::Grant(self.renewals, until));
     }
@@ -194,6 +195,26 @@ impl<B: Book> Run<B> {
         for worker in self.ids().filter(|worker| self.is_open(*worker)).collect::<Vec<_>>() {
             let seat = &mut self.seats[worker.0 as usize];
             if seat.present {
+                seat.goes_on_until = until;
+                let blocks = Vec::new();
+                self.outputs
+                    .push_back(Output::Send(worker, Command::Grant { number, until, blocks }));
+            }
+        }
+        self.let_end(now, number);
+    }
+
+    /// The same for lost workers that are back. They begin nothing either, and the run's end waits for them meanwhile.
+    fn let_end(&mut self, now: Moment, number: u64) {
+        let until = self.run_now(now) + GRANT;
+        for seat in (0..).zip(&mut self.seats) {
+            let (worker, seat) = (WorkerId(seat.0), seat.1);
+            if !seat.present || seat.is_done() {
+                continue;
+            }
+            let slack = seat.slack(GRANT);
+            if let Life::Lost { released, .. } = &mut seat.life {
+                *released = (*released).max(now + GRANT + slack);
                 seat.goes_on_until = until;
                 let blocks = Vec::new();
                 self.outputs

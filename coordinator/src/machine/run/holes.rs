@@ -101,7 +101,7 @@ impl<B: Book> Run<B> {
             shards: &shards,
             next_index: &seat.next_index,
         };
-        leftover(&share, seat.granted, seat.flushed, until)
+        leftover(&share, seat.granted, seat.has_told_all(), until)
     }
 
     /// Users have no arrivals: what is left behind of a load that goes on until `until` is the time after the last grant.
@@ -126,7 +126,11 @@ impl<B: Book> Run<B> {
             last: None,
         };
         let none = Hole::default();
-        let (unknown, unsent) = if seat.flushed { (none, held) } else { (held, none) };
+        let (unknown, unsent) = if seat.has_told_all() {
+            (none, held)
+        } else {
+            (held, none)
+        };
         LoadHole {
             load,
             unknown,

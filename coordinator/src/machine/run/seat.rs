@@ -108,6 +108,11 @@ impl Seat {
         self.last_seq.is_some_and(|last| self.applied >= last)
     }
 
+    /// Whether nothing of it is unknown: it has said so, or has halted and everything it counted is merged.
+    pub(super) fn has_told_all(&self) -> bool {
+        self.flushed || self.is_done()
+    }
+
     /// Keeps the run time at which it was done, if it is.
     pub(super) fn note_done(&mut self, run_now: Moment) {
         if self.is_done() {
@@ -118,7 +123,7 @@ impl Seat {
     /// Coordinator clock from which on a lost worker's grants hold no more.
     pub(super) fn released_at(&self) -> Option<Moment> {
         match self.life {
-            Life::Lost { released, .. } if !self.flushed => Some(released),
+            Life::Lost { released, .. } if !self.has_told_all() => Some(released),
             _ => None,
         }
     }

@@ -991,6 +991,40 @@ fn a_worker_that_leaves_of_its_own_accord_leaves_its_share_unsent() {
 }
 
 #[test]
+fn a_lost_worker_that_is_back_may_end_what_it_had_in_progress() {
+    let mut bench = Bench::started(|_| {});
+    bench
+        .secs(14)
+        .input(lost(B))
+        .secs(17)
+        .input(Input::Present(B, None))
+        .secs(20)
+        .ends(A, 1)
+        .secs(27);
+    assert!(bench.run.seats()[1].goes_on_until >= Moment::from_secs(36));
+    assert_eq!(
+        bench.run.seats()[1].granted,
+        Moment::from_secs(24),
+        "it may begin nothing"
+    );
+    assert!(!bench.trace.contains("Ended"), "the end waits for it: {}", bench.trace);
+    bench.ends(B, 1).play_out();
+    assert!(bench.trace.ends_with("Ended\n"), "{}", bench.trace);
+    assert!(bench.run.run_now(bench.now) < Moment::from_secs(29));
+}
+
+#[test]
+fn a_lost_worker_that_has_halted_leaves_nothing_unknown() {
+    let mut bench = Bench::started(|_| {});
+    bench.secs(5).input(lost(B)).secs(8).input(Input::Present(B, None));
+    assert_eq!(bench.run.final_holes()[0].loads[0].unknown.count, 75);
+    // It had not even begun, so there is no last delta.
+    bench.input(halted(B, 0));
+    let hole = bench.run.final_holes()[0].loads[0];
+    assert_eq!((hole.unknown.count, hole.unsent.count), (0, 100));
+}
+
+#[test]
 fn data_that_runs_out_stops_the_run_gracefully() {
     let mut bench = Bench::started(|_| {});
     bench.secs(5).input(Input::Told(

@@ -97,10 +97,13 @@ impl CookieStore for SlotJar {
     fn set_cookies(&self, fields: &mut dyn Iterator<Item = &HeaderValue>, url: &Url) {
         let mut held = self.0.write().unwrap_or_else(PoisonError::into_inner);
         for field in fields {
+            let cookie = std::str::from_utf8(field.as_bytes()).ok();
+            let cookie = cookie.and_then(|field| RawCookie::parse(field).ok());
+            let Some(cookie) = cookie.map(RawCookie::into_owned) else {
+                continue;
+            };
             if held.admit(field, url) {
-                let cookie = field.to_str().ok().and_then(|field| RawCookie::parse(field).ok());
-                held.jar
-                    .store_response_cookies(cookie.map(RawCookie::into_owned).into_iter(), url);
+                held.jar.store_response_cookies(std::iter::once(cookie), url);
             }
         }
     }

@@ -669,6 +669,19 @@ async fn names_that_are_fixed_by_port_lead_to_the_address_of_the_port() {
 }
 
 #[test]
+fn cookies_may_have_letters_beyond_ascii() {
+    let (jar, url) = (SlotJar::default(), Url::parse("http://shop.test/").unwrap());
+    for field in ["name=Zo\u{eb}".as_bytes(), b"bad=\xff", b"id=1"] {
+        let field = HeaderValue::from_bytes(field).unwrap();
+        jar.set_cookies(&mut std::iter::once(&field), &url);
+    }
+    let sent = String::from_utf8(jar.cookies(&url).unwrap().as_bytes().to_vec()).unwrap();
+    let mut sent: Vec<&str> = sent.split("; ").collect();
+    sent.sort_unstable();
+    assert_eq!(sent, ["id=1", "name=Zo\u{eb}"]);
+}
+
+#[test]
 fn a_users_cookies_are_bounded_until_they_are_forgotten() {
     const BOUND: usize = 256 * 1024;
     let (jar, url) = (SlotJar::default(), Url::parse("http://shop.test/a/b").unwrap());

@@ -31,10 +31,18 @@ fn csv(content: &[u8], columns: &[String]) -> Result<Table, String> {
         .flexible(true)
         .from_reader(content.chain(AFTER));
     let end = content.len() as u64;
-    let is_open =
-        |reader: &csv::Reader<_>, from: &csv::Position| from.byte() < end && reader.position().byte() > end + 1;
-    let header = reader.headers().map_err(|error| csv_problem(&error))?.clone();
-    if is_open(&reader, &csv::Position::new()) {
+    let took_all = |reader: &csv::Reader<_>| reader.position().byte() > end + 1;
+    // What lies before a record may be line breaks, those that ended the one before among them.
+    let is_blank = |from: u64| {
+        content[from.min(end) as usize..]
+            .iter()
+            .all(|byte| b"\r\n".contains(byte))
+    };
+    if is_blank(0) {
+        return Err("it has no rows".to_owned());
+    }
+    let header = reader.headers().map_err(|error| csv_problem(content, &error))?.clone();
+    if took_all(&reader) {
         return Err("line 1: a quote is not closed".to_owned());
     }
     let mut places = Vec::with_capacity(columns.len());
@@ -47,15 +55,22 @@ fn csv(content: &[u8], columns: &[String]) -> Result<Table, String> {
     }
     let mut filling = Filling::new(columns.len());
     let mut record = csv::StringRecord::new();
-    while reader.read_record(&mut record).map_err(|error| csv_problem(&error))? {
-        let Some(at) = record.position().filter(|at| at.byte() < end) else {
+    while reader
+        .read_record(&mut record)
+        .map_err(|error| csv_problem(content, &error))?
+    {
+        let Some(from) = record
+            .position()
+            .map(csv::Position::byte)
+            .filter(|from| !is_blank(*from))
+        else {
             break;
         };
-        if is_open(&reader, at) {
-            return Err(format!("line {}: a quote is not closed", at.line()));
+        if took_all(&reader) {
+            return Err(format!("line {}: a quote is not closed", line_at(content, from)));
         }
         if record.len() != header.len() {
-            let (line, len, expected) = (at.line(), record.len(), header.len());
+            let (line, len, expected) = (line_at(content, from), record.len(), header.len());
             return Err(format!("line {line}: it has {len} fields, the header has {expected}"));
         }
         filling.row(places.iter().map(|place| record.get(*place).map(Cow::Borrowed)))?;
@@ -63,11 +78,19 @@ fn csv(content: &[u8], columns: &[String]) -> Result<Table, String> {
     filling.finish()
 }
 
+/// The line of the first that is no line break from here on.
+fn line_at(content: &[u8], from: u64) -> usize {
+    let from = content.len().min(usize::try_from(from).unwrap_or(usize::MAX));
+    let breaks = content[from..].iter().take_while(|byte| b"\r\n".contains(byte)).count();
+    let before = content[..from + breaks].iter();
+    before.map(|byte| usize::from(*byte == b'\n')).sum::<usize>() + 1
+}
+
 /// What is wrong, without the text that is wrong.
-fn csv_problem(error: &csv::Error) -> String {
+fn csv_problem(content: &[u8], error: &csv::Error) -> String {
     let line = error
         .position()
-        .map_or(String::new(), |at| format!("line {}: ", at.line()));
+        .map_or(String::new(), |at| format!("line {}: ", line_at(content, at.byte())));
     match error.kind() {
         csv::ErrorKind::Utf8 { .. } => format!("{line}it is not UTF-8"),
         _ => format!("{line}it is not CSV"),
@@ -138,6 +161,21 @@ mod tests {
                 &["a"],
                 "line 3: it has 1 fields, the header has 2",
             ),
+            (Csv, "id\r\n1\r\n2\r\n", &["id"], "1\n2"),
+            (Csv, "id\r\n1\r\n\r\n\r\n", &["id"], "1"),
+            (Csv, "id\n1\n\n2\n\n", &["id"], "1\n2"),
+            (Csv, "id\n\"1\"\n", &["id"], "1"),
+            (Csv, "id\r\n\"1\"\r\n", &["id"], "1"),
+            (Csv, "\r\n\nid\n1", &["id"], "1"),
+            (
+                Csv,
+                "a,b\r\n1,2\r\n\r\n3\r\n",
+                &["a"],
+                "line 4: it has 1 fields, the header has 2",
+            ),
+            (Csv, "a\r\n", &["a"], "it has no rows"),
+            (Csv, "\r\n\n", &["a"], "it has no rows"),
+            (Csv, "a\r\n\"1\r\n\r\n", &["a"], "line 2: a quote is not closed"),
             (Csv, "a,b\n1,\"x\ny\"\n2,z", &["b"], "x\ny\nz"),
             (Csv, "a,b\n1,5\" wide\n2,\"z\"", &["b"], "5\" wide\nz"),
             (Csv, "a,b\n1,2\n3,\"4\n5,6\n", &["a"], "line 3: a quote is not closed"),
@@ -168,6 +206,34 @@ mod tests {
         }
         let binary = |format| read(format, b"a\n\xff\n", &["a".to_owned()]).unwrap_err();
         assert_eq!(binary(Csv), "line 2: it is not UTF-8");
+        let crlf = read(Csv, b"a\r\n1\r\n\xff\r\n", &["a".to_owned()]).unwrap_err();
+        assert_eq!(crlf, "line 3: it is not UTF-8");
         assert_eq!(binary(JsonLines), "it is not UTF-8");
+    }
+
+    /// Whatever six bytes follow a header: rows are what the library makes of them, or a quote is open at the end.
+    #[test]
+    fn line_breaks_and_quotes_in_any_order_are_read_as_the_library_reads_them() {
+        let letters = [b'x', b'"', b',', b'\r', b'\n'];
+        for number in 0..letters.len().pow(6) {
+            let place = |at: u32| letters[number / letters.len().pow(at) % letters.len()];
+            let content = [b"h\r\n".as_slice(), &[0, 1, 2, 3, 4, 5].map(place)].concat();
+            let rows: Result<Vec<csv::StringRecord>, _> =
+                csv::Reader::from_reader(content.as_slice()).records().collect();
+            let wanted = rows.ok().filter(|rows| !rows.is_empty());
+            let text = String::from_utf8(content).unwrap();
+            match (read(DataFormat::Csv, text.as_bytes(), &["h".to_owned()]), wanted) {
+                (Ok(table), Some(rows)) => {
+                    let cells: Vec<_> = (0..table.rows()).map(|row| table.cell(row, 0)).collect();
+                    assert_eq!(cells, rows.iter().map(|row| row.get(0)).collect::<Vec<_>>(), "{text:?}");
+                }
+                (Err(_), None) => {}
+                (Err(problem), Some(_)) => {
+                    assert!(problem.ends_with("a quote is not closed"), "{text:?}: {problem}");
+                    assert!(text.contains('"'), "{text:?}: {problem}");
+                }
+                (Ok(_), None) => panic!("{text:?} is read, but is no CSV"),
+            }
+        }
     }
 }

@@ -44,6 +44,9 @@ pub const TICK: Duration = Duration::from_millis(20);
 pub const GAP_MAX: Duration = Duration::from_secs(1);
 /// A grant may have been made this long before the shard came to, and still counts as made since.
 const GRANT_AGE_MAX: Duration = Duration::from_secs(1);
+/// A shard that has stood still gives nothing up for so long, or until its grant has been renewed: it may count as lost, and
+/// hears of that first.
+const WORD_MAX: Duration = Duration::from_secs(3);
 /// Most iterations that one load starts for one input: a catch-up after a stall leaves room for answers in between.
 const BATCH: u32 = 256;
 
@@ -75,6 +78,15 @@ struct SlotOwner {
 impl Shared {
     fn may_send(&self, now: Moment) -> bool {
         now < self.granted_until && self.needs_renewal.is_none()
+    }
+
+    /// Until when nothing is given up: see [`WORD_MAX`].
+    fn undecided_until(&self) -> Option<Moment> {
+        self.needs_renewal.map(|awake| awake + WORD_MAX)
+    }
+
+    fn is_undecided(&self, now: Moment) -> bool {
+        self.undecided_until().is_some_and(|until| now < until)
     }
 
     fn make_slot(slots: &mut Vec<SlotOwner>, load: LoadId, user: u64, place: u32) -> SlotId {

@@ -193,8 +193,9 @@ impl Open {
         let Some((_, oldest)) = self.head.peek().filter(|_| self.waiting > 0) else {
             return due.or(close);
         };
-        let expiry = oldest + self.give_up_after;
-        let end = last_one_passed.then(|| self.due.end() + shared.graceful_stop);
+        let decided = shared.undecided_until().unwrap_or(Moment::ZERO);
+        let expiry = decided.max(oldest + self.give_up_after);
+        let end = last_one_passed.then(|| decided.max(self.due.end() + shared.graceful_stop));
         // While arrivals are held back, the next one due changes nothing.
         let wake = match self.blocked {
             Some(Blocked::Ceiling(held)) => Some(held.until),
@@ -218,7 +219,8 @@ impl Open {
     }
 
     fn over_time(&self, now: Moment, shared: &Shared) -> bool {
-        self.waiting > 0 && self.due.peek().is_none() && now >= self.due.end() + shared.graceful_stop
+        let late = self.due.peek().is_none() && now >= self.due.end() + shared.graceful_stop;
+        self.waiting > 0 && late && !shared.is_undecided(now)
     }
 
     /// Starts the first waiting arrival, unless something holds it back.
@@ -264,8 +266,14 @@ impl Open {
         true
     }
 
-    /// Drops the arrivals that have waited for `give_up_after`.
+    /// Drops the arrivals that have waited for `give_up_after`, unless a word is awaited that may leave them to others.
     fn give_up(&mut self, now: Moment, shared: &mut Shared) {
+        if !shared.is_undecided(now) {
+            self.expire(now, shared);
+        }
+    }
+
+    fn expire(&mut self, now: Moment, shared: &mut Shared) {
         while self.waiting > 0 && !self.left {
             let Some((_, due)) = self.head.peek() else { return };
             let age = now.since(due);
@@ -284,6 +292,7 @@ impl Open {
     }
 
     fn drop_all(&mut self, now: Moment, shared: &mut Shared) {
+        self.expire(now, shared);
         while self.waiting > 0 && !self.left {
             self.drop_head(DropReason::Stopped, now, shared);
         }

@@ -215,7 +215,8 @@ impl Ledger {
     fn stretch(&self, segments: &Segments, window: &Window) -> Stretch {
         let second = |interval: u32| Moment::from_secs(interval.min(INTERVALS_MAX).into());
         let (from, to) = match window {
-            Window::Whole => (Moment::ZERO, self.end().min(second(INTERVALS_MAX))),
+            // What nobody has reported, since all were lost, is not known to be empty.
+            Window::Whole => (Moment::ZERO, self.end().min(second(self.next_interval()))),
             Window::UpTo(to) => (Moment::ZERO, second(*to)),
             Window::Intervals(range) => (second(range.start), second(range.end)),
         };

@@ -288,6 +288,12 @@ fn what_a_frozen_worker_did_not_begin_is_unsent() {
     let lost = named(&report, "workers", "w2");
     let (started, unsent) = (whole(lost, "iterations.started"), whole(lost, "iterations.unsent"));
     assert_eq!(started + unsent, 500);
+    // The parts leave out what is unsent.
+    assert_eq!(
+        whole(&at(&report, "scenarios")[0], "iterations.scheduled"),
+        1_500 - unsent
+    );
+    assert_eq!(whole(&at(&report, "stages")[0], "scheduled"), 1_500 - unsent);
     assert_eq!(at(&report, "sla")[0]["verdict"], "passed", "{}", at(&report, "sla"));
     assert_eq!(target.numbers().len() as u64, 1_500 - unsent);
 }

@@ -159,7 +159,7 @@ impl Hub {
         };
         self.keep_of(run, Op::Assigned(run, Box::new(assigned)));
         for warning in &compiled.warnings {
-            self.tell(run, Input::Told(WorkerId(0), "warning".to_owned(), warning.clone()));
+            self.tell(run, Input::Warning(warning.clone()));
         }
         for (number, incarnation) in (0u32..).map(WorkerId).zip(processes) {
             let worker = self.fleet.worker(incarnation);

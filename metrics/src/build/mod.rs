@@ -8,13 +8,13 @@ mod time;
 
 use std::collections::BTreeMap;
 
-use barrage_model::delta::{INTERVAL, Measure};
+use barrage_model::delta::Measure;
 use barrage_model::expr::{Outcomes, Selector};
 use barrage_model::ids::WorkerId;
 use barrage_model::outcome::FailureClass;
 use barrage_model::plan::{LoadModel, OnLoss};
 
-use barrage_model::time::{Moment, whole_micros};
+use barrage_model::time::Moment;
 use barrage_model::units::Ratio;
 
 use crate::conservation::conservation;
@@ -241,8 +241,7 @@ fn loss_beyond(ledger: &Ledger, conservation: &Conservation) -> Option<String> {
         .iter()
         .any(|load| matches!(load.model, LoadModel::Users(_)));
     // What lies beyond the load is a drain: nobody had anything left to begin.
-    let end = ledger.load_end().as_micros().div_ceil(whole_micros(INTERVAL));
-    let end = u32::try_from(end).unwrap_or(u32::MAX).min(ledger.intervals());
+    let end = people::load_intervals(ledger);
     let (mut missing, mut all) = (0u128, 0u128);
     for worker in ledger.workers() {
         let shards = u128::from(worker.shards.end.saturating_sub(worker.shards.start));

@@ -91,6 +91,12 @@ fn state(ledger: &Ledger, worker: WorkerId) -> WorkerState {
     }
 }
 
+/// The intervals that the load touches, up to the run's end. Where all workers are lost nobody has reported the last ones.
+pub(super) fn load_intervals(ledger: &Ledger) -> u32 {
+    let end = ledger.load_end().min(ledger.end());
+    u32::try_from(end.as_micros().div_ceil(whole_micros(INTERVAL))).unwrap_or(u32::MAX)
+}
+
 /// The intervals after the last one of a lost process, or from the one on in which it left the first arrival unsent, up to the
 /// first one of its successor or the end. A process that was lost and comes back reports intervals in which it did nothing.
 pub(crate) fn holes(ledger: &Ledger, worker: WorkerId) -> Vec<(u32, u32)> {
@@ -110,7 +116,7 @@ pub(crate) fn holes(ledger: &Ledger, worker: WorkerId) -> Vec<(u32, u32)> {
         let to = successors
             .filter(|first| *first >= from)
             .min()
-            .unwrap_or(ledger.intervals());
+            .unwrap_or(ledger.intervals().max(load_intervals(ledger)));
         (from < to).then_some((from, to))
     });
     ranges.collect()

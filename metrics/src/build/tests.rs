@@ -359,6 +359,38 @@ fn what_a_lost_worker_had_in_progress_is_lost() {
 }
 
 #[test]
+fn nothing_is_known_of_the_seconds_after_all_were_lost() {
+    let mut ledger = open_alone();
+    for worker in 0..2 {
+        apply(&mut ledger, worker, 0, false, many(ok(1_000), 100)).expect("in order");
+        ledger.record_loss(Loss {
+            worker: WorkerId(worker),
+            incarnation: FIRST,
+            load: LoadId(0),
+            unknown: 200,
+            unsent: 0,
+            unsent_from: None,
+        });
+    }
+    ledger.set_scheduled(OPEN, 600);
+    ledger.set_end(Moment::from_secs(3));
+    let summary = Summary::build(&ledger, &SlaEngine::new(&[]), facts(true));
+    assert_eq!(summary.conservation.mismatches, [""; 0]);
+    assert_eq!(
+        summary
+            .workers
+            .iter()
+            .map(|worker| worker.holes.clone())
+            .collect::<Vec<_>>(),
+        [[(1, 3)], [(1, 3)]]
+    );
+    assert_eq!(
+        (summary.rates.rate_per_s, summary.rates.started_per_s),
+        (Some(200.0), Some(200.0))
+    );
+}
+
+#[test]
 fn a_lost_worker_leaves_an_exact_hole() {
     for (unknown, code) in [(2, 0), (40, 95)] {
         let mut ledger = open_alone();

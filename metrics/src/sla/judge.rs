@@ -84,6 +84,15 @@ pub(crate) fn is_rate(expr: &Expr) -> bool {
 /// Whether a count or bytes are below what the expression asks for, of which there are fewer the less time there is.
 pub(super) fn is_short(expr: &Expr, seen: &Judged) -> bool {
     let counts = |metric: &Metric| matches!(metric.kind, MetricKind::Count(_) | MetricKind::Bytes(_));
+    is_below(expr, seen, counts)
+}
+
+/// The same, or a rate, of which there is less while counts are missing.
+pub(super) fn may_be_missing(expr: &Expr, seen: &Judged) -> bool {
+    is_short(expr, seen) || is_below(expr, seen, |_| is_rate(expr))
+}
+
+fn is_below(expr: &Expr, seen: &Judged, counts: impl Fn(&Metric) -> bool) -> bool {
     let Some(observed) = seen.observed.as_ref().filter(|_| seen.holds == Some(false)) else {
         return false;
     };

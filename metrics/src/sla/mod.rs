@@ -210,7 +210,8 @@ impl Track {
         let Some(length) = self.length() else {
             let seen = judge(ledger, &self.sla, &filters, &Window::UpTo(before));
             // What only grows has not failed to reach anything before the end.
-            let breaches = seen.holds == Some(false) && !judge::is_short(&self.sla.that, &seen);
+            let missing = partial && judge::may_be_missing(&self.sla.that, &seen);
+            let breaches = seen.holds == Some(false) && !judge::is_short(&self.sla.that, &seen) && !missing;
             if self.sla.stop && breaches && self.breach.is_none() {
                 self.breach = Some(Breach {
                     before,
@@ -244,6 +245,10 @@ impl Track {
     /// is not counted for having less in it.
     fn take(&mut self, seen: Judged, before: u32, partial: bool, load_end: Moment) {
         if second(before) > load_end && judge::is_short(&self.sla.that, &seen) {
+            return;
+        }
+        // What is still missing may make it enough: the end tells.
+        if partial && judge::may_be_missing(&self.sla.that, &seen) {
             return;
         }
         match seen.holds {

@@ -233,6 +233,44 @@ fn sliding_windows() {
 }
 
 #[test]
+fn counts_that_are_missing_breach_no_lower_bound() {
+    for (text, stops) in [
+        ("throughput > 3/s; over: 2; stop", false),
+        ("ok >= 7; over: 2; stop", false),
+        ("throughput > 3/s; stop", false),
+        ("throughput < 3/s; over: 2; stop", true),
+        ("ok <= 3; stop", true),
+        ("error_rate > 0%; over: 2; stop", true),
+    ] {
+        let mut ledger = ledger(2, 3, 0);
+        let mut engine = SlaEngine::new(&[sla(text)]);
+        let mut stopped = false;
+        for interval in 0..3 {
+            ledger
+                .apply(WorkerId(0), FIRST, &delta_of(interval, events("3k")))
+                .expect("in order");
+            let partial = Closed {
+                interval,
+                reported: 1,
+                expected: 2,
+            };
+            stopped |= engine.at_watermark(&ledger, &partial).is_some();
+        }
+        assert_eq!(stopped, stops, "{text}");
+        if !stops {
+            for interval in 0..3 {
+                ledger
+                    .apply(WorkerId(1), FIRST, &delta_of(interval, events("3k")))
+                    .expect("in order");
+            }
+            ledger.set_end(Moment::from_secs(3));
+            let result = engine.finish(&ledger, GeneratorVerdict::Valid).remove(0);
+            assert_eq!(result.verdict, Passed, "{text}: {}", result.observed);
+        }
+    }
+}
+
+#[test]
 fn the_reason_says_whether_windows_were_breached() {
     for (words, want) in [
         ("4k 4k 4k", "held in every window; the worst is shown"),

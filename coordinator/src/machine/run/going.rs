@@ -471,14 +471,10 @@ impl<B: Book> Run<B> {
             Life::Alive => seat.done_at.unwrap_or(self.run_now(self.ticked)),
         });
         let heard = heard.max().unwrap_or(Moment::ZERO);
-        let lost = self.seats.iter().filter_map(|seat| match seat.life {
-            Life::Lost { at, .. } => Some(seat.done_at.unwrap_or(at)),
-            Life::Alive => None,
-        });
         let ended = self.seats.iter().filter_map(|seat| seat.ended);
         let timed = self.timed_end();
         // A worker's clock may be ahead, and what it says may be false: the end lies before it was heard of.
-        let end = ended.chain(lost).chain(timed).max().unwrap_or(heard);
+        let end = ended.chain(timed).max().unwrap_or(heard);
         end.min(heard)
     }
 

@@ -166,6 +166,7 @@ impl<B: Book> Run<B> {
             Input::Lost(worker, reason) => self.lost(now, worker, reason),
             Input::Stop(how, cause, reason) => self.stop(now, how, cause, reason),
             Input::Told(worker, kind, text) => self.told(now, worker, &kind, text),
+            Input::Warning(text) => self.note(now, "warning", None, text),
             Input::Tick => {}
         }
         self.tick(now);

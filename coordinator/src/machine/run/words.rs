@@ -112,6 +112,8 @@ pub enum Outcome {
 /// What happens to a run. Workers go by their number.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Input {
+    /// What the user should know of the plan on this fleet.
+    Warning(String),
     /// A worker has prepared, or could not.
     Prepared(WorkerId, Result<Rows, String>),
     /// A worker has done setup (or teardown, where `teardown` is set), or failed at it.

@@ -44,9 +44,11 @@ pub const TICK: Duration = Duration::from_millis(20);
 pub const GAP_MAX: Duration = Duration::from_secs(1);
 /// A grant may have been made this long before the shard came to, and still counts as made since.
 const GRANT_AGE_MAX: Duration = Duration::from_secs(1);
-/// A shard that has stood still gives nothing up for so long, or until its grant has been renewed: it may count as lost, and
-/// hears of that first.
+/// A shard that has stood still counts no arrival and gives none up for so long, or until it hears what it is to do: it may
+/// count as lost, and then what it has not begun is not its own.
 const WORD_MAX: Duration = Duration::from_secs(3);
+/// After a longer silence it waits for no word: the recorder keeps no more intervals open.
+const SILENCE_MAX: Duration = Duration::from_secs(100);
 /// Most iterations that one load starts for one input: a catch-up after a stall leaves room for answers in between.
 const BATCH: u32 = 256;
 
@@ -59,6 +61,8 @@ struct Shared {
     granted_until: Moment,
     /// When the shard came to after a gap, as long as no grant has been made since.
     needs_renewal: Option<Moment>,
+    /// The same, as long as nobody has said what to do: see [`WORD_MAX`].
+    undecided: Option<Moment>,
     graceful_stop: Duration,
     /// When the shard stood still, as far back as an arrival waits.
     still: Standstills,
@@ -80,9 +84,9 @@ impl Shared {
         now < self.granted_until && self.needs_renewal.is_none()
     }
 
-    /// Until when nothing is given up: see [`WORD_MAX`].
+    /// Until when a word is awaited: see [`WORD_MAX`].
     fn undecided_until(&self) -> Option<Moment> {
-        self.needs_renewal.map(|awake| awake + WORD_MAX)
+        self.undecided.map(|awake| awake + WORD_MAX)
     }
 
     fn is_undecided(&self, now: Moment) -> bool {
@@ -197,6 +201,7 @@ impl Machine {
             marks,
             granted_until: Moment::ZERO,
             needs_renewal: None,
+            undecided: None,
             graceful_stop: plan.graceful_stop,
             still: Standstills::default(),
             slots: Vec::new(),
@@ -216,18 +221,21 @@ impl Machine {
 
     /// Takes one input. `now` should not run backwards; if it does, nothing is sent before the next renewal.
     pub fn handle(&mut self, now: Moment, input: Input, gate: &mut dyn Gate) {
-        if now < self.last || now > self.last + GAP_MAX {
-            self.shared.needs_renewal = Some(now);
-        }
         if Standstills::is_one(self.last, now) {
             let wanted = self.deadline().max(self.last);
             self.shared.still.note(wanted, now);
         }
-        self.last = now;
-        while now >= self.boundary {
-            self.close();
+        if now < self.last || now > self.last + GAP_MAX {
+            self.shared.needs_renewal = Some(now);
+            self.shared.undecided = Some(now).filter(|now| *now < self.boundary + SILENCE_MAX);
         }
+        if matches!(input, Input::Stop | Input::StopNow) {
+            self.shared.undecided = None;
+        }
+        self.last = now;
+        self.close_until(now);
         self.take(now, input);
+        self.close_until(now);
         for load in &mut self.loads {
             load.advance(now, &mut self.shared, gate);
         }
@@ -263,7 +271,9 @@ impl Machine {
 
     /// When the machine wants its next [`Input::Tick`], if nothing else comes first.
     pub fn deadline(&self) -> Moment {
-        let housekeeping = self.boundary.min(self.last + TICK);
+        // A boundary that has passed waits for a word.
+        let boundary = Some(self.boundary).filter(|boundary| *boundary > self.last);
+        let housekeeping = boundary.unwrap_or(Moment::MAX).min(self.last + TICK);
         let loads = self.loads.iter().enumerate().map(|(at, load)| {
             let cancel = if self.cancelled[at] {
                 None
@@ -308,6 +318,13 @@ impl Machine {
     pub fn stood_in(&self, interval: u32) -> Stood {
         let end = Moment::ZERO + INTERVAL * interval.saturating_add(1);
         self.shared.still.of_interval(end, 0, 0)
+    }
+
+    /// Closes what is over, unless a word is awaited of what has fallen due in it.
+    fn close_until(&mut self, now: Moment) {
+        while now >= self.boundary && !self.shared.is_undecided(now) {
+            self.close();
+        }
     }
 
     /// Closes the oldest interval with exactly the arrivals that fell due in it.
@@ -356,6 +373,7 @@ impl Machine {
                 shared.needs_renewal = shared
                     .needs_renewal
                     .filter(|awake| until + GRANT_AGE_MAX < *awake + GRANT);
+                shared.undecided = shared.undecided.filter(|_| shared.needs_renewal.is_some());
             }
             Input::Epoch(load, epoch) => {
                 if let Some(State::Open(open)) = self.loads.get_mut(usize::from(load.0)) {
@@ -384,6 +402,7 @@ impl Machine {
                 } else {
                     shared.graceful_stop
                 };
+                shared.undecided = None;
                 for load in &mut self.loads {
                     match load {
                         State::Open(open) if matches!(input, Input::StandDown) => open.leave(now + wait),

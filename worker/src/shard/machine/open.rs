@@ -138,6 +138,9 @@ impl Open {
     }
 
     pub(super) fn advance(&mut self, now: Moment, shared: &mut Shared, gate: &mut dyn Gate) {
+        if shared.is_undecided(now) {
+            return;
+        }
         self.count_due(now + MICROSECOND, shared);
         // First, for those that have waited too long waited for what holds them back until now.
         self.give_up(now, shared);
@@ -180,6 +183,9 @@ impl Open {
         if self.stopped.is_some() {
             return None;
         }
+        if let Some(until) = shared.undecided_until().filter(|until| last < *until) {
+            return Some(until);
+        }
         if self.more {
             return Some(last);
         }
@@ -193,9 +199,8 @@ impl Open {
         let Some((_, oldest)) = self.head.peek().filter(|_| self.waiting > 0) else {
             return due.or(close);
         };
-        let decided = shared.undecided_until().unwrap_or(Moment::ZERO);
-        let expiry = decided.max(oldest + self.give_up_after);
-        let end = last_one_passed.then(|| decided.max(self.due.end() + shared.graceful_stop));
+        let expiry = oldest + self.give_up_after;
+        let end = last_one_passed.then(|| self.due.end() + shared.graceful_stop);
         // While arrivals are held back, the next one due changes nothing.
         let wake = match self.blocked {
             Some(Blocked::Ceiling(held)) => Some(held.until),
@@ -219,8 +224,7 @@ impl Open {
     }
 
     fn over_time(&self, now: Moment, shared: &Shared) -> bool {
-        let late = self.due.peek().is_none() && now >= self.due.end() + shared.graceful_stop;
-        self.waiting > 0 && late && !shared.is_undecided(now)
+        self.waiting > 0 && self.due.peek().is_none() && now >= self.due.end() + shared.graceful_stop
     }
 
     /// Starts the first waiting arrival, unless something holds it back.

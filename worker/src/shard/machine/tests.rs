@@ -396,21 +396,23 @@ fn who_counts_as_lost_leaves_what_waits_to_the_coordinator() {
 
 #[test]
 fn who_has_stood_still_gives_nothing_up_before_it_hears_whether_it_is_lost() {
-    for (word, started, dropped) in [
-        (Some(Input::StandDown), 3, BTreeMap::new()),
+    for (word, scheduled, started, dropped) in [
+        (Some(Input::StandDown), 3, 3, BTreeMap::new()),
         // It is not lost: what has waited too long waited for this shard.
         (
             Some(Input::Grant(Moment::from_secs(200_000))),
+            121,
             13,
             BTreeMap::from([(DropReason::Late, 108)]),
         ),
         (
             Some(Input::Stop),
+            121,
             3,
             BTreeMap::from([(DropReason::Late, 108), (DropReason::Stopped, 10)]),
         ),
         // Nobody says anything.
-        (None, 3, BTreeMap::from([(DropReason::Late, 136)])),
+        (None, 149, 3, BTreeMap::from([(DropReason::Late, 136)])),
     ] {
         let plan = plan(vec![open(1_000, Duration::from_secs(1))], Duration::ZERO);
         let epochs = [(LoadId(0), epoch(&[0], hold(10, 1_000), 0, Moment::ZERO))];
@@ -419,7 +421,11 @@ fn who_has_stood_still_gives_nothing_up_before_it_hears_whether_it_is_lost() {
         world.inputs.extend(word.clone().map(|word| (12_000_000, word)));
         world.run_on(if word.is_some() { 12_050_000 } else { 14_790_000 });
         let record = &world.record;
-        assert_eq!((record.started.len(), &record.dropped), (started, &dropped), "{word:?}");
+        assert_eq!(
+            (record.scheduled, record.started.len(), &record.dropped),
+            (scheduled, started, &dropped),
+            "{word:?}"
+        );
     }
 }
 

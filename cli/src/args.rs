@@ -276,7 +276,7 @@ pub(crate) struct QuickArgs {
     /// HTTP/2: prior knowledge in the clear, ALPN under TLS
     #[arg(long, env = "BARRAGE_HTTP2", value_parser = flag())]
     pub(crate) http2: bool,
-    /// Starts within a microsecond or two, for up to a whole processor per load thread
+    /// Looks at the clock for the last 100 µs before each arrival, for up to a whole processor per load thread
     #[arg(long, env = "BARRAGE_PRECISE", value_parser = flag())]
     pub(crate) precise: bool,
     /// Streams of each HTTP/2 connection (oha -p, h2load -m): -c 8 -p 8 keeps 64 requests in flight

@@ -47,7 +47,7 @@ pub struct Quick {
     pub insecure: bool,
     /// Speak HTTP/2.
     pub http2: bool,
-    /// Look at the clock all the time instead of waiting for a timer.
+    /// Look at the clock for the last 100 µs before each arrival.
     pub precise: bool,
     /// `-p`: streams of each connection, HTTP/2 only: so many times `connections` users are active.
     pub streams: Option<u32>,

@@ -127,7 +127,8 @@ pub(crate) static PLAN: Object = Object {
             "pacing",
             Shape::Word(&["timer", "precise"]),
             "timer",
-            "How a load thread waits for the next arrival; `precise` looks at the clock all the time and costs a processor.",
+            "How a load thread waits for the next arrival; `precise` looks at the clock for the last 100 µs before it, which costs up to \
+             a processor.",
         ),
         key("circuit_breaker", Shape::Later, "Circuit breakers per target."),
         key("chaos", Shape::Later, "Faults to inject during the run."),

@@ -19,7 +19,7 @@ use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
 
 use super::origin::Origin;
-use super::ports::Ports;
+use super::ports::{Port, Ports};
 use super::reactor::Reactor;
 use super::resolver::{ResolveError, Resolver};
 use super::scarce::Scarce;
@@ -177,14 +177,15 @@ impl Connector {
         let resolved = self.clock.now();
         set(&|timings| timings.dns = Some(resolved.since(asked)));
 
-        let (stream, address) = self.connect_any(&origin.host, &addresses).await?;
+        let (stream, port) = self.connect_any(&origin.host, &addresses).await?;
+        let address = port.to();
         let mut wire = match &self.reactor {
             None => Wire::plain(stream),
             Some(reactor) => {
                 Wire::adopted(stream, reactor).map_err(|source| ConnectError::Connect { address, source })?
             }
         };
-        wire.keep(self.ports.take(address));
+        wire.keep(port);
         let connected = self.clock.now();
         set(&|timings| timings.connect = Some(connected.since(resolved)));
 
@@ -199,7 +200,7 @@ impl Connector {
 
     /// Tries the addresses in their order. Those of the other family are tried beside the first ones' when these have taken
     /// too long: a network that drops one family silently must not take the whole time of the request.
-    async fn connect_any(&self, host: &str, addresses: &[SocketAddr]) -> Result<(TcpStream, SocketAddr), ConnectError> {
+    async fn connect_any(&self, host: &str, addresses: &[SocketAddr]) -> Result<(TcpStream, Port), ConnectError> {
         let same_family = |address: &SocketAddr| address.is_ipv4() == addresses[0].is_ipv4();
         let border = addresses.iter().position(|address| !same_family(address));
         let (first, other) = addresses.split_at(border.unwrap_or(addresses.len()));
@@ -222,13 +223,15 @@ impl Connector {
         refused.map_err(|refusal| refusal.0.map_or_else(without, |(_, error)| error))
     }
 
-    async fn connect_in_turn(&self, addresses: &[SocketAddr]) -> Result<(TcpStream, SocketAddr), Refusal> {
+    async fn connect_in_turn(&self, addresses: &[SocketAddr]) -> Result<(TcpStream, Port), Refusal> {
         let mut worst = Refusal(None);
         for address in addresses {
+            // It has a port from now on, whether or not anybody answers.
+            let port = self.ports.take(*address);
             let (weight, error) = match self.source_for(*address) {
                 Err(error) => (Weight::NoWay, error),
                 Ok(from) => match connect(*address, from).await {
-                    Ok(stream) => return Ok((stream, *address)),
+                    Ok(stream) => return Ok((stream, port)),
                     Err(source) => {
                         let address = *address;
                         let weight = weight(&source, address, from);
@@ -471,11 +474,18 @@ mod tests {
             .local_addr()
             .unwrap();
         let connector = connector(&[]);
-        let (stream, address) = connector.connect_any("x", &[silent.address, open]).await.unwrap();
-        assert_eq!((stream.peer_addr().unwrap(), address), (open, open));
+        let (stream, port) = connector.connect_any("x", &[silent.address, open]).await.unwrap();
+        assert_eq!((stream.peer_addr().unwrap(), port.to()), (open, open));
         // What the other family says does not end the first one's attempt.
         let both = [silent.address, closed];
         let attempt = timeout(FALLBACK_AFTER * 3, connector.connect_any("x", &both));
+        let mut attempt = pin!(attempt);
+        assert!(timeout(FALLBACK_AFTER, attempt.as_mut()).await.is_err());
+        assert_eq!(
+            connector.ports.used().fullest,
+            1,
+            "who waits for an answer has a port as well"
+        );
         assert!(attempt.await.is_err());
     }
 

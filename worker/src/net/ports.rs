@@ -34,7 +34,7 @@ pub(crate) struct Ports {
 }
 
 impl Ports {
-    /// Counts one connection, as long as what is returned is kept.
+    /// Counts one connection, or one that is being made, as long as what is returned is kept.
     pub(crate) fn take(self: &Rc<Self>, to: SocketAddr) -> Port {
         let mut open = self.open.borrow_mut();
         *open.entry(to).or_default() += 1;
@@ -65,6 +65,13 @@ impl Ports {
 pub(crate) struct Port {
     to: SocketAddr,
     of: Rc<Ports>,
+}
+
+impl Port {
+    /// The address that its connection leads to.
+    pub(crate) fn to(&self) -> SocketAddr {
+        self.to
+    }
 }
 
 impl Drop for Port {

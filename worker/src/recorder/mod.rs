@@ -363,6 +363,17 @@ impl Recorder {
         );
     }
 
+    /// An iteration that began and was cancelled before its first request, this step, had been sent: as of a dropped arrival
+    /// it is known that an answer would have taken longer.
+    pub fn never_sent(&mut self, step: StepId, segment: SegmentId, due: Stamp, at: Stamp) {
+        let (group, tag, age) = (OutcomeGroup::Censored, TagId(0), at.us_since(due));
+        let place = self.position(at);
+        if let Some(cells) = self.intervals[place].step(step, tag, segment) {
+            cells.sketches.record(Measure::Response, group, age);
+            self.trace_one(Measure::Response, (Subject::Step(step), group, tag, segment), age);
+        }
+    }
+
     /// The run time of an instant.
     pub fn moment(&self, at: Stamp) -> Moment {
         Moment::from_micros(at.us_since(self.start))

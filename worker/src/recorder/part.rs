@@ -206,7 +206,9 @@ impl Merged {
                 ports: if ports.ran_out {
                     health.ports_max.max(ports.fullest)
                 } else {
-                    waiting.saturating_add(ports.fullest)
+                    // Those that wait may be somebody else's, and lead to where this worker does not.
+                    let used = waiting.saturating_add(ports.fullest);
+                    used.min(health.ports_max.max(ports.fullest))
                 },
                 // Where the kernel does not say how many are open, they are counted up to a limit only.
                 descriptors: health.descriptors.max(connections),

@@ -52,6 +52,12 @@ pub(super) async fn plain(
     let mut now = clock.now();
     loop {
         if cancel.is_fired() {
+            if !start.closed {
+                let at = clock.now();
+                recorder
+                    .borrow_mut()
+                    .never_sent(request.id, start.segment, start.due, at);
+            }
             return next(IterationEnd::Cancelled.into());
         }
         recorder.borrow_mut().step_sent(request.id, start.segment);

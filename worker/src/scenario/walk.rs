@@ -100,6 +100,7 @@ pub(super) async fn go(
         cancel,
         groups: Vec::new(),
         ended_at: None,
+        arrived: !start.closed,
         asks_for_body: course.scenario.asks_for_body,
         observer,
     };
@@ -190,6 +191,8 @@ struct Walk<'a, 'o> {
     groups: Vec<Group>,
     /// The end of the last answer, as long as nothing that takes time has come after it.
     ended_at: Option<Stamp>,
+    /// Whether the iteration is an arrival of an open load.
+    arrived: bool,
     /// Whether the last body has to be kept.
     asks_for_body: bool,
     /// Nobody in a run.
@@ -337,6 +340,12 @@ impl Walk<'_, '_> {
 
     async fn request(&mut self, request: &Request) -> Result<(), IterationEnd> {
         if self.cancel.is_fired() {
+            if self.arrived && !self.user.answered {
+                let at = self.user.shard.clock.now();
+                self.recorder
+                    .borrow_mut()
+                    .never_sent(request.id, self.segment, self.due, at);
+            }
             return Err(IterationEnd::Cancelled);
         }
         self.recorder.borrow_mut().step_sent(request.id, self.segment);

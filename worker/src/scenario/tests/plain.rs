@@ -1,8 +1,8 @@
 //! Iterations of one constant request: the short way counts what the walk counts.
 
-use barrage_model::delta::Delta;
+use barrage_model::delta::{Delta, Measure};
 use barrage_model::ids::SegmentId;
-use barrage_model::outcome::IterationEnd;
+use barrage_model::outcome::{IterationEnd, OutcomeGroup};
 use barrage_model::plan::Check;
 
 use super::server::{Server, reply};
@@ -43,6 +43,32 @@ fn measures(delta: &Delta) -> Vec<String> {
     let rows = delta.sketches.iter();
     rows.map(|row| format!("{:?} {}", row.key, row.sketch.count()))
         .collect()
+}
+
+#[tokio::test]
+async fn arrivals_that_are_cancelled_before_their_request_are_censored() {
+    let server = Server::start(|_, _| reply(200, "", "")).await;
+    for bench in both(server.port, &get("/")) {
+        bench.cancel.cancel();
+        for closed in [false, true] {
+            let mut start = bench.start(0);
+            start.closed = closed;
+            assert_eq!(bench.iterate(&mut bench.user(), start).await, IterationEnd::Cancelled);
+        }
+        let delta = bench.delta();
+        assert_eq!(delta.steps.len(), 0, "nothing was attempted");
+        let censored = delta
+            .sketches
+            .iter()
+            .map(|row| (row.key.measure, row.key.group, row.sketch.count()));
+        let want = [(Measure::Response, OutcomeGroup::Censored, 1)];
+        assert_eq!(
+            censored.collect::<Vec<_>>(),
+            want,
+            "a user that begins late is no arrival"
+        );
+    }
+    assert_eq!(server.lines(), [""; 0]);
 }
 
 #[tokio::test]

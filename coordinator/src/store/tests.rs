@@ -453,15 +453,20 @@ fn runs_are_listed_removed_and_pruned() {
     ));
 }
 
+/// A store with a run that has three deltas and is granted up to 10 s.
+fn going(dir: &Path) -> Store {
+    let store = open(dir);
+    fill(&store, &[(0, 1), (1, 1), (0, 2)]);
+    let granted = Record::Granted(Moment::from_secs(10), Vec::new());
+    store.writer().write(Op::Record(RUN, 4, granted)).unwrap();
+    store
+}
+
 #[test]
 fn an_unfinished_run_is_aborted_with_an_exact_hole() {
     let dir = tempfile::tempdir().unwrap();
-    let store = open(dir.path());
-    fill(&store, &[(0, 1), (1, 1), (0, 2)]);
+    let store = going(dir.path());
     let writer = store.writer();
-    writer
-        .write(Op::Record(RUN, 4, Record::Granted(Moment::from_secs(10), Vec::new())))
-        .unwrap();
     let note = Note {
         at: Moment::from_secs(1),
         kind: "stage".to_owned(),
@@ -499,12 +504,8 @@ fn an_unfinished_run_is_aborted_with_an_exact_hole() {
 #[test]
 fn a_lost_worker_that_came_back_before_the_crash_leaves_unsent_what_it_had_waiting() {
     let dir = tempfile::tempdir().unwrap();
-    let store = open(dir.path());
-    fill(&store, &[(0, 1), (1, 1), (0, 2)]);
+    let store = going(dir.path());
     let writer = store.writer();
-    writer
-        .write(Op::Record(RUN, 4, Record::Granted(Moment::from_secs(10), Vec::new())))
-        .unwrap();
     let note = Note {
         at: Moment::from_secs(1),
         kind: "worker-lost".to_owned(),

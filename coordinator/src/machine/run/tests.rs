@@ -1065,6 +1065,17 @@ fn a_counted_run_is_as_long_as_its_last_iteration_not_as_the_news_of_it() {
 }
 
 #[test]
+fn a_counted_run_is_no_longer_for_the_wait_for_a_lost_worker() {
+    let counted = sample::load("counted", 0, sample::counted(2, 2, 60));
+    let mut bench = Bench::with(vec![counted], |_| {}).start();
+    bench.reach(Moment::from_millis(250));
+    bench.input(ended(A, 1, 36_300)).input(halted(A, 1));
+    bench.secs(5).input(lost(B)).play_out();
+    assert!(bench.trace.ends_with("Ended\n"), "{}", bench.trace);
+    assert_eq!(bench.run.length(), Moment::from_micros(36_300));
+}
+
+#[test]
 fn the_length_of_a_timed_run_is_the_plans_or_its_last_answers_or_the_stops() {
     // The plan ends at 20 s.
     #[track_caller]

@@ -207,8 +207,7 @@ impl<B: Book> Run<B> {
     /// The same for lost workers that are back. They begin nothing either, and the run's end waits for them meanwhile.
     fn let_end(&mut self, now: Moment, number: u64) {
         let until = self.run_now(now) + GRANT;
-        for seat in (0..).zip(&mut self.seats) {
-            let (worker, seat) = (WorkerId(seat.0), seat.1);
+        for (worker, seat) in (0..).map(WorkerId).zip(&mut self.seats) {
             if !seat.present || seat.is_done() {
                 continue;
             }

@@ -179,6 +179,7 @@ impl Hub {
                         run: run.0,
                         how: v1::stop::How::Now.into(),
                         reason: "the run is over".to_owned(),
+                        at_us: None,
                     };
                     self.send(connection, Frame::Stop(stop));
                     self.send(connection, Frame::Release(v1::Release { run: run.0 }));

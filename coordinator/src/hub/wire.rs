@@ -1,6 +1,7 @@
 //! The machines' words as messages.
 
 use barrage_model::ids::{RunId, WorkerId};
+use barrage_model::time::Moment;
 use barrage_proto::convert::{epoch_out, marks_out};
 use barrage_proto::v1::{self, to_worker::Frame, upload_reply::Kind};
 
@@ -84,9 +85,14 @@ pub(super) fn command(run: RunId, command: Command, offset: Option<Offset>) -> F
                 })
                 .collect(),
         }),
-        Command::Stop(How::Graceful, reason) => stop(run, v1::stop::How::Graceful, reason),
-        Command::Stop(How::Now, reason) => stop(run, v1::stop::How::Now, reason),
-        Command::StandDown(reason) => stop(run, v1::stop::How::Lost, reason),
+        Command::Stop { how, at, reason } => {
+            let how = match how {
+                How::Graceful => v1::stop::How::Graceful,
+                How::Now => v1::stop::How::Now,
+            };
+            stop(run, how, Some(at), reason)
+        }
+        Command::StandDown(reason) => stop(run, v1::stop::How::Lost, None, reason),
         Command::DoTeardown(values) => Frame::DoTeardown(v1::DoTeardown {
             run,
             values: fields(&values),
@@ -95,11 +101,12 @@ pub(super) fn command(run: RunId, command: Command, offset: Option<Offset>) -> F
     }
 }
 
-fn stop(run: u64, how: v1::stop::How, reason: String) -> Frame {
+fn stop(run: u64, how: v1::stop::How, at: Option<Moment>, reason: String) -> Frame {
     Frame::Stop(v1::Stop {
         run,
         how: how.into(),
         reason,
+        at_us: at.map(Moment::as_micros),
     })
 }
 

@@ -237,7 +237,7 @@ async fn wait_for_start<R: Runner>(
         tokio::select! {
             biased;
             command = commands.recv() => match command {
-                Some(Command::Input(stop @ (Input::Stop | Input::StopNow | Input::StandDown))) => {
+                Some(Command::Input(stop @ (Input::Stop(_) | Input::StopNow(_) | Input::StandDown))) => {
                     shard.input(shard.start, stop);
                     break;
                 }

@@ -91,7 +91,7 @@ impl<B: Book> Run<B> {
         } else if run_now >= self.spec.compiled.end && self.has_begun(now) {
             self.drain(now, How::Graceful);
         } else if self.counted_loads_are_all() && self.blocks.is_used_up(&self.seats) {
-            self.tell_all(|_| Command::Stop(How::Graceful, "every iteration has been started".to_owned()));
+            self.tell_to_stop(now, How::Graceful, "every iteration has been started");
             self.drain(now, How::Graceful);
         }
     }
@@ -360,7 +360,7 @@ impl<B: Book> Run<B> {
                     return self.cancel(now, &reason);
                 }
                 self.drain(now, How::Graceful);
-                self.tell_all(|_| Command::Stop(How::Graceful, reason.clone()));
+                self.tell_to_stop(now, How::Graceful, &reason);
             }
             State::Draining { how: How::Graceful, .. } => {
                 let again = self.stopped.is_some();
@@ -372,7 +372,7 @@ impl<B: Book> Run<B> {
                     return self.cancel(now, &reason);
                 }
                 self.drain(now, How::Graceful);
-                self.tell_all(|_| Command::Stop(How::Graceful, reason.clone()));
+                self.tell_to_stop(now, How::Graceful, &reason);
             }
             State::TearingDown { .. } if how == How::Now => {
                 self.note(now, "stop", None, format!("teardown was cut short: {reason}"));
@@ -397,7 +397,21 @@ impl<B: Book> Run<B> {
             deadline: now + CANCEL_LIMIT,
             how: How::Now,
         };
-        self.tell_all(|_| Command::Stop(How::Now, reason.to_owned()));
+        self.tell_to_stop(now, How::Now, reason);
+    }
+
+    fn tell_to_stop(&mut self, now: Moment, how: How, reason: &str) {
+        let stop = self.stop_command(now, how, reason);
+        self.tell_all(|_| stop.clone());
+    }
+
+    /// Whoever hears of a stop late has to behave as if it had heard of it in time.
+    pub(super) fn stop_command(&self, now: Moment, how: How, reason: &str) -> Command {
+        Command::Stop {
+            how,
+            at: self.stopped.as_ref().map_or(self.run_now(now), |stopped| stopped.at),
+            reason: reason.to_owned(),
+        }
     }
 
     fn drain(&mut self, now: Moment, how: How) {

@@ -140,7 +140,10 @@ impl<B: Book> Run<B> {
             State::Running => say(Command::Start(start.unwrap_or(now), values)),
             // It has not been told to stop: it starts what is due until its grants end with the plan.
             State::Draining { .. } if goes_on => say(Command::Start(start.unwrap_or(now), values)),
-            State::Draining { how, .. } => say(Command::Stop(how, "the run is draining".to_owned())),
+            State::Draining { how, .. } => {
+                let stop = self.stop_command(now, how, "the run is draining");
+                self.outputs.push_back(Output::Send(worker, stop));
+            }
             State::TearingDown { worker: busy, .. } if busy == worker => say(Command::DoTeardown(values)),
             State::SettingUp { .. } | State::TearingDown { .. } | State::Settling { .. } => {}
             State::Finished => say(Command::Release),

@@ -678,7 +678,7 @@ fn on_loss_abort_stops_the_others() {
     let mut bench = Bench::started(|plan| plan.workers.on_loss = OnLoss::Abort);
     bench.secs(5).input(lost(B));
     bench.expect(&expect![[r#"
-        5.000s 0 Stop(Graceful, "worker b is lost: 5 heartbeats missed")
+        5.000s 0 Stop { how: Graceful, at: Moment(5000000), reason: "worker b is lost: 5 heartbeats missed" }
     "#]]);
     let stopped = bench.run.stopped().unwrap();
     assert_eq!(
@@ -702,10 +702,10 @@ fn a_stop_drains_and_a_second_one_cancels() {
         .input(stop(How::Graceful));
     bench.ends(A, 1).input(halted(B, 1)).input(last(B, 1));
     bench.expect(&expect![[r#"
-        5.000s 0 Stop(Graceful, "stopped by ann")
-        5.000s 1 Stop(Graceful, "stopped by ann")
-        6.000s 0 Stop(Now, "stopped by ann")
-        6.000s 1 Stop(Now, "stopped by ann")
+        5.000s 0 Stop { how: Graceful, at: Moment(5000000), reason: "stopped by ann" }
+        5.000s 1 Stop { how: Graceful, at: Moment(5000000), reason: "stopped by ann" }
+        6.000s 0 Stop { how: Now, at: Moment(5000000), reason: "stopped by ann" }
+        6.000s 1 Stop { how: Now, at: Moment(5000000), reason: "stopped by ann" }
         6.000s 0 Committed(1)
         6.000s 1 ResendFrom(1)
         6.000s 1 Committed(1)
@@ -730,7 +730,7 @@ fn a_worker_that_does_not_halt_is_cancelled_and_then_lost() {
     bench.secs(20).ends(A, 1).play_out();
     bench.expect(&expect![[r#"
         20.000s 0 Committed(1)
-        60.000s 1 Stop(Now, "draining took too long")
+        60.000s 1 Stop { how: Now, at: Moment(60000000), reason: "draining took too long" }
         70.105s 0 Release
         70.105s Ended
     "#]]);
@@ -743,8 +743,8 @@ fn a_breached_sla_stops_the_run() {
     bench.run.book_mut().stop_at = Some(Moment::from_secs(7));
     bench.secs(9);
     bench.expect(&expect![[r#"
-        7.000s 0 Stop(Graceful, "error_rate < 50% is breached")
-        7.000s 1 Stop(Graceful, "error_rate < 50% is breached")
+        7.000s 0 Stop { how: Graceful, at: Moment(7000000), reason: "error_rate < 50% is breached" }
+        7.000s 1 Stop { how: Graceful, at: Moment(7000000), reason: "error_rate < 50% is breached" }
     "#]]);
     assert_eq!(
         bench.run.stopped().map(|stopped| stopped.cause),
@@ -772,8 +772,8 @@ fn a_broken_stream_is_told_again() {
         0.000s 0 start at 101.000s with []
         0.000s 1 start at 101.000s with []
         0.000s 1 start at 101.000s with []
-        5.000s 0 Stop(Graceful, "stopped by ann")
-        5.000s 1 Stop(Graceful, "the run is draining")
+        5.000s 0 Stop { how: Graceful, at: Moment(5000000), reason: "stopped by ann" }
+        5.000s 1 Stop { how: Graceful, at: Moment(5000000), reason: "the run is draining" }
     "#]]);
 }
 
@@ -791,8 +791,8 @@ fn who_comes_back_after_the_plans_end_starts_what_is_due_still() {
         .input(Input::Present(B, None));
     bench.expect(&expect![[r#"
         21.000s 1 start at 101.000s with []
-        21.000s 0 Stop(Graceful, "stopped by ann")
-        21.000s 1 Stop(Graceful, "the run is draining")
+        21.000s 0 Stop { how: Graceful, at: Moment(21000000), reason: "stopped by ann" }
+        21.000s 1 Stop { how: Graceful, at: Moment(21000000), reason: "the run is draining" }
     "#]]);
 }
 
@@ -1033,8 +1033,8 @@ fn data_that_runs_out_stops_the_run_gracefully() {
         "data accounts has no more rows".to_owned(),
     ));
     bench.expect(&expect![[r#"
-        5.000s 0 Stop(Graceful, "data accounts has no more rows")
-        5.000s 1 Stop(Graceful, "data accounts has no more rows")
+        5.000s 0 Stop { how: Graceful, at: Moment(5000000), reason: "data accounts has no more rows" }
+        5.000s 1 Stop { how: Graceful, at: Moment(5000000), reason: "data accounts has no more rows" }
     "#]]);
     assert_eq!(
         bench.run.stopped().map(|stopped| stopped.cause),

@@ -173,7 +173,14 @@ pub enum Command {
         blocks: Vec<Block>,
     },
     /// Stop.
-    Stop(How, String),
+    Stop {
+        /// What becomes of what is in progress.
+        how: How,
+        /// Run time of the stop: nothing falls due after it.
+        at: Moment,
+        /// Why.
+        reason: String,
+    },
     /// The worker counts as lost: it begins nothing more, and drops nothing either.
     StandDown(String),
     /// Do teardown with what setup extracted.

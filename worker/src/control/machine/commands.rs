@@ -35,10 +35,11 @@ impl Machine {
             Told::Start(start) => self.with_run(start.run, |machine| machine.start(start)),
             Told::Grant(grant) => self.with_run(grant.run, |machine| machine.grant(grant)),
             Told::Stop(stop) => {
+                let at = stop.at_us.map_or(Moment::MAX, Moment::from_micros);
                 let input = match stop.how() {
-                    v1::stop::How::Now => ShardInput::StopNow,
+                    v1::stop::How::Now => ShardInput::StopNow(at),
                     v1::stop::How::Lost => ShardInput::StandDown,
-                    v1::stop::How::Graceful | v1::stop::How::Unspecified => ShardInput::Stop,
+                    v1::stop::How::Graceful | v1::stop::How::Unspecified => ShardInput::Stop(at),
                 };
                 self.with_run(stop.run, |machine| machine.stop(input, String::new()));
             }

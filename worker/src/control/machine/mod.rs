@@ -181,7 +181,7 @@ impl Machine {
     fn failed(&mut self, reason: String, over: bool) {
         tracing::error!(reason, "the run cannot go on on this worker");
         self.event("worker-failed", reason.clone());
-        self.stop(ShardInput::StopNow, reason);
+        self.stop(ShardInput::StopNow(Moment::MAX), reason);
         if let Some(held) = self.held.as_mut().filter(|_| over) {
             held.stage = Stage::Ended;
         }
@@ -240,7 +240,8 @@ impl Machine {
             tracing::error!(run = %held.run, "the coordinator did not come back: what was counted is lost");
             self.forget();
         } else if !held.stopped && no_grant && away > ORPHAN_STOP {
-            self.stop(ShardInput::Stop, "its coordinator was gone for too long".to_owned());
+            let reason = "its coordinator was gone for too long".to_owned();
+            self.stop(ShardInput::Stop(Moment::MAX), reason);
         }
     }
 
@@ -321,7 +322,8 @@ impl Machine {
             .as_ref()
             .map_or(Duration::ZERO, |held| held.info.graceful_stop);
         self.leaving = Some(self.now + graceful + LEAVE_SLACK);
-        self.stop(ShardInput::Stop, "the worker was told to leave".to_owned());
+        let reason = "the worker was told to leave".to_owned();
+        self.stop(ShardInput::Stop(Moment::MAX), reason);
         self.outputs.push_back(Output::CancelOnce);
     }
 

@@ -115,8 +115,10 @@ fn word(output: Output) -> String {
         Output::Marks(marks) => format!("marks {}", marks.len()),
         Output::Block(load, first, count) => format!("block {load} {first}+{count}"),
         Output::Shards(ShardInput::Grant(until)) => format!("grant {until}"),
-        Output::Shards(ShardInput::Stop) => "stop".to_owned(),
-        Output::Shards(ShardInput::StopNow) => "stop now".to_owned(),
+        Output::Shards(ShardInput::Stop(Moment::MAX)) => "stop".to_owned(),
+        Output::Shards(ShardInput::Stop(at)) => format!("stop as of {at}"),
+        Output::Shards(ShardInput::StopNow(Moment::MAX)) => "stop now".to_owned(),
+        Output::Shards(ShardInput::StopNow(at)) => format!("stop now as of {at}"),
         Output::Shards(ShardInput::Refilled(load)) => format!("refilled {load}"),
         Output::Shards(ShardInput::Exhausted(load)) => format!("exhausted {load}"),
         Output::Shards(_) => "other".to_owned(),
@@ -166,6 +168,7 @@ fn stop(how: v1::stop::How) -> Told {
         run: RUN,
         how: how.into(),
         reason: "enough".to_owned(),
+        at_us: Some(7_000_000),
     })
 }
 
@@ -189,7 +192,7 @@ fn a_run_from_the_first_word_to_the_last() {
         .give(delta(false))
         .expect(&["delta 1", "delta 2"]);
     bench.give(committed(2)).expect(&[]);
-    bench.tell(stop(v1::stop::How::Graceful)).expect(&["stop"]);
+    bench.tell(stop(v1::stop::How::Graceful)).expect(&["stop as of 7.000s"]);
     bench.give(delta(true)).expect(&["delta 3", "halted 3"]);
     bench
         .tell(Told::Release(v1::Release { run: RUN }))
@@ -435,5 +438,5 @@ fn data_that_runs_out_is_told_until_the_run_is_stopped() {
     bench
         .tell(stop(v1::stop::How::Graceful))
         .give(Input::DataEnded("no row".to_owned()))
-        .expect(&["stop"]);
+        .expect(&["stop as of 7.000s"]);
 }

@@ -362,6 +362,7 @@ impl Shared {
                 run: RUN,
                 how: v1::stop::How::Graceful.into(),
                 reason: String::new(),
+                at_us: None,
             }));
         }
         let complete = heard.deltas.last().is_some_and(|delta| delta.last);

@@ -61,14 +61,21 @@ struct Shared {
     granted_until: Moment,
     /// When the shard came to after a gap, as long as no grant has been made since.
     needs_renewal: Option<Moment>,
-    /// The same, as long as nobody has said what to do: see [`WORD_MAX`].
-    undecided: Option<Moment>,
+    undecided: Option<Undecided>,
     graceful_stop: Duration,
     /// When the shard stood still, as far back as an arrival waits.
     still: Standstills,
     /// The load of each slot.
     slots: Vec<SlotOwner>,
     outputs: VecDeque<Output>,
+}
+
+/// After a gap, as long as nobody has said what to do: see [`WORD_MAX`].
+#[derive(Clone, Copy, Debug)]
+struct Undecided {
+    /// Nothing that fell due from then on has been counted.
+    since: Moment,
+    awake: Moment,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -86,7 +93,7 @@ impl Shared {
 
     /// Until when a word is awaited: see [`WORD_MAX`].
     fn undecided_until(&self) -> Option<Moment> {
-        self.undecided.map(|awake| awake + WORD_MAX)
+        self.undecided.map(|gap| gap.awake + WORD_MAX)
     }
 
     fn is_undecided(&self, now: Moment) -> bool {
@@ -227,14 +234,20 @@ impl Machine {
         }
         if now < self.last || now > self.last + GAP_MAX {
             self.shared.needs_renewal = Some(now);
-            self.shared.undecided = Some(now).filter(|now| *now < self.boundary + SILENCE_MAX);
+            let since = self.uncounted_since();
+            self.shared.undecided = Some(Undecided { since, awake: now }).filter(|_| now < self.boundary + SILENCE_MAX);
         }
-        if matches!(input, Input::Stop | Input::StopNow) {
+        let at = match input {
+            // Heard of late, it is taken as if it had been heard of in time.
+            Input::Stop(at) | Input::StopNow(at) => at.max(self.uncounted_since()).min(now),
+            _ => now,
+        };
+        if matches!(input, Input::Stop(_) | Input::StopNow(_)) {
             self.shared.undecided = None;
         }
         self.last = now;
-        self.close_until(now);
-        self.take(now, input);
+        self.close_until(at);
+        self.take(now, at, input);
         self.close_until(now);
         for load in &mut self.loads {
             load.advance(now, &mut self.shared, gate);
@@ -320,6 +333,10 @@ impl Machine {
         self.shared.still.of_interval(end, 0, 0)
     }
 
+    fn uncounted_since(&self) -> Moment {
+        self.shared.undecided.map_or(self.last, |gap| gap.since)
+    }
+
     /// Closes what is over, unless a word is awaited of what has fallen due in it.
     fn close_until(&mut self, now: Moment) {
         while now >= self.boundary && !self.shared.is_undecided(now) {
@@ -353,7 +370,8 @@ impl Machine {
         self.boundary += INTERVAL;
     }
 
-    fn take(&mut self, now: Moment, input: Input) {
+    /// `at` is when the input counts as said.
+    fn take(&mut self, now: Moment, at: Moment, input: Input) {
         let shared = &mut self.shared;
         match input {
             Input::Tick => {}
@@ -396,8 +414,8 @@ impl Machine {
                     counted.exhausted();
                 }
             }
-            Input::Stop | Input::StopNow | Input::StandDown => {
-                let wait = if matches!(input, Input::StopNow) {
+            Input::Stop(_) | Input::StopNow(_) | Input::StandDown => {
+                let wait = if matches!(input, Input::StopNow(_)) {
                     Duration::ZERO
                 } else {
                     shared.graceful_stop
@@ -406,7 +424,7 @@ impl Machine {
                 for load in &mut self.loads {
                     match load {
                         State::Open(open) if matches!(input, Input::StandDown) => open.leave(now + wait),
-                        load => load.stop(now, now + wait, shared),
+                        load => load.stop(at, now + wait, shared),
                     }
                 }
             }
@@ -464,9 +482,9 @@ impl State {
         }
     }
 
-    fn stop(&mut self, now: Moment, cancel_at: Moment, shared: &mut Shared) {
+    fn stop(&mut self, at: Moment, cancel_at: Moment, shared: &mut Shared) {
         match self {
-            Self::Open(open) => open.stop(now, cancel_at, shared),
+            Self::Open(open) => open.stop(at, cancel_at, shared),
             Self::Users(users) => users.stop(cancel_at),
             Self::Counted(counted) => counted.stop(cancel_at),
         }

@@ -163,9 +163,9 @@ impl Open {
         self.more = self.waiting > 0;
     }
 
-    pub(super) fn stop(&mut self, now: Moment, cancel_at: Moment, shared: &mut Shared) {
-        self.count_due(now + MICROSECOND, shared);
-        self.drop_all(now, shared);
+    pub(super) fn stop(&mut self, at: Moment, cancel_at: Moment, shared: &mut Shared) {
+        self.count_due(at + MICROSECOND, shared);
+        self.drop_all(at, shared);
         self.end_by(cancel_at);
     }
 

@@ -351,7 +351,10 @@ fn the_end_leaves_due_arrivals_the_graceful_stop_and_then_drops_and_cancels() {
 
 #[test]
 fn a_stop_drops_what_waits_and_lets_the_rest_end() {
-    for (input, finished) in [(Input::Stop, 1_500_000 + 400_000), (Input::StopNow, 1_500_000)] {
+    for (input, finished) in [
+        (Input::Stop(Moment::MAX), 1_500_000 + 400_000),
+        (Input::StopNow(Moment::MAX), 1_500_000),
+    ] {
         let plan = plan(vec![open(3, Duration::from_mins(1))], Duration::ZERO);
         let epochs = [(LoadId(0), epoch(&[0], hold(10, 1_000), 0, Moment::ZERO))];
         let mut world = World::new(&plan, &epochs, |begun| begun + 900_000);
@@ -371,7 +374,7 @@ fn a_stop_drops_what_waits_and_lets_the_rest_end() {
 #[test]
 fn who_counts_as_lost_leaves_what_waits_to_the_coordinator() {
     // A stop that comes as well changes nothing for what was left.
-    for also in [None, Some(Input::Stop), Some(Input::StopNow)] {
+    for also in [None, Some(Input::Stop(Moment::MAX)), Some(Input::StopNow(Moment::MAX))] {
         let plan = plan(vec![open(3, Duration::from_secs(1))], Duration::ZERO);
         let epochs = [(LoadId(0), epoch(&[0], hold(10, 1_000), 0, Moment::ZERO))];
         let mut world = World::new(&plan, &epochs, |begun| begun + 5_900_000);
@@ -380,7 +383,7 @@ fn who_counts_as_lost_leaves_what_waits_to_the_coordinator() {
         let record = world.run(100 * SECOND);
         assert_eq!((record.scheduled, record.started.len()), (9, 3));
         assert_eq!(record.dropped, BTreeMap::new(), "not even what has waited too long");
-        let ends = if matches!(also, Some(Input::StopNow)) {
+        let ends = if matches!(also, Some(Input::StopNow(_))) {
             900_000
         } else {
             6_100_000
@@ -406,11 +409,20 @@ fn who_has_stood_still_gives_nothing_up_before_it_hears_whether_it_is_lost() {
             BTreeMap::from([(DropReason::Late, 108)]),
         ),
         (
-            Some(Input::Stop),
+            Some(Input::Stop(Moment::MAX)),
             121,
             3,
             BTreeMap::from([(DropReason::Late, 108), (DropReason::Stopped, 10)]),
         ),
+        // It was said while the shard stood still: as at those that heard it, nothing has fallen due since.
+        (
+            Some(Input::StopNow(Moment::from_secs(8))),
+            81,
+            3,
+            BTreeMap::from([(DropReason::Late, 68), (DropReason::Stopped, 10)]),
+        ),
+        // Before it stood still, by a clock that is a little ahead: what has begun has begun.
+        (Some(Input::Stop(Moment::from_millis(150))), 3, 3, BTreeMap::new()),
         // Nobody says anything.
         (None, 149, 3, BTreeMap::from([(DropReason::Late, 136)])),
     ] {
@@ -966,8 +978,7 @@ fn whatever_comes_every_arrival_is_accounted_for() {
         world.inputs.push((15 * SECOND, Input::Grant(Moment::from_secs(1_000))));
         world.sleep = (below(6 * SECOND), below(2 * SECOND));
         if below(3) == 0 {
-            let stop = if below(2) == 0 { Input::Stop } else { Input::StopNow };
-            world.inputs.push((below(8 * SECOND), stop));
+            world.inputs.push((below(8 * SECOND), some_stop(&mut below)));
         }
         let lost = below(4) == 0;
         if lost {
@@ -991,6 +1002,16 @@ fn whatever_comes_every_arrival_is_accounted_for() {
             let below_next = epoch.wheel.owned_before(ShardId(0), progress.min(&total).to_owned());
             assert_eq!(*accounted, below_next, "seed {seed}: the place in the schedule");
         }
+    }
+}
+
+/// A stop that was said at any time; `below` draws.
+fn some_stop(mut below: impl FnMut(u64) -> u64) -> Input {
+    let said = Moment::from_micros(below(8 * SECOND));
+    if below(2) == 0 {
+        Input::Stop(said)
+    } else {
+        Input::StopNow(said)
     }
 }
 
@@ -1056,10 +1077,7 @@ fn whatever_comes_users_and_counted_iterations_end() {
             .push((below(SECOND), Input::Indices { load, first: 0, count }));
         world.sleep = (below(6 * SECOND), below(2 * SECOND));
         if below(3) == 0 {
-            world.inputs.push((
-                below(5 * SECOND),
-                if below(2) == 0 { Input::Stop } else { Input::StopNow },
-            ));
+            world.inputs.push((below(5 * SECOND), some_stop(&mut below)));
         }
         let record = world.run(60 * SECOND);
         check_unscheduled(&record, count, seed);
@@ -1084,7 +1102,7 @@ fn the_short_way_of_a_user_leads_where_the_long_one_does() {
             .collect();
         inputs.push((below(2 * SECOND), Input::Marks(marks(&[0, SECOND]))));
         if below(3) == 0 {
-            inputs.push((below(5 * SECOND), Input::Stop));
+            inputs.push((below(5 * SECOND), Input::Stop(Moment::MAX)));
         }
         let [long, quick] = [None, Some(0)].map(|short| {
             let mut world = World::new(&plan, &wheels, |begun| {

@@ -44,10 +44,10 @@ pub enum Input {
     Refilled(LoadId),
     /// This worker will be handed no more indices of this `iterations` load than it has been.
     Exhausted(LoadId),
-    /// No new arrivals; what is in progress may end within the graceful stop.
-    Stop,
-    /// No new arrivals; what is in progress is cancelled.
-    StopNow,
+    /// The run was stopped at this run time: nothing falls due after it, nor after now; what is in progress may end within the graceful stop.
+    Stop(Moment),
+    /// The same, but what is in progress is cancelled.
+    StopNow(Moment),
     /// No new arrivals, and what is due and not begun is not dropped but left where it is: this worker counts as lost, and
     /// the coordinator accounts for all that it has not begun.
     StandDown,

@@ -455,16 +455,28 @@ impl Fleet {
         self.outputs.push_back(Output::Lost(incarnation, reason));
     }
 
+    /// Who ticks so late has stood still itself, and has not yet read what the workers said meanwhile: they have the time of
+    /// a heartbeat for the next one.
+    fn forgive(&mut self, now: Moment) {
+        for worker in self.workers.values_mut() {
+            match &mut worker.link {
+                Link::Up { heard, .. } => *heard = (*heard).max(now - HEARTBEAT * (BEATS_MISSED_MAX - 1)),
+                Link::Down { since } => *since = (*since).max(now + HEARTBEAT - GRACE),
+                Link::Lost => {}
+            }
+        }
+    }
+
     fn tick(&mut self, now: Moment) {
         if now < self.due {
             return;
         }
+        if now > self.due + LATE {
+            self.forgive(now);
+        }
         let mut lost = Vec::new();
         for (incarnation, worker) in &mut self.workers {
             match &mut worker.link {
-                Link::Up { heard, .. } if now.since(*heard) > HEARTBEAT * BEATS_MISSED_MAX + LATE => {
-                    *heard = now - HEARTBEAT * (BEATS_MISSED_MAX - 1);
-                }
                 Link::Up { heard, .. } if now.since(*heard) >= HEARTBEAT * BEATS_MISSED_MAX => {
                     lost.push((*incarnation, format!("{BEATS_MISSED_MAX} heartbeats missed")));
                 }
@@ -474,9 +486,6 @@ impl Fleet {
                     let number = worker.clock.probe(now);
                     *next_probe = now + if number < BURST { BURST_EVERY } else { PROBE_EVERY };
                     self.outputs.push_back(Output::Probe(*connection, number));
-                }
-                Link::Down { since } if now.since(*since) > GRACE + LATE => {
-                    *since = now + HEARTBEAT - GRACE;
                 }
                 Link::Down { since } if now.since(*since) >= GRACE => {
                     lost.push((

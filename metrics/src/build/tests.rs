@@ -291,7 +291,7 @@ fn open_alone() -> Ledger {
 #[test]
 fn users_of_a_lost_worker_are_missed() {
     // Both work for three seconds, then one is lost.
-    let code = |load_secs: u64, end_secs: u32| {
+    let code = |load_secs: u64, end_secs: u32, all: bool| {
         let mut plan = plan(load_secs, 0);
         plan.loads.remove(0);
         let mut ledger = Ledger::new(LedgerConfig {
@@ -306,16 +306,24 @@ fn users_of_a_lost_worker_are_missed() {
                 ledger.apply(WorkerId(worker), FIRST, &delta).expect("in order");
             }
         }
-        ledger.set_lost(WorkerId(1), FIRST);
+        (u32::from(!all)..2).for_each(|worker| ledger.set_lost(WorkerId(worker), FIRST));
         ledger.set_end(Moment::from_secs(end_secs.into()));
         let summary = Summary::build(&ledger, &SlaEngine::new(&[]), facts(true));
         (summary.exit_code.number(), summary.reasons)
     };
-    assert_eq!(code(3, 3), (0, Vec::new()), "it was lost after its last interval");
-    assert_eq!(code(3, 9), (0, Vec::new()), "the other one drains");
-    let (code, reasons) = code(5, 9);
-    assert_eq!(code, 95);
-    assert!(reasons[0].contains("idle for 4 of 20 shard seconds"), "{reasons:?}");
+    assert_eq!(
+        code(3, 3, false),
+        (0, Vec::new()),
+        "it was lost after its last interval"
+    );
+    assert_eq!(code(3, 9, false), (0, Vec::new()), "the other one drains");
+    // With the last worker the run ends, but its load had not.
+    for (end_secs, all, idle) in [(9, false, 4), (3, true, 8), (4, true, 6)] {
+        let (code, reasons) = code(5, end_secs, all);
+        assert_eq!(code, 95);
+        let want = format!("idle for {idle} of 20 shard seconds");
+        assert!(reasons[0].contains(&want), "{reasons:?}");
+    }
 }
 
 #[test]
@@ -432,6 +440,9 @@ fn a_lost_worker_leaves_an_exact_hole() {
             (51 + unknown + 1, 51, 0),
             "its own part of the ledger is whole, too"
         );
+        let phase = &summary.phases[0];
+        let parts = [&summary.scenarios[0].iterations, &phase.iterations].map(|part| (part.scheduled, part.started));
+        assert_eq!(parts, [(501, 501); 2], "what it left waiting is in no part");
         assert_eq!(summary.workers[1].state, WorkerState::Lost);
         assert_eq!(summary.workers[1].holes, [(1, 3)]);
         let holes: Vec<bool> = summary.timeline.iter().map(|point| point.hole).collect();

@@ -3,14 +3,12 @@
 use barrage_model::delta::Measure;
 use barrage_model::expr::{Outcomes, Selector};
 use barrage_model::ids::{LoadId, SegmentId};
-use barrage_model::ledger::Open;
 use barrage_model::phase::Phase;
 use barrage_model::plan::{LoadModel, Stretch};
 use barrage_model::sketch::Packed;
 use barrage_model::time::Moment;
 
 use super::{parts, people};
-use crate::conservation::totals;
 use crate::ledger::slot::Slot;
 use crate::ledger::{Ledger, Member};
 use crate::query::{Filter, Segments, Window};
@@ -204,7 +202,7 @@ fn stage_counts(ledger: &Ledger, load: LoadId, segments: &[SegmentId]) -> (u64, 
         .filter(|(of, segment, _)| *of == load && segments.binary_search(segment).is_ok());
     rows.fold((0, 0), |(scheduled, started), (_, _, row)| {
         (
-            row.scheduled.saturating_add(scheduled),
+            ledger.fell_due(row, row.started).saturating_add(scheduled),
             row.started.saturating_add(started),
         )
     })
@@ -230,13 +228,9 @@ fn one_phase(ledger: &Ledger, phase: &Phase) -> PhaseSummary {
             .samples_of(&filter, &Window::Whole, measure, Outcomes::All)
             .latency()
     };
-    let open = Open {
-        in_progress: counts.iterations.started.saturating_sub(counts.iterations.ended()),
-        ..Open::default()
-    };
     PhaseSummary {
         phase: phase.clone(),
-        iterations: totals(&counts.iterations, counts.started_scheduled, &open),
+        iterations: parts::iteration_totals(ledger, &counts),
         counts: counts.steps,
         rates: parts::rates(ledger, &counts, &happened),
         response: latency(Measure::Response),

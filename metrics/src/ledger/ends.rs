@@ -3,10 +3,12 @@
 use std::ops::Range;
 
 use barrage_model::ids::LoadId;
+use barrage_model::ledger::IterationCounts;
 use barrage_model::plan::{Load, LoadModel};
 use barrage_model::time::Moment;
 
-use super::Ledger;
+use super::{Ledger, Member};
+use crate::summary::WorkerState;
 
 /// The time of each load by the plan, and where it ends in fact if it is a counted one; nothing where there is none.
 #[derive(Clone, Debug, Default)]
@@ -39,6 +41,24 @@ impl Ledger {
         let timed = |load: &&Load| !matches!(load.model, LoadModel::Iterations(_));
         let mut ends = self.plan.loads.iter().filter(timed).map(Load::end);
         self.load_end.is_some_and(|cut| ends.any(|end| cut < end))
+    }
+
+    /// Where the timed loads end by the plan, or were stopped, whether or not anybody was left to go on until then.
+    pub(crate) fn timed_end(&self) -> Option<Moment> {
+        let timed = |load: &&Load| !matches!(load.model, LoadModel::Iterations(_));
+        let planned = self.plan.loads.iter().filter(timed).map(Load::end).max()?;
+        Some(planned.min(self.load_end.unwrap_or(Moment::MAX)))
+    }
+
+    /// The arrivals among these counts that fell due, without those that a lost worker left waiting at the end of the run:
+    /// they are among what is unknown or unsent.
+    pub(crate) fn fell_due(&self, counts: &IterationCounts, started_scheduled: u64) -> u64 {
+        let is_lost = |member: &Member| member.state == Some(WorkerState::Lost);
+        if self.end.is_none() || !self.members.values().any(is_lost) {
+            return counts.scheduled;
+        }
+        let begun = started_scheduled.saturating_add(counts.dropped_total());
+        counts.scheduled.min(begun)
     }
 
     /// Where a stage ends, when it ends before the plan says so: that of a counted load.

@@ -166,7 +166,7 @@ impl<B: Book> Run<B> {
         if let Err(reason) = self.book.apply(worker, incarnation, &delta) {
             return self.refuse(worker, &reason);
         }
-        seat.follow(&delta);
+        seat.follow(&delta, run_now);
         seat.note_done(run_now);
         let seq = delta.seq;
         let record = Record::Delta(worker, incarnation, Arc::new(delta));

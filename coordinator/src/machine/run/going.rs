@@ -226,12 +226,13 @@ impl<B: Book> Run<B> {
     /// of their own.
     fn note_lapse(&mut self, now: Moment) {
         let run_now = self.run_now(now);
+        let load_end = self.spec.compiled.end;
         let mut since: Option<Moment> = None;
         let mut lapsed = Vec::new();
         for worker in self.ids() {
             let seat = &mut self.seats[worker.0 as usize];
             let stands = seat.present && !seat.is_done() && !seat.is_lost() && seat.granted > Moment::ZERO;
-            if stands && seat.granted < run_now && seat.lapse_told != seat.granted {
+            if stands && seat.granted < run_now.min(load_end) && seat.lapse_told != seat.granted {
                 seat.lapse_told = seat.granted;
                 since = Some(since.map_or(seat.granted, |since| since.min(seat.granted)));
                 lapsed.push(worker);
@@ -267,7 +268,10 @@ impl<B: Book> Run<B> {
     }
 
     pub(super) fn halted(&mut self, now: Moment, worker: WorkerId, last_seq: u64, reason: &str) {
-        let untold = matches!(self.state, State::Running | State::Draining { .. }) && self.stopped.is_none();
+        let needed = !matches!(
+            self.state,
+            State::TearingDown { .. } | State::Settling { .. } | State::Finished
+        );
         let run_now = self.run_now(now);
         let Some(seat) = self.seats.get_mut(worker.0 as usize) else {
             return;
@@ -280,7 +284,7 @@ impl<B: Book> Run<B> {
             self.outputs
                 .push_back(Output::Reply(worker, super::Answer::ResendFrom(from)));
         }
-        if first && untold && !reason.is_empty() {
+        if first && needed && !reason.is_empty() {
             // It stops of its own accord, so the rest of its share is nobody's.
             self.lose(now, worker, format!("it has halted: {reason}"));
         }
@@ -301,6 +305,10 @@ impl<B: Book> Run<B> {
         }
         if tearing_down {
             self.tear_down(now);
+            if matches!(self.state, State::TearingDown { .. }) {
+                let text = "lost while it did teardown: another does it from the beginning, and what this one sent is not counted";
+                self.note(now, "teardown-again", Some(worker), text.to_owned());
+            }
         }
     }
 
@@ -480,7 +488,7 @@ impl<B: Book> Run<B> {
     /// It is not the time at which the coordinator heard of that end: the way of the last counts is none of the target's.
     pub fn length(&self) -> Moment {
         let heard = self.seats.iter().map(|seat| match seat.life {
-            Life::Lost { at, .. } => seat.done_at.unwrap_or(at),
+            Life::Lost { at, .. } => seat.done_at.unwrap_or(at.max(seat.heard_at)),
             Life::Alive => seat.done_at.unwrap_or(self.run_now(self.ticked)),
         });
         let heard = heard.max().unwrap_or(Moment::ZERO);

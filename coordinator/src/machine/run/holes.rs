@@ -49,7 +49,7 @@ impl<B: Book> Run<B> {
             let loads: Vec<LoadHole> = (self.spec.plan.loads.iter().zip(&self.spec.compiled.epochs))
                 .map(|(load, (id, _))| match load.model {
                     LoadModel::Open(_) => self.open_hole(worker, *id, until),
-                    LoadModel::Iterations(_) => self.counted_hole(worker, *id),
+                    LoadModel::Iterations(_) => self.counted_hole(worker, *id, (at, load.end().min(until))),
                     LoadModel::Users(_) => self.users_hole(worker, *id, load.end().min(until)),
                 })
                 .filter(|hole| hole.unknown.count + hole.unsent.count > 0 || hole.unsent_from.is_some())
@@ -115,10 +115,14 @@ impl<B: Book> Run<B> {
         }
     }
 
-    fn counted_hole(&self, worker: WorkerId, load: LoadId) -> LoadHole {
+    /// What is left of the count when the load ends, by its time limit or a stop, never fell due: who was
+    /// lost later, and has told what it did until then, leaves nothing behind.
+    fn counted_hole(&self, worker: WorkerId, load: LoadId, (lost_at, until): (Moment, Moment)) -> LoadHole {
         let seat = &self.seats[worker.0 as usize];
         let handed = self.blocks.handed_to(load, worker).unwrap_or(0);
-        let held = handed.saturating_sub(seat.accounted.get(&load).copied().unwrap_or(0));
+        let left = handed.saturating_sub(seat.accounted.get(&load).copied().unwrap_or(0));
+        let known = seat.has_told_all() || seat.told_until >= until;
+        let held = if known && lost_at >= until { 0 } else { left };
         // Shards take from a block in no fixed order, so how many is all that can be said.
         let held = Hole {
             count: held,
@@ -126,11 +130,7 @@ impl<B: Book> Run<B> {
             last: None,
         };
         let none = Hole::default();
-        let (unknown, unsent) = if seat.has_told_all() {
-            (none, held)
-        } else {
-            (held, none)
-        };
+        let (unknown, unsent) = if known { (none, held) } else { (held, none) };
         LoadHole {
             load,
             unknown,

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use barrage_model::delta::Delta;
+use barrage_model::delta::{Delta, INTERVAL};
 use barrage_model::ids::{Incarnation, LoadId, ShardId};
 use barrage_model::time::Moment;
 
@@ -50,6 +50,10 @@ pub struct Seat {
     pub last_seq: Option<u64>,
     /// Run time at which it was done: halted, and everything merged.
     pub done_at: Option<Moment>,
+    /// Run time at which its latest delta was merged.
+    pub heard_at: Moment,
+    /// Run time up to which it has told what it did.
+    pub(super) told_until: Moment,
     /// Run time at which its latest iteration ended, by its own account.
     pub ended: Option<Moment>,
     /// Run time up to which it may offer load.
@@ -87,6 +91,8 @@ impl Seat {
             flushed: false,
             last_seq: None,
             done_at: None,
+            heard_at: Moment::ZERO,
+            told_until: Moment::ZERO,
             ended: None,
             granted: Moment::ZERO,
             goes_on_until: Moment::ZERO,
@@ -140,8 +146,10 @@ impl Seat {
     }
 
     /// Keeps what a merged delta says of the worker's place.
-    pub(super) fn follow(&mut self, delta: &Delta) {
+    pub(super) fn follow(&mut self, delta: &Delta, run_now: Moment) {
         self.applied = delta.seq;
+        self.heard_at = run_now;
+        self.told_until = Moment::from_secs(delta.interval.into()) + INTERVAL;
         self.flushed |= delta.last;
         self.ended = self.ended.max(delta.ended);
         for place in &delta.progress {

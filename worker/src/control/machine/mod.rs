@@ -240,8 +240,7 @@ impl Machine {
             tracing::error!(run = %held.run, "the coordinator did not come back: what was counted is lost");
             self.forget();
         } else if !held.stopped && no_grant && away > ORPHAN_STOP {
-            let reason = "its coordinator was gone for too long".to_owned();
-            self.stop(ShardInput::Stop(Moment::MAX), reason);
+            self.abandon("its coordinator was gone for too long");
         }
     }
 
@@ -322,9 +321,16 @@ impl Machine {
             .as_ref()
             .map_or(Duration::ZERO, |held| held.info.graceful_stop);
         self.leaving = Some(self.now + graceful + LEAVE_SLACK);
-        let reason = "the worker was told to leave".to_owned();
-        self.stop(ShardInput::Stop(Moment::MAX), reason);
+        self.abandon("the worker was told to leave");
         self.outputs.push_back(Output::CancelOnce);
+    }
+
+    /// Leaves a run that goes on without this worker, which counts as lost for it: what it has not begun is for the
+    /// coordinator to account for. After a stop of the whole run there is nothing to leave.
+    fn abandon(&mut self, reason: &str) {
+        let stopped = self.held.as_ref().is_some_and(|held| held.stopped);
+        let reason = if stopped { "" } else { reason };
+        self.stop(ShardInput::StandDown, reason.to_owned());
     }
 
     fn leave_when_done(&mut self) {

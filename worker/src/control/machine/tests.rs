@@ -119,6 +119,7 @@ fn word(output: Output) -> String {
         Output::Shards(ShardInput::Stop(at)) => format!("stop as of {at}"),
         Output::Shards(ShardInput::StopNow(Moment::MAX)) => "stop now".to_owned(),
         Output::Shards(ShardInput::StopNow(at)) => format!("stop now as of {at}"),
+        Output::Shards(ShardInput::StandDown) => "stand down".to_owned(),
         Output::Shards(ShardInput::Refilled(load)) => format!("refilled {load}"),
         Output::Shards(ShardInput::Exhausted(load)) => format!("exhausted {load}"),
         Output::Shards(_) => "other".to_owned(),
@@ -315,7 +316,7 @@ fn an_orphan_is_stopped_after_its_grant_and_forgotten_much_later() {
     bench.now = at(100);
     bench.give(Input::Tick).expect(&[]);
     bench.now = at(121);
-    bench.give(Input::Tick).expect(&["stop"]);
+    bench.give(Input::Tick).expect(&["stand down"]);
     bench.give(delta(true)).expect(&[]);
     bench.now = at(901);
     bench.give(Input::Tick).expect(&["cancel once", "forget"]);
@@ -324,7 +325,7 @@ fn an_orphan_is_stopped_after_its_grant_and_forgotten_much_later() {
 #[test]
 fn a_worker_that_is_told_to_leave_flushes_first() {
     let mut bench = Bench::running();
-    bench.give(Input::Leave).expect(&["stop", "cancel once"]);
+    bench.give(Input::Leave).expect(&["stand down", "cancel once"]);
     bench
         .give(delta(true))
         .expect(&["delta 1", "halted 1 the worker was told to leave"]);

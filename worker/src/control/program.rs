@@ -98,6 +98,7 @@ impl Program {
         move |shard| {
             let context = ShardContext {
                 send_by: Rc::clone(&shard.send_by),
+                renewed: Rc::clone(&shard.renewed),
                 ..ShardContext::new(shard.clock, &connections, shard.reactor.clone())
             };
             PlanRunner {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use barrage_model::plan::FileRef;
 use rustls::ClientConfig;
+use tokio::sync::Notify;
 
 use super::compile::CompiledPlan;
 use super::error::PrepareError;
@@ -82,6 +83,8 @@ pub struct ShardContext {
     pub engines: Rc<EngineShared>,
     /// The end of the grant, which the shard moves on with every renewal: nothing is sent after it. `None` = no end.
     pub send_by: Rc<Cell<Option<Stamp>>>,
+    /// Wakes who waits for that to move on.
+    pub renewed: Rc<Notify>,
     /// What think times are waited for with.
     pub pauses: Rc<Pauses>,
     /// Buffers for whoever sends next.
@@ -96,6 +99,7 @@ impl ShardContext {
             clock,
             engines: EngineShared::new(clock, resolver, tls, options, reactor),
             send_by: Rc::default(),
+            renewed: Rc::default(),
             pauses: Rc::new(Pauses::new(clock)),
             spare: Rc::default(),
         }

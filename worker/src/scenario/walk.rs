@@ -24,6 +24,8 @@ use crate::recorder::Recorder;
 const TURN: u32 = 256;
 /// A user whose iteration had no row begins the next one after this, where nothing but the end of the one before starts it.
 const WITHOUT_ROW: Duration = Duration::from_millis(10);
+/// A further request of an iteration waits so long for the renewal of a grant: they are a second apart.
+const RENEWAL_WAIT: Duration = Duration::from_secs(3);
 
 /// Goes through one iteration: `on_start` if this user has not yet done it for the scenario, then the steps. `next` is told
 /// how it ended and may give another one to go on with; until it gives none.
@@ -338,6 +340,30 @@ impl Walk<'_, '_> {
         over.ok_or(IterationEnd::Cancelled)
     }
 
+    /// Waits for the grant where it has ended or, after a standstill, has to be renewed: the iteration goes on on the next one,
+    /// which comes within a second if it comes.
+    async fn renewal(&mut self, timeout: Duration) -> Result<(), IterationEnd> {
+        let shard = &self.user.shard;
+        let lacking = |now: Stamp| shard.send_by.get().is_some_and(|send_by| now > send_by);
+        let now = shard.clock.now();
+        if !lacking(now) {
+            return Ok(());
+        }
+        let until = now + timeout.min(RENEWAL_WAIT);
+        let renewed = async {
+            while lacking(shard.clock.now()) {
+                shard.renewed.notified().await;
+            }
+        };
+        let either = async {
+            tokio::select! {
+                () = renewed => {}
+                () = shard.pauses.until(until) => {}
+            }
+        };
+        self.cancel.unless(pin!(either)).await.ok_or(IterationEnd::Cancelled)
+    }
+
     async fn request(&mut self, request: &Request) -> Result<(), IterationEnd> {
         if self.cancel.is_fired() {
             if self.arrived && !self.user.answered {
@@ -347,6 +373,9 @@ impl Walk<'_, '_> {
                     .never_sent(request.id, self.segment, self.due, at);
             }
             return Err(IterationEnd::Cancelled);
+        }
+        if self.user.answered {
+            self.renewal(request.timeout).await?;
         }
         self.recorder.borrow_mut().step_sent(request.id, self.segment);
         let (judged, body_bytes) = self.send(request).await;

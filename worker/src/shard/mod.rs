@@ -16,6 +16,7 @@ use std::rc::Rc;
 use std::thread::JoinHandle;
 
 use barrage_model::ids::{LoadId, ScenarioId};
+use tokio::sync::Notify;
 
 use crate::clock::{Clock, Stamp};
 use crate::net::Reactor;
@@ -66,6 +67,8 @@ pub struct ShardHandles {
     pub recorder: Rc<RefCell<Recorder>>,
     /// The end of the present grant; read it right before a write. In the past while nothing may be sent.
     pub send_by: Rc<Cell<Option<Stamp>>>,
+    /// Wakes who waits for that to move on.
+    pub renewed: Rc<Notify>,
     /// The shard's sockets; `None` when the system has no descriptor for them, and the runtime looks after them.
     pub reactor: Option<Rc<Reactor>>,
 }

@@ -8,6 +8,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
 use std::future::poll_fn;
+use std::ops::ControlFlow;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -121,6 +122,7 @@ pub(super) async fn run<R: Runner>(setup: ShardSetup, make: impl FnOnce(&ShardHa
         clock: setup.clock,
         recorder: Rc::new(RefCell::new(setup.recorder)),
         send_by: Rc::new(Cell::new(Some(setup.start))),
+        renewed: Rc::default(),
         reactor: reactor(setup.clock),
     };
     let shard = Rc::new(Shard {
@@ -211,7 +213,11 @@ async fn keep_time<R: Runner>(shard: Rc<Shard<R>>, pacer: &Pacer, mut commands: 
         tokio::select! {
             biased;
             command = commands.recv() => match command {
-                Some(Command::Input(input)) => shard.input(woken(), input),
+                Some(Command::Input(input)) => {
+                    if shard.inputs(woken(), input, &mut commands).is_break() {
+                        return;
+                    }
+                }
                 Some(Command::Seal) | None => return,
             },
             () = wake => last_wake = woken(),
@@ -226,7 +232,7 @@ async fn keep_time<R: Runner>(shard: Rc<Shard<R>>, pacer: &Pacer, mut commands: 
 }
 
 /// Waits for run time 0. What was said before then is said to the machine at 0, a stop first, so that nothing starts
-/// before its time or after a stop. Returns `false` when the shard is sealed without having begun.
+/// before its time or after a stop; a stop that is found later counts from when it was said. Returns `false` when the shard is sealed without having begun.
 async fn wait_for_start<R: Runner>(
     shard: &Rc<Shard<R>>,
     pacer: &Pacer,
@@ -238,7 +244,12 @@ async fn wait_for_start<R: Runner>(
             biased;
             command = commands.recv() => match command {
                 Some(Command::Input(stop @ (Input::Stop(_) | Input::StopNow(_) | Input::StandDown))) => {
-                    shard.input(shard.start, stop);
+                    let now = shard.context.clock.now().max(shard.start);
+                    if now > shard.start && !matches!(stop, Input::StandDown) {
+                        // The run has begun without this thread: what was due until the stop is, by what was said before.
+                        early.drain(..).for_each(|input| shard.machine.borrow_mut().learn(input));
+                    }
+                    shard.input(now, stop);
                     break;
                 }
                 Some(Command::Input(input)) => early.push(input),
@@ -373,16 +384,38 @@ impl<R: Runner> Shard<R> {
 
     /// Gives the machine one input and performs what comes of it.
     fn input(self: &Rc<Self>, now: Stamp, input: Input) {
+        self.machine.borrow_mut().hear(self.moment(now), input);
+        self.go_on(now);
+    }
+
+    /// The same with all commands that wait behind it. Breaks when the shard is to be sealed.
+    fn inputs(self: &Rc<Self>, now: Stamp, input: Input, more: &mut mpsc::Receiver<Command>) -> ControlFlow<()> {
+        let mut next = Some(Command::Input(input));
+        while let Some(Command::Input(input)) = next {
+            self.machine.borrow_mut().hear(self.moment(now), input);
+            next = more.try_recv().ok();
+        }
+        self.go_on(now);
+        match next {
+            Some(Command::Seal) => ControlFlow::Break(()),
+            Some(Command::Input(_)) | None => ControlFlow::Continue(()),
+        }
+    }
+
+    fn go_on(self: &Rc<Self>, now: Stamp) {
         self.told.set(now);
         let at = self.moment(now);
-        self.handle(at, input);
+        self.machine.borrow_mut().go_on(at, &mut *self.ceilings.borrow_mut());
         loop {
             let output = self.machine.borrow_mut().poll();
             let Some(output) = output else { break };
             self.perform(at, output);
         }
         let granted = self.machine.borrow().granted_until();
-        self.context.send_by.set(Some(self.stamp(granted)));
+        let send_by = Some(self.stamp(granted));
+        if self.context.send_by.replace(send_by) != send_by {
+            self.context.renewed.notify_waiters();
+        }
     }
 
     fn handle(&self, at: Moment, input: Input) {

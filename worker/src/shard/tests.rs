@@ -262,3 +262,35 @@ fn a_panic_ends_the_thread_with_an_error() {
         "an iteration has panicked"
     );
 }
+
+#[test]
+fn a_stop_that_is_found_after_the_start_counts_from_when_it_was_said() {
+    let (setup, commands, mut events) = setup(10);
+    let start = setup.start;
+    // The thread has not begun when the run does: it stands still over its start.
+    for input in [
+        Input::Grant(Moment::from_secs(60)),
+        Input::Stop(Moment::from_millis(455)),
+    ] {
+        commands.try_send(Command::Input(input)).unwrap();
+    }
+    while setup.clock.now() < start + Duration::from_millis(600) {
+        std::thread::yield_now();
+    }
+    let thread = spawn(setup, |_| Sleeper::default()).unwrap();
+    let mut sum = barrage_model::ledger::IterationCounts::default();
+    while let Some(event) = events.blocking_recv() {
+        match event.report {
+            Report::Part(part) | Report::Sealed(part) => {
+                let mut merged = Merged::new(part.interval);
+                merged.add(*part);
+                let delta = merged.into_delta(1, false, Health::default());
+                delta.iterations.iter().for_each(|row| sum.add(&row.counts));
+            }
+            Report::Begun => {}
+            Report::Finished => commands.try_send(Command::Seal).unwrap(),
+        }
+    }
+    thread.join().unwrap().unwrap();
+    assert_eq!((sum.scheduled, sum.started, sum.dropped), (46, 0, [0, 0, 0, 46]));
+}

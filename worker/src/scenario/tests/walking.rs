@@ -509,6 +509,37 @@ async fn nothing_is_sent_after_the_grant() {
 }
 
 #[tokio::test]
+async fn an_iteration_waits_for_the_renewal_of_the_grant() {
+    let server = Server::start(|_, _| reply(200, "", "")).await;
+    let think = step(Action::Think(Delay {
+        min: Duration::from_millis(50),
+        max: Duration::from_millis(50),
+    }));
+    let bench = Bench::new(
+        plan(server.port, vec![ask(get("/")), think, ask(get("/"))]),
+        &Files::new(),
+    );
+    for (renewed, end, sent) in [(true, IterationEnd::Completed, 2), (false, IterationEnd::Cancelled, 1)] {
+        let before = server.lines().len();
+        bench.shard.send_by.set(None);
+        let grant = async {
+            while server.lines().len() == before {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            bench.shard.send_by.set(Some(Stamp::from_us(1)));
+            tokio::time::sleep(Duration::from_millis(150)).await;
+            assert_eq!(server.lines().len(), before + 1, "nothing is sent without a grant");
+            if renewed {
+                bench.shard.send_by.set(None);
+                bench.shard.renewed.notify_waiters();
+            }
+        };
+        let (ended, ()) = tokio::join!(bench.once(), grant);
+        assert_eq!((ended, server.lines().len() - before), (end, sent));
+    }
+}
+
+#[tokio::test]
 async fn latencies_count_from_the_due_instants() {
     let server = Server::start(|_, _| reply(200, "", "")).await;
     let group = step(Action::Group {

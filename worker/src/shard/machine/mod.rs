@@ -47,7 +47,8 @@ const GRANT_AGE_MAX: Duration = Duration::from_secs(1);
 /// A shard that has stood still counts no arrival and gives none up for so long, or until it hears what it is to do: it may
 /// count as lost, and then what it has not begun is not its own.
 const WORD_MAX: Duration = Duration::from_secs(3);
-/// After a longer silence it waits for no word: the recorder keeps no more intervals open.
+/// It keeps no more intervals waiting for that word than the recorder keeps open: older ones close without what has not been
+/// counted.
 const SILENCE_MAX: Duration = Duration::from_secs(100);
 /// Most iterations that one load starts for one input: a catch-up after a stall leaves room for answers in between.
 const BATCH: u32 = 256;
@@ -61,21 +62,14 @@ struct Shared {
     granted_until: Moment,
     /// When the shard came to after a gap, as long as no grant has been made since.
     needs_renewal: Option<Moment>,
-    undecided: Option<Undecided>,
+    /// When it came to, as long as nobody has said what to do: see [`WORD_MAX`].
+    undecided: Option<Moment>,
     graceful_stop: Duration,
     /// When the shard stood still, as far back as an arrival waits.
     still: Standstills,
     /// The load of each slot.
     slots: Vec<SlotOwner>,
     outputs: VecDeque<Output>,
-}
-
-/// After a gap, as long as nobody has said what to do: see [`WORD_MAX`].
-#[derive(Clone, Copy, Debug)]
-struct Undecided {
-    /// Nothing that fell due from then on has been counted.
-    since: Moment,
-    awake: Moment,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -93,7 +87,7 @@ impl Shared {
 
     /// Until when a word is awaited: see [`WORD_MAX`].
     fn undecided_until(&self) -> Option<Moment> {
-        self.undecided.map(|gap| gap.awake + WORD_MAX)
+        self.undecided.map(|awake| awake + WORD_MAX)
     }
 
     fn is_undecided(&self, now: Moment) -> bool {
@@ -177,6 +171,8 @@ pub struct Machine {
     loads: Vec<State>,
     shared: Shared,
     last: Moment,
+    /// What has fallen due since has not been counted.
+    counted: Moment,
     boundary: Moment,
     finished: bool,
     /// Loads whose iterations have been told to cancel.
@@ -220,6 +216,7 @@ impl Machine {
             loads,
             shared: common,
             last: Moment::ZERO,
+            counted: Moment::ZERO,
             boundary,
             finished: false,
             cancelled,
@@ -228,35 +225,53 @@ impl Machine {
 
     /// Takes one input. `now` should not run backwards; if it does, nothing is sent before the next renewal.
     pub fn handle(&mut self, now: Moment, input: Input, gate: &mut dyn Gate) {
+        self.hear(now, input);
+        self.go_on(now, gate);
+    }
+
+    /// Takes one of several inputs that have waited, before anything is done about the first: what begins on a grant may not
+    /// begin after the stop behind it. [`Machine::go_on`] must follow.
+    pub fn hear(&mut self, now: Moment, input: Input) {
         if Standstills::is_one(self.last, now) {
             let wanted = self.deadline().max(self.last);
             self.shared.still.note(wanted, now);
         }
         if now < self.last || now > self.last + GAP_MAX {
             self.shared.needs_renewal = Some(now);
-            let since = self.uncounted_since();
-            self.shared.undecided = Some(Undecided { since, awake: now }).filter(|_| now < self.boundary + SILENCE_MAX);
+            self.shared.undecided = Some(now);
         }
         let at = match input {
             // Heard of late, it is taken as if it had been heard of in time.
-            Input::Stop(at) | Input::StopNow(at) => at.max(self.uncounted_since()).min(now),
+            Input::Stop(at) | Input::StopNow(at) => {
+                self.shared.undecided = None;
+                at.max(self.counted).min(now)
+            }
             _ => now,
         };
-        if matches!(input, Input::Stop(_) | Input::StopNow(_)) {
-            self.shared.undecided = None;
-        }
         self.last = now;
         self.close_until(at);
         self.take(now, at, input);
+    }
+
+    /// Does what there is to do after what has been heard.
+    pub fn go_on(&mut self, now: Moment, gate: &mut dyn Gate) {
         self.close_until(now);
         for load in &mut self.loads {
             load.advance(now, &mut self.shared, gate);
+        }
+        if !self.shared.is_undecided(now) {
+            self.counted = now;
         }
         self.cancel_overdue(now);
         if !self.finished && self.loads.iter().all(|load| load.is_over(now)) {
             self.finished = true;
             self.shared.outputs.push_back(Output::Finished);
         }
+    }
+
+    /// Takes what was said before the run began, of which nothing comes before the next input.
+    pub fn learn(&mut self, input: Input) {
+        self.take(self.last, self.last, input);
     }
 
     /// What [`Input::Done`] would lead to when it is that the same user begins again at once, and nothing else: under full
@@ -330,43 +345,53 @@ impl Machine {
     /// How the shard stood still in an interval that [`Output::Close`] does not close. None of its arrivals is left.
     pub fn stood_in(&self, interval: u32) -> Stood {
         let end = Moment::ZERO + INTERVAL * interval.saturating_add(1);
-        self.shared.still.of_interval(end, 0, 0)
-    }
-
-    fn uncounted_since(&self) -> Moment {
-        self.shared.undecided.map_or(self.last, |gap| gap.since)
+        self.shared.still.of_interval(end)
     }
 
     /// Closes what is over, unless a word is awaited of what has fallen due in it.
     fn close_until(&mut self, now: Moment) {
-        while now >= self.boundary && !self.shared.is_undecided(now) {
-            self.close();
+        while now >= self.boundary && (!self.shared.is_undecided(now) || now >= self.boundary + SILENCE_MAX) {
+            self.close(now);
         }
     }
 
     /// Closes the oldest interval with exactly the arrivals that fell due in it.
-    fn close(&mut self) {
-        let (mut scheduled, mut unseen) = (0, 0);
-        let (mut oldest, mut held) = (self.boundary, self.boundary);
+    fn close(&mut self, now: Moment) {
+        let (begin, end) = (self.boundary - INTERVAL, self.boundary);
+        let (mut scheduled, mut unseen, mut unseen_from) = (0, 0, Moment::MAX);
+        let (mut oldest, mut held) = (end, end);
+        let undecided = self.shared.is_undecided(now);
         for load in &mut self.loads {
-            if let State::Open(open) = load {
-                unseen += open.count_due(self.boundary, &mut self.shared);
-                scheduled += open.take_scheduled();
-                oldest = oldest.min(open.oldest().unwrap_or(Moment::MAX));
-                held = held.min(open.next_due().unwrap_or(Moment::MAX));
+            let State::Open(open) = load else { continue };
+            let next = open.next_uncounted();
+            let counted = if undecided {
+                0
+            } else {
+                open.count_due(end, &mut self.shared)
+            };
+            if counted > 0 {
+                unseen_from = unseen_from.min(next.unwrap_or(end));
             }
+            unseen += counted;
+            scheduled += open.take_scheduled();
+            oldest = oldest.min(open.oldest().unwrap_or(Moment::MAX));
+            held = held.min(open.next_due().unwrap_or(Moment::MAX));
         }
         let progress = self.progress();
-        let may_send = self.shared.may_send(self.boundary);
         let still = &mut self.shared.still;
-        let mut stood = still.of_interval(self.boundary, scheduled, unseen);
-        if !may_send {
-            // What falls due without a grant starts late if it starts: it has waited at least until here.
-            let waited = self.boundary.since(held.max(self.boundary - INTERVAL));
-            stood.lag = stood.lag.max(waited.saturating_sub(INTERVAL / 100));
-        }
+        let (mut stood, stood_over_end) = (still.of_interval(end), still.is_over(end));
         still.forget_before(oldest);
+        // What is noticed only now starts late if it starts, and so does what falls due without a grant.
+        let noticed_late = Standstills::is_one(end, now) || stood_over_end;
+        let mut waits_from = Some(unseen_from).filter(|_| noticed_late && unseen.saturating_mul(100) >= scheduled);
+        if !self.shared.may_send(end) {
+            waits_from = Some(held.min(waits_from.unwrap_or(end)));
+        }
+        if let Some(from) = waits_from.filter(|from| *from < end) {
+            stood.lag = now.since(from.max(begin)).saturating_sub(INTERVAL / 100);
+        }
         self.shared.outputs.push_back(Output::Close { progress, stood });
+        self.counted = self.counted.max(end);
         self.boundary += INTERVAL;
     }
 

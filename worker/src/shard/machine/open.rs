@@ -44,6 +44,8 @@ pub(super) struct Open {
     /// Those of the present interval that have been counted as scheduled.
     scheduled: u64,
     blocked: Option<Blocked>,
+    /// Since when a slot has been free for the first one, as long as it is not known whether it is this shard's to start.
+    freed: Option<Moment>,
     /// Since when nothing but this shard itself has held arrivals back.
     unblocked_since: Moment,
     /// Set by a stop: nothing falls due any more, and what is in progress is cancelled then.
@@ -66,6 +68,7 @@ impl Open {
             waiting: 0,
             scheduled: 0,
             blocked: None,
+            freed: None,
             unblocked_since: Moment::ZERO,
             stopped: None,
             left: false,
@@ -110,6 +113,11 @@ impl Open {
         Some(due)
     }
 
+    /// When the first arrival falls due that has not been counted.
+    pub(super) fn next_uncounted(&self) -> Option<Moment> {
+        self.due.peek().map(|(_, due)| due)
+    }
+
     /// Counts what fell due before `limit`, under the grant, and says how many that were.
     pub(super) fn count_due(&mut self, limit: Moment, shared: &mut Shared) -> u64 {
         if self.stopped.is_some() {
@@ -132,6 +140,16 @@ impl Open {
         // Those that have waited too long waited for a slot, not for us.
         self.give_up(now, shared);
         self.pool.free(slot);
+        if shared.is_undecided(now) {
+            // What has waited too long by the time that is known has waited for a slot.
+            self.freed.get_or_insert(since);
+        } else {
+            self.unblock_slot(since);
+        }
+    }
+
+    fn unblock_slot(&mut self, since: Moment) {
+        let since = self.freed.take().unwrap_or(since);
         if self.blocked == Some(Blocked::NoSlot) {
             self.unblock(since);
         }
@@ -144,6 +162,9 @@ impl Open {
         self.count_due(now + MICROSECOND, shared);
         // First, for those that have waited too long waited for what holds them back until now.
         self.give_up(now, shared);
+        if let Some(since) = self.freed {
+            self.unblock_slot(since);
+        }
         match self.blocked {
             Some(Blocked::Ceiling(held)) if held.until <= now && held.own => self.blocked = None,
             Some(Blocked::Ceiling(held)) if held.until <= now => self.unblock(held.until),
@@ -152,7 +173,7 @@ impl Open {
             _ => {}
         }
         if self.over_time(now, shared) {
-            self.drop_all(now, shared);
+            self.run_out(now, shared);
         }
         self.more = false;
         for _ in 0..BATCH {
@@ -284,13 +305,21 @@ impl Open {
             if age < self.give_up_after {
                 return;
             }
-            // Who stood still for a part of the time that counts has made the queue that it waited in.
-            let stood = shared.still.within(due, now).saturating_mul(STOOD_PART) > age;
-            let reason = match self.blocked.filter(|_| !stood) {
+            let reason = match self.blocked.filter(|_| !stood_for(due, now, shared)) {
                 Some(Blocked::NoSlot) => DropReason::NoSlot,
                 Some(Blocked::Ceiling(held)) if !held.own => DropReason::Ceiling,
                 Some(Blocked::Ceiling(_) | Blocked::NoGrant) | None => DropReason::Late,
             };
+            self.drop_head(reason, now, shared);
+        }
+    }
+
+    /// Drops what the graceful stop has left no time for.
+    fn run_out(&mut self, now: Moment, shared: &mut Shared) {
+        self.expire(now, shared);
+        while self.waiting > 0 && !self.left {
+            let late = self.head.peek().is_some_and(|(_, due)| stood_for(due, now, shared));
+            let reason = if late { DropReason::Late } else { DropReason::Stopped };
             self.drop_head(reason, now, shared);
         }
     }
@@ -318,4 +347,9 @@ impl Open {
         self.blocked = None;
         self.unblocked_since = self.unblocked_since.max(since);
     }
+}
+
+/// Whether the shard stood still for a part of an arrival's wait that counts: it has made the queue that the arrival waits in.
+fn stood_for(due: Moment, now: Moment, shared: &Shared) -> bool {
+    shared.still.within(due, now).saturating_mul(STOOD_PART) > now.since(due)
 }

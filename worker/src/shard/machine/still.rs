@@ -10,7 +10,7 @@ use super::TICK;
 
 /// A silence that is longer than [`TICK`] by this much is a standstill; shorter ones are part of every busy loop.
 const MIN: Duration = Duration::from_millis(10);
-/// Most that are remembered; after that the two oldest become one, with what lies between them.
+/// Most that are remembered; after that the two oldest become one, spread over the time from the first to the last.
 const MOST: usize = 64;
 
 /// What standing still did to one interval.
@@ -25,9 +25,30 @@ pub struct Stood {
     pub lag: Duration,
 }
 
+/// One standstill, or several that have become one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Standstill {
+    from: Moment,
+    to: Moment,
+    /// For how long within.
+    stood: Duration,
+}
+
+impl Standstill {
+    /// For how long between two moments; evenly spread where it is made of several.
+    fn within(&self, from: Moment, to: Moment) -> Duration {
+        let (span, part) = (self.to.since(self.from), self.to.min(to).since(self.from.max(from)));
+        if self.stood == span || part.is_zero() {
+            return part;
+        }
+        let us = part.as_micros() * self.stood.as_micros() / span.as_micros().max(1);
+        Duration::from_micros(u64::try_from(us).unwrap_or(u64::MAX))
+    }
+}
+
 /// The latest standstills, in order.
 #[derive(Debug, Default)]
-pub(super) struct Standstills(VecDeque<(Moment, Moment)>);
+pub(super) struct Standstills(VecDeque<Standstill>);
 
 impl Standstills {
     /// Whether a machine that was told something at `last` has stood still when the next it is told comes at `now`.
@@ -37,45 +58,43 @@ impl Standstills {
 
     /// Notes one: what was wanted at `from` came at `to`.
     pub(super) fn note(&mut self, from: Moment, to: Moment) {
-        self.0.push_back((from, to));
+        let stood = to.since(from);
+        self.0.push_back(Standstill { from, to, stood });
         if self.0.len() > MOST
-            && let Some((from, _)) = self.0.pop_front()
+            && let Some(oldest) = self.0.pop_front()
             && let Some(next) = self.0.front_mut()
         {
-            next.0 = from;
+            next.from = oldest.from;
+            next.stood += oldest.stood;
         }
     }
 
     /// Forgets those that were over at `moment`.
     pub(super) fn forget_before(&mut self, moment: Moment) {
-        while self.0.front().is_some_and(|(_, to)| *to <= moment) {
+        while self.0.front().is_some_and(|one| one.to <= moment) {
             self.0.pop_front();
         }
     }
 
     /// For how long the shard stood still between two moments.
     pub(super) fn within(&self, from: Moment, to: Moment) -> Duration {
-        let parts = self
-            .0
-            .iter()
-            .map(|(begin, end)| (*end).min(to).since((*begin).max(from)));
-        parts.sum()
+        self.0.iter().map(|one| one.within(from, to)).sum()
     }
 
-    /// What they did to the interval that ends at `end`, of whose `scheduled` arrivals `unseen` had fallen due without
-    /// being noticed by then.
-    pub(super) fn of_interval(&self, end: Moment, scheduled: u64, unseen: u64) -> Stood {
+    /// Whether one was going on at a moment.
+    pub(super) fn is_over(&self, moment: Moment) -> bool {
+        self.0.iter().any(|one| one.from < moment && moment <= one.to)
+    }
+
+    /// What they did to the interval that ends at `end`, but for the lag of its arrivals.
+    pub(super) fn of_interval(&self, end: Moment) -> Stood {
         let begin = end - INTERVAL;
-        let touching = self.0.iter().filter(|(from, to)| *from < end && begin < *to);
-        let longest = touching.map(|(from, to)| (*to).min(end).since(*from));
-        let noticed = self.0.back().filter(|(from, to)| *from < end && end <= *to);
-        let lag = noticed.filter(|_| unseen.saturating_mul(100) >= scheduled.max(1));
+        let touching = self.0.iter().filter(|one| one.from < end && begin < one.to);
+        let longest = touching.map(|one| one.to.min(end).since(one.from).min(one.stood));
         Stood {
             longest: longest.max().unwrap_or_default(),
             total: self.within(begin, end),
-            lag: lag.map_or(Duration::ZERO, |(from, to)| {
-                to.since((*from).max(begin)).saturating_sub(INTERVAL / 100)
-            }),
+            lag: Duration::ZERO,
         }
     }
 }
@@ -107,20 +126,18 @@ mod tests {
     fn every_interval_that_a_standstill_touches_says_so() {
         let mut still = Standstills::default();
         still.note(at(3_250), at(6_250));
-        let of = |end, scheduled, unseen| still.of_interval(at(end), scheduled, unseen);
-        let stood = |longest, total, lag| Stood {
+        let of = |end| still.of_interval(at(end));
+        let stood = |longest, total| Stood {
             longest: ms(longest),
             total: ms(total),
-            lag: ms(lag),
+            lag: ms(0),
         };
-        assert_eq!(of(3_000, 100, 0), Stood::default());
-        assert_eq!(of(4_000, 100, 75), stood(750, 750, 2_990));
-        assert_eq!(of(5_000, 100, 100), stood(1_750, 1_000, 2_240));
-        assert_eq!(of(5_000, 0, 0), stood(1_750, 1_000, 0));
-        assert_eq!(of(6_000, 1_000, 9), stood(2_750, 1_000, 0));
-        // Its own arrivals of the last one start in it, and say themselves how late they are.
-        assert_eq!(of(7_000, 100, 0), stood(3_000, 250, 0));
-        assert_eq!(of(8_000, 100, 0), Stood::default());
+        assert_eq!(of(3_000), Stood::default());
+        assert_eq!(of(4_000), stood(750, 750));
+        assert_eq!(of(5_000), stood(1_750, 1_000));
+        assert_eq!(of(6_000), stood(2_750, 1_000));
+        assert_eq!(of(7_000), stood(3_000, 250));
+        assert_eq!(of(8_000), Stood::default());
     }
 
     #[test]
@@ -130,7 +147,14 @@ mod tests {
             still.note(at(n * 100 + 20), at(n * 100 + 60));
         }
         assert_eq!(still.0.len(), MOST);
-        assert_eq!(still.0[0], (at(20), at(93_660)));
+        let (from, to, stood) = (at(20), at(93_660), ms(937 * 40));
+        assert_eq!(still.0[0], Standstill { from, to, stood });
+        // Most of that time it did not stand still.
+        assert_eq!(
+            still.within(at(40_000), at(50_000)),
+            Duration::from_micros(10_000_000 * 937 * 40 / 93_640)
+        );
+        assert_eq!(still.of_interval(at(50_000)).longest, ms(937 * 40));
         still.forget_before(at(93_660));
         assert_eq!(still.0.len(), MOST - 1);
         assert_eq!(still.within(at(99_900), at(100_000)), ms(40));

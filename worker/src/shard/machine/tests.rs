@@ -1134,3 +1134,133 @@ fn check_unscheduled(record: &Record, count: u64, seed: u64) {
         "seed {seed}: another shard's user"
     );
 }
+
+/// A shard with one even load that stands still for a second and more: what its intervals say of lag, in ms.
+fn lag_after(rate: u32, inputs: Vec<(u64, Input)>, ticks: &[u64], length: usize) -> Vec<u128> {
+    let plan = plan(vec![open(10_000, Duration::from_mins(1))], Duration::ZERO);
+    let epochs = [(LoadId(0), epoch(&[0], hold(rate, 100), 0, Moment::ZERO))];
+    let mut world = World::new(&plan, &epochs, |begun| begun + 1_000);
+    let mut all: Vec<(u64, Input)> = ticks.iter().map(|at| (*at, Input::Tick)).chain(inputs).collect();
+    all.sort_by_key(|(at, _)| *at);
+    for (at, input) in all {
+        world.now = at * 1_000;
+        world.handle(input);
+    }
+    let stood = world.record.stood.iter().take(length);
+    stood.map(|stood| stood.lag.as_millis()).collect()
+}
+
+#[test]
+fn an_interval_whose_arrivals_are_noticed_after_it_says_how_late() {
+    let ticks = |range: std::ops::Range<u64>| range.step_by(20).collect::<Vec<u64>>();
+    let grant = |at, until| (at, Input::Grant(Moment::from_secs(until)));
+    // Still from 2 s on, awake at 5 s, a word at 5.5 s.
+    for hiccup in [0, 40] {
+        let (first, second) = (ticks(0..2_000), ticks(5_000..5_100));
+        let ticks = [first, second, ticks(5_100 + hiccup..5_500)].concat();
+        let lag = lag_after(1_000, vec![grant(0, 10), grant(5_500, 15)], &ticks, 5);
+        // Of the first of them until the word, 1 % left out. In second 1 it was awake until 1.98 s.
+        assert_eq!(
+            lag,
+            [0, 3_509, 3_490, 2_490, 1_490],
+            "{hiccup} ms of another standstill"
+        );
+    }
+    // Awake in the middle of second 4, and a word only in second 6.
+    let ticks = [ticks(0..2_000), ticks(4_100..6_200)].concat();
+    let lag = lag_after(1_000, vec![grant(0, 10), grant(6_200, 16)], &ticks, 6);
+    assert_eq!(lag, [0, 4_209, 4_190, 3_190, 2_190, 1_190]);
+}
+
+#[test]
+fn what_has_waited_for_a_slot_is_not_late_for_a_standstill_that_was_short() {
+    for gap in [900_000, 1_100_000] {
+        let plan = plan(vec![open(10, Duration::from_secs(20))], Duration::ZERO);
+        let epochs = [(LoadId(0), epoch(&[0], hold(100, 60), 0, Moment::ZERO))];
+        // A tenth of what is asked for.
+        let mut world = World::new(&plan, &epochs, |begun| begun + 1_000_000);
+        world.sleep = (30 * SECOND, gap);
+        world
+            .inputs
+            .push((30 * SECOND + gap + 300_000, Input::Grant(Moment::from_secs(200_000))));
+        let record = world.run(100 * SECOND);
+        assert!(record.dropped[&DropReason::NoSlot] > 3_000, "{:?}", record.dropped);
+        assert_eq!(
+            record.dropped.get(&DropReason::Late),
+            None,
+            "{gap}: {:?}",
+            record.dropped
+        );
+    }
+}
+
+#[test]
+fn many_short_standstills_are_no_long_one() {
+    let plan = plan(vec![open(20, Duration::from_secs(30))], Duration::ZERO);
+    let epochs = [(LoadId(0), epoch(&[0], hold(100, 90), 0, Moment::ZERO))];
+    let mut world = World::new(&plan, &epochs, |begun| begun + 2 * SECOND);
+    for n in 0..300 {
+        // 35 ms in each 400: less than a tenth of the time.
+        world.sleep = (world.now + 365_000, 35_000);
+        world.run_on((n + 1) * 400_000);
+    }
+    let record = &world.record;
+    assert!(record.dropped[&DropReason::NoSlot] > 4_000, "{:?}", record.dropped);
+    assert_eq!(record.dropped.get(&DropReason::Late), None, "{:?}", record.dropped);
+}
+
+#[test]
+fn what_the_graceful_stop_leaves_no_time_for_is_late_where_the_shard_stood_still() {
+    let plan = |stop| Plan {
+        graceful_stop: stop,
+        ..plan(vec![open(1_000, Duration::from_secs(10))], Duration::ZERO)
+    };
+    let epochs = [(LoadId(0), epoch(&[0], hold(100, 10), 0, Moment::ZERO))];
+    for (stop, length) in [(0, 600_000), (500, 1_000_000)] {
+        let mut world = World::new(&plan(Duration::from_millis(stop)), &epochs, |begun| begun + 1_000);
+        world.sleep = (9_500_000, length + stop * 1_000);
+        let record = world.run(60 * SECOND);
+        assert_eq!(record.scheduled, 1_000);
+        let missed = 1_000 - record.started.len() as u64;
+        assert!(missed > 40, "{missed}");
+        assert_eq!(record.dropped, BTreeMap::from([(DropReason::Late, missed)]));
+    }
+}
+
+#[test]
+fn nothing_begins_between_a_grant_and_the_stop_behind_it() {
+    let plan = plan(vec![open(1_000, Duration::from_secs(10))], Duration::ZERO);
+    let epochs = [(LoadId(0), epoch(&[0], hold(100, 60), 0, Moment::ZERO))];
+    let mut world = World::new(&plan, &epochs, |begun| begun + 1_000);
+    world.run_on(2 * SECOND);
+    let before = world.record.started.len();
+    world.now = 4_900_000;
+    world.handle(Input::Tick);
+    let now = Moment::from_micros(world.now);
+    world.machine.hear(now, Input::Grant(Moment::from_millis(14_500)));
+    world.machine.hear(now, Input::Stop(Moment::from_millis(4_600)));
+    world.machine.go_on(now, &mut world.gate);
+    world.run_on(6 * SECOND);
+    let record = &world.record;
+    assert_eq!(record.started.len(), before);
+    assert_eq!(record.scheduled, 461, "up to the stop");
+    assert_eq!(
+        record.dropped,
+        BTreeMap::from([(DropReason::Stopped, 461 - before as u64)])
+    );
+}
+
+#[test]
+fn after_a_very_long_silence_a_lost_shard_still_leaves_everything() {
+    for still in [98, 101, 400] {
+        let plan = plan(vec![open(1_000, Duration::from_secs(10))], Duration::ZERO);
+        let epochs = [(LoadId(0), epoch(&[0], hold(10, 1_000), 0, Moment::ZERO))];
+        let mut world = World::new(&plan, &epochs, |begun| begun + 1_000);
+        world.sleep = (2 * SECOND, still * SECOND);
+        world.inputs.push(((2 + still) * SECOND + 500_000, Input::StandDown));
+        let record = world.run(1_000 * SECOND);
+        assert_eq!((record.scheduled, record.started.len()), (20, 20), "{still}");
+        assert_eq!(record.dropped, BTreeMap::new());
+        assert_eq!(record.closed.len() as u64, 2 + still);
+    }
+}

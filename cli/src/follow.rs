@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use barrage_model::ids::RunId;
 use barrage_proto::v1;
 use tokio::task::JoinSet;
 
@@ -67,6 +68,12 @@ pub(crate) async fn follow(
             number = signals.next() => {
                 if asked || on_signal == OnSignal::Leave {
                     progress.clear();
+                    if !stopping.is_empty() {
+                        let run = RunId(run);
+                        complain(&format!(
+                            "the coordinator has not answered the stop yet, so the run may go on: `barrage stop {run}` when it answers again"
+                        ));
+                    }
                     return Ok(Followed::Cut(exit_code(number)));
                 }
                 asked = true;

@@ -215,7 +215,7 @@ impl Machine {
                 if block.count > 0 {
                     self.outputs.push_back(Output::Shards(ShardInput::Refilled(load)));
                 }
-                if all {
+                if all && held.exhausted.insert(load) {
                     self.outputs.push_back(Output::Shards(ShardInput::Exhausted(load)));
                 }
             }

@@ -1,6 +1,6 @@
 //! The run that a worker holds.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use barrage_model::ids::{LoadId, RunId};
 use barrage_model::time::Moment;
@@ -43,6 +43,8 @@ pub(super) struct Held {
     pub(super) marks: Vec<v1::Mark>,
     pub(super) granted_until: Moment,
     pub(super) handed: BTreeMap<LoadId, u64>,
+    /// Loads of which the threads know that there will be no more.
+    pub(super) exhausted: BTreeSet<LoadId>,
     /// Of counted loads the first index after the blocks that have come; they come in order.
     pub(super) next_index: BTreeMap<LoadId, u64>,
     pub(super) setup: OnceState,
@@ -73,6 +75,7 @@ impl Held {
             marks: prepare.marks.clone(),
             granted_until: Moment::ZERO,
             handed: BTreeMap::new(),
+            exhausted: BTreeSet::new(),
             next_index: BTreeMap::new(),
             setup: OnceState::Idle,
             teardown: OnceState::Idle,

@@ -1,8 +1,9 @@
 //! Incremental decoder of the chunked transfer coding (RFC 9112, section 7.1).
 //!
 //! Strict where leniency would let two readers disagree about where a message ends: every line ends in CR LF, a size has
-//! 1 to 16 hexadecimal digits. Extensions and trailers are skipped, within a limit for each line of extensions and one for
-//! the trailers. How many chunks there are is limited by the time that the exchange has.
+//! 1 to 16 hexadecimal digits, a trailer is a field like those of a head. Extensions and trailers are skipped, within a
+//! limit for each line of extensions and one for the trailers. How many chunks there are is limited by the time that the
+//! exchange has.
 
 use super::parser::ProtocolError;
 
@@ -11,15 +12,21 @@ const OVERHEAD_MAX: usize = 64 * 1024;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum At {
-    Size { digits: u8 },
+    Size {
+        digits: u8,
+    },
     SizeSpace,
     Extension,
     SizeLf,
     Data,
     DataCr,
     DataLf,
-    TrailerStart,
-    Trailer,
+    /// At the begin of a line behind the last chunk; `folds`: it may go on with the field of the line before.
+    TrailerStart {
+        folds: bool,
+    },
+    TrailerName,
+    TrailerValue,
     TrailerLf,
     LastLf,
     End,
@@ -81,16 +88,22 @@ impl ChunkDecoder {
             (At::Size { digits: 1.. } | At::SizeSpace | At::Extension, b'\r') => Ok(At::SizeLf),
             (At::SizeLf, b'\n') => {
                 self.overhead = 0;
-                Ok(if self.left == 0 { At::TrailerStart } else { At::Data })
+                Ok(if self.left == 0 {
+                    At::TrailerStart { folds: false }
+                } else {
+                    At::Data
+                })
             }
             (At::DataCr, b'\r') => Ok(At::DataLf),
             (At::DataLf, b'\n') => Ok(At::Size { digits: 0 }),
-            (At::TrailerStart, b'\r') => Ok(At::LastLf),
-            (At::Trailer, b'\r') => Ok(At::TrailerLf),
-            (At::TrailerLf, b'\n') => Ok(At::TrailerStart),
+            (At::TrailerStart { .. }, b'\r') => Ok(At::LastLf),
+            (At::TrailerStart { folds: true }, b' ' | b'\t') | (At::TrailerName, b':') => self.skip(At::TrailerValue),
+            (At::TrailerStart { .. } | At::TrailerName, _) if is_of_name(byte) => self.skip(At::TrailerName),
+            (At::TrailerValue, b'\r') => Ok(At::TrailerLf),
+            (At::TrailerValue, _) if is_of_value(byte) => self.skip(At::TrailerValue),
+            (At::TrailerLf, b'\n') => Ok(At::TrailerStart { folds: true }),
             (At::LastLf, b'\n') => Ok(At::End),
             (At::Extension, _) if byte != b'\n' => self.skip(At::Extension),
-            (At::TrailerStart | At::Trailer, _) if byte != b'\n' => self.skip(At::Trailer),
             _ => Err(ProtocolError::Chunk),
         }
     }
@@ -118,6 +131,16 @@ impl ChunkDecoder {
     }
 }
 
+/// Whether a field's name may have it (RFC 9110, section 5.6.2).
+fn is_of_name(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+}
+
+/// Whether a field's value may have it: no control characters but the tabulator.
+fn is_of_value(byte: u8) -> bool {
+    byte == b'\t' || !byte.is_ascii_control()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -141,7 +164,7 @@ mod tests {
 
     #[test]
     fn bodies_are_decoded_whatever_the_split() {
-        let table: [(&[u8], &[u8], usize, bool); 9] = [
+        let table: [(&[u8], &[u8], usize, bool); 11] = [
             (b"5\r\nhello\r\n0\r\n\r\n", b"hello", 15, true),
             (b"0\r\n\r\n", b"", 5, true),
             (b"0\r\n\r\nHTTP", b"", 5, true),
@@ -154,6 +177,8 @@ mod tests {
             (b"3;name=\"v\"\r\nabc\r\n0;last\r\n\r\n", b"abc", 27, true),
             (b"3 \t;x\r\nabc\r\n0\r\n\r\n", b"abc", 17, true),
             (b"0\r\nX-Sum: 1\r\nX-Other: 2\r\n\r\n", b"", 27, true),
+            (b"0\r\nX-Sum:\r\nX: \t\xff\r\n\r\n", b"", 20, true),
+            (b"0\r\nX: 1\r\n 2\r\n\t\r\n\r\n", b"", 18, true),
             (b"5\r\nhel", b"hel", 6, false),
             (b"0\r\nX-Sum: 1\r\n", b"", 13, false),
         ];
@@ -172,7 +197,7 @@ mod tests {
 
     #[test]
     fn malformed_bodies_are_refused_whatever_the_split() {
-        let table: [(&[u8], ProtocolError); 14] = [
+        let table: [(&[u8], ProtocolError); 21] = [
             (b"\r\n", ProtocolError::Chunk),
             (b"x\r\n", ProtocolError::Chunk),
             (b"-5\r\n", ProtocolError::Chunk),
@@ -186,6 +211,13 @@ mod tests {
             (b"5\r\nhello0\r\n\r\n", ProtocolError::Chunk),
             (b"0\r\nX: 1\n\r\n", ProtocolError::Chunk),
             (b"0\r\n\rX", ProtocolError::Chunk),
+            (b"0\r\nfoo\r\n\r\n", ProtocolError::Chunk),
+            (b"0\r\nX: 1\r\nfoo\r\n\r\n", ProtocolError::Chunk),
+            (b"0\r\n: 1\r\n\r\n", ProtocolError::Chunk),
+            (b"0\r\nX : 1\r\n\r\n", ProtocolError::Chunk),
+            (b"0\r\n X: 1\r\n\r\n", ProtocolError::Chunk),
+            (b"0\r\nX: \0\r\n\r\n", ProtocolError::Chunk),
+            (b"0\r\nX\xc3: 1\r\n\r\n", ProtocolError::Chunk),
             (b"11111111111111111\r\n", ProtocolError::ChunkSize),
         ];
         for (input, error) in table {
@@ -210,6 +242,7 @@ mod tests {
             flood("0;", "x"),
             flood("0\r\n", "X: 1\r\n"),
             flood("0\r\nX:", "1"),
+            flood("0\r\n", "x"),
         ];
         for input in table {
             assert_eq!(decode(&input, 1_000), Err(ProtocolError::ChunkOverhead));
@@ -220,7 +253,7 @@ mod tests {
     fn extensions_of_one_chunk_leave_those_of_the_next_their_room() {
         let largest = "x".repeat(OVERHEAD_MAX - 1);
         let chunk = format!("3;{largest}\r\nabc\r\n");
-        let trailer = "x".repeat(OVERHEAD_MAX);
+        let trailer = format!("x:{}", "x".repeat(OVERHEAD_MAX - 2));
         let input = format!("{}0;{largest}\r\n{trailer}\r\n\r\n", chunk.repeat(3));
         let found = decode(input.as_bytes(), 1_000);
         assert_eq!(found, Ok((b"abcabcabc".to_vec(), input.len(), true)));

@@ -60,8 +60,8 @@ pub enum ProtocolError {
     /// 1xx answers without end.
     #[error("too many interim answers")]
     Interim,
-    /// Not a number, or more than one.
-    #[error("invalid or repeated content-length")]
+    /// Not a number, or numbers that differ.
+    #[error("invalid content-length, or several that differ")]
     ContentLength,
     /// Both `Transfer-Encoding` and `Content-Length`, or `Transfer-Encoding` in HTTP/1.0.
     #[error("transfer-encoding and content-length that contradict each other or HTTP")]
@@ -174,6 +174,8 @@ enum Coding {
     Other,
     /// In chunks, perhaps around other codings.
     Chunked,
+    /// In chunks inside of another coding, so that the body goes on to the end of the connection (RFC 9112, section 6.3).
+    ChunkedWithin,
 }
 
 /// What a head says about the message that follows.
@@ -461,9 +463,12 @@ impl Framing {
                 }
             }
             14 if name.eq_ignore_ascii_case("content-length") => {
-                let length = decimal(value).ok_or(ProtocolError::ContentLength)?;
-                if self.length.replace(length).is_some() {
-                    return Err(ProtocolError::ContentLength);
+                // Repeated, in a list or in a field of its own, it is good as long as it says the same (RFC 9110, section 8.6).
+                for one in value.split(|byte| *byte == b',') {
+                    let length = decimal(one.trim_ascii()).ok_or(ProtocolError::ContentLength)?;
+                    if self.length.replace(length).is_some_and(|before| before != length) {
+                        return Err(ProtocolError::ContentLength);
+                    }
                 }
             }
             17 if name.eq_ignore_ascii_case("transfer-encoding") => {
@@ -471,13 +476,13 @@ impl Framing {
                     self.coding = Coding::Other;
                 }
                 for token in tokens(value) {
-                    // Only the last coding may be chunked; before that the body's end would be known twice.
-                    if self.coding == Coding::Chunked {
-                        return Err(ProtocolError::TransferEncoding);
-                    }
-                    if token.eq_ignore_ascii_case(b"chunked") {
-                        self.coding = Coding::Chunked;
-                    }
+                    let chunked = token.eq_ignore_ascii_case(b"chunked");
+                    self.coding = match (self.coding, chunked) {
+                        (Coding::Identity | Coding::Other, true) => Coding::Chunked,
+                        (Coding::Chunked | Coding::ChunkedWithin, true) => return Err(ProtocolError::TransferEncoding),
+                        (Coding::Chunked | Coding::ChunkedWithin, false) => Coding::ChunkedWithin,
+                        (Coding::Identity | Coding::Other, false) => Coding::Other,
+                    };
                 }
             }
             _ => {}
@@ -513,7 +518,7 @@ fn tokens(value: &[u8]) -> impl Iterator<Item = &[u8]> {
         .filter(|token| !token.is_empty())
 }
 
-/// Digits only, as the grammar has it: no sign, no space, no list.
+/// Digits only, as the grammar has it: no sign, no space.
 fn decimal(value: &[u8]) -> Option<u64> {
     if value.is_empty() || !value.iter().all(u8::is_ascii_digit) {
         return None;

@@ -60,7 +60,7 @@ async fn check_answer(bytes: &[u8], method: Method, wanted: &str, after: After, 
 }
 
 /// What the server sends and then says no more, the request's method, the result, the connection's fate.
-const COMPLETE: [(&str, Method, &str, After); 24] = [
+const COMPLETE: [(&str, Method, &str, After); 26] = [
     (
         "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello",
         Method::Get,
@@ -68,6 +68,18 @@ const COMPLETE: [(&str, Method, &str, After); 24] = [
         Kept,
     ),
     ("HTTP/1.1 200 \r\ncontent-length:0\r\n\r\n", Method::Get, "200 ", Kept),
+    (
+        "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 5\r\n\r\nhello",
+        Method::Get,
+        "200 hello",
+        Kept,
+    ),
+    (
+        "HTTP/1.1 200 OK\r\nContent-Length: 5, 5\r\n\r\nhello",
+        Method::Get,
+        "200 hello",
+        Kept,
+    ),
     (
         "HTTP/1.1 200\r\nContent-Length: 2\r\n\r\nok",
         Method::Get,
@@ -237,6 +249,14 @@ async fn the_end_of_the_connection_can_be_the_end_of_the_answer() {
         ("HTTP/1.0 200 OK\r\n\r\n", "200 "),
         ("HTTP/1.1 200 OK\r\nConnection: keep-alive\r\n\r\nhello", "200 hello"),
         ("HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\nhello", "200 hello"),
+        (
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked, gzip\r\n\r\nhello",
+            "200 hello",
+        ),
+        (
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: gzip\r\n\r\nhello",
+            "200 hello",
+        ),
     ];
     for (bytes, wanted) in table {
         check_answer(bytes.as_bytes(), Method::Get, wanted, Closed, Do::Cut).await;
@@ -287,9 +307,9 @@ async fn what_is_not_http_is_a_protocol_failure_at_once() {
         "HTTP/1.1 200 OK\r\n X: 1\r\n\r\n",
         "HTTP/1.1 200 OK\r\nX\r\n : 1\r\n\r\n",
         "HTTP/1.1 200 OK\r\nContent-Length: 1\r\n 2\r\n\r\nhello world!",
-        "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 5\r\n\r\nhello",
         "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello",
-        "HTTP/1.1 200 OK\r\nContent-Length: 5, 5\r\n\r\nhello",
+        "HTTP/1.1 200 OK\r\nContent-Length: 5, 6\r\n\r\nhello",
+        "HTTP/1.1 200 OK\r\nContent-Length: 5,\r\n\r\nhello",
         "HTTP/1.1 200 OK\r\nContent-Length: +5\r\n\r\nhello",
         "HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n",
         "HTTP/1.1 200 OK\r\nContent-Length: \r\n\r\n",
@@ -298,7 +318,9 @@ async fn what_is_not_http_is_a_protocol_failure_at_once() {
         "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
         "HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
         "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked, chunked\r\n\r\n0\r\n\r\n",
-        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked, gzip\r\n\r\n0\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked, gzip\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked, gzip\r\nContent-Length: 5\r\n\r\n0\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nfoo\r\n\r\n",
         "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n",
         "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nfffffffffffffffff\r\n",
         "HTTP/1.1 101 Switching\r\nUpgrade: x\r\n\r\n",

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use crate::engine::fuzz::parse_any;
 
 /// Answers and near-answers; fragments of them are also what the random inputs are made of.
-const CORPUS: [&str; 29] = [
+const CORPUS: [&str; 32] = [
     "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello",
     "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
     "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5;x=y\r\nhello\r\n0\r\nX: 1\r\n\r\n",
@@ -21,6 +21,9 @@ const CORPUS: [&str; 29] = [
     "HTTP/1.1 200 OK\r\n X: 1\r\n\r\n",
     "HTTP/1.1 200 OK\r\nX : 1\r\n\r\n",
     "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 5\r\n\r\nhello",
+    "HTTP/1.1 200 OK\r\nContent-Length: 5, 5\r\n\r\nhello",
+    "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked, gzip\r\n\r\nhello",
+    "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nX: 1\r\n 2\r\nfoo\r\n\r\n",
     "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n",
     "HTTP/1.1 200 OK\r\nContent-Length: 4097\r\n\r\n",
     "HTTP/1.1 101 Switching\r\n\r\n",

@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use barrage_model::outcome::FailureClass;
 use barrage_model::plan::STREAMS_PER_CONNECTION_MAX;
@@ -87,6 +88,10 @@ pub(super) struct Flight<'a> {
     dialled: bool,
     /// Its number in the queue for a stream.
     place: Option<u64>,
+    /// Since when it has waited for a stream of this connection.
+    queued_since: Option<Stamp>,
+    /// How long it had waited for one of others that took no further request then.
+    queued_before: Duration,
     ticket: Option<Ticket>,
     /// What the server's window has no room for yet of our body.
     upload: Option<Upload>,
@@ -117,6 +122,8 @@ impl<'a> Flight<'a> {
             stage,
             dialled,
             place: None,
+            queued_since: None,
+            queued_before: Duration::ZERO,
             ticket: None,
             watched: None,
             upload: None,
@@ -126,6 +133,18 @@ impl<'a> Flight<'a> {
             length: None,
             unreleased: 0,
         }
+    }
+
+    /// Tells how long the request has waited for streams of other connections.
+    pub(super) fn after_waiting(mut self, queued: Duration) -> Self {
+        self.queued_before = queued;
+        self
+    }
+
+    /// How long it has waited for a stream, of whatever connection.
+    pub(super) fn queued(&self) -> Duration {
+        let here = self.queued_since.map(|since| self.core.clock.now().since(since));
+        self.queued_before + here.unwrap_or_default()
     }
 
     /// Carries the request on and keeps the answer's byte counts up to date: the caller may give up after any turn.
@@ -203,7 +222,10 @@ impl<'a> Flight<'a> {
         if !self.core.may_take(&self.link) {
             return Poll::Ready(Some(Landed::Elsewhere(None)));
         }
-        ready!(self.link.poll_room(cx, &mut self.place));
+        if self.link.poll_room(cx, &mut self.place).is_pending() {
+            self.queued_since.get_or_insert_with(|| self.core.clock.now());
+            return Poll::Pending;
+        }
         let now = self.core.clock.now();
         answer.done_at = now;
         if let Some(failure) = self.out.terms.too_late(now) {
@@ -372,9 +394,12 @@ impl<'a> Flight<'a> {
     }
 
     fn timed_out(&self) -> Failure {
+        const QUEUED: &str = "timed out waiting for a free stream of the connection";
         let message = match self.stage {
+            // A connection that was begun in the end, because the one waited for took nothing any more, is not to blame.
+            Stage::Dialling if self.queued() > self.core.clock.now().since(self.link.opened_at()) => QUEUED,
             Stage::Dialling => self.link.timings().timed_out_in(),
-            Stage::Queued => "timed out waiting for a free stream of the connection",
+            Stage::Queued => QUEUED,
             Stage::Asked(_) => {
                 if self.link.gauge().received() == self.received_before {
                     // Nothing at all has come since: nothing further is entrusted to this connection.

@@ -29,6 +29,7 @@ use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
+use std::time::Duration;
 
 use barrage_model::outcome::FailureClass;
 use barrage_model::plan::Reuse;
@@ -200,12 +201,14 @@ impl Http2 {
     /// # Cancel safety
     /// Dropping the future resets the request's stream; connection and slot go on.
     pub(crate) async fn exchange(&mut self, out: &Http2Request<'_>, answer: &mut Answer) -> Result<(), Failure> {
+        let mut queued = Duration::ZERO;
         loop {
             let (link, dialled) = self.take_seat(out.origin);
             let fresh = matches!(*link.phase(), Phase::Dialling);
             let Self { shared, timer, .. } = self;
-            let mut flight = Flight::new(out, &shared.core, Rc::clone(&link), dialled);
+            let mut flight = Flight::new(out, &shared.core, Rc::clone(&link), dialled).after_waiting(queued);
             let landed = poll_fn(|cx| flight.poll(cx, timer, answer)).await;
+            queued = flight.queued();
             drop(flight);
             let refusal = match landed {
                 Landed::Ended(result) => {

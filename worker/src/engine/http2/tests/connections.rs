@@ -114,6 +114,29 @@ fn a_stream_that_does_not_come_free_is_a_timeout_without_a_send() {
 }
 
 #[test]
+fn who_waited_for_a_stream_all_the_time_says_so_though_the_connection_is_given_up() {
+    on_a_shard(async {
+        let manner = Manner {
+            streams: Some(1),
+            ..Manner::default()
+        };
+        let server = Http2Server::start(manner).await;
+        let origin = server.origin();
+        let mut all = slots(Slot::new(sharing(12)), 12);
+        let asked = all.iter_mut().map(|slot| {
+            let origin = &origin;
+            // Each takes 30 ms, and the one in progress at the deadline has heard nothing since it was sent.
+            async move { get("/slow").by(slot, origin, 200).await }
+        });
+        let late: Vec<_> = join_all(asked).await.into_iter().filter_map(Result::err).collect();
+        let told = |text: &str| late.iter().filter(|failure| failure.message.contains(text)).count();
+        let (answers, streams) = (told("waiting for the answer"), told("a free stream"));
+        assert!(streams >= 4 && answers <= 1, "{late:?}");
+        assert_eq!(answers + streams, late.len(), "{late:?}");
+    });
+}
+
+#[test]
 fn connections_are_used_as_long_as_the_policy_says() {
     on_a_shard(async {
         let table = [

@@ -100,6 +100,8 @@ pub(super) struct Flight<'a> {
     /// Bytes of our body that were not given to the library, and never will be once `upload` is gone.
     held_back: usize,
     reused: bool,
+    /// An interim answer has come.
+    interim: bool,
     /// Bytes that the connection had received when the request was sent.
     received_before: u64,
     /// The body's length as its head says, where it has to be known.
@@ -129,6 +131,7 @@ impl<'a> Flight<'a> {
             upload: None,
             held_back: 0,
             reused: false,
+            interim: false,
             received_before: 0,
             length: None,
             unreleased: 0,
@@ -280,6 +283,9 @@ impl<'a> Flight<'a> {
             }
         }
         if let Stage::Asked(response) = &mut self.stage {
+            while let Poll::Ready(Some(Ok(_))) = response.poll_informational(cx) {
+                self.interim = true;
+            }
             let response = ready!(std::pin::Pin::new(response).poll(cx));
             let now = self.arrived(answer)?;
             let response = response.map_err(|error| self.failed(&error))?;
@@ -381,7 +387,7 @@ impl<'a> Flight<'a> {
         }
         let progress = Progress {
             reused: self.reused,
-            touched: !matches!(self.stage, Stage::Asked(_)),
+            touched: self.interim || !matches!(self.stage, Stage::Asked(_)),
         };
         failure(error, self.link.gauge(), progress)
     }

@@ -223,6 +223,36 @@ fn the_error_of_a_farewell_is_told_though_it_spares_the_stream() {
 }
 
 #[test]
+fn an_interim_answer_is_the_begin_of_an_answer() {
+    let interim = frame(1, 4, 3, b"\x08\x03103");
+    let table = [(Vec::new(), "failed closed_on_reuse"), (interim, "failed reset")];
+    on_a_shard(async {
+        for (said, word) in table {
+            for end in [Do::Cut, Do::Reset] {
+                for pause in [Duration::ZERO, Duration::from_millis(30)] {
+                    let server = Server::start(vec![vec![
+                        Do::ReadHttp2,
+                        settings_and(&[frame(1, 5, 1, &[OK])]),
+                        Do::ReadHttp2,
+                        Do::Send(said.clone()),
+                        Do::Wait(pause),
+                        end.clone(),
+                    ]])
+                    .await;
+                    let mut slot = Slot::new(EngineOptions::default());
+                    get("/").by(&mut slot, &server.origin(0), PATIENCE_MS).await.unwrap();
+                    let result = get("/").by(&mut slot, &server.origin(0), PATIENCE_MS).await;
+                    // A reset may overtake what was said before it.
+                    let lost = pause.is_zero() && matches!(end, Do::Reset);
+                    let shown = format!("{said:?} {pause:?} {end:?}: {result:?}");
+                    assert!(slot.word(&result) == word || lost, "{shown}");
+                }
+            }
+        }
+    });
+}
+
+#[test]
 fn a_failed_stream_spares_its_neighbours() {
     on_a_shard(async {
         let server = Http2Server::start(Manner::default()).await;

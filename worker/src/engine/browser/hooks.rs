@@ -120,21 +120,23 @@ impl Counter {
         self.go_to(to);
     }
 
-    /// Follows as many redirects as the call and its grant allow; the answer after that many is the answer.
+    /// Follows as many redirects as the call and its grant allow; the answer after that many is the answer, as is one that
+    /// leads to what is not http.
     pub(super) fn policy(self: &Arc<Self>, clock: Clock) -> Policy {
         let counter = Arc::clone(self);
         Policy::custom(move |attempt| {
             if counter.hops() >= counter.redirects_max.load(Ordering::Relaxed) {
                 return attempt.stop();
             }
+            // The client would make it an error, and nothing would be known of the answer.
+            if !matches!(attempt.url().scheme(), "http" | "https") {
+                return attempt.stop();
+            }
             if clock.now().as_us() > counter.send_by_us.load(Ordering::Relaxed) {
                 counter.expired.store(true, Ordering::Relaxed);
                 return attempt.error(Expired);
             }
-            // The client refuses to follow to any other, and nothing is sent.
-            if matches!(attempt.url().scheme(), "http" | "https") {
-                counter.hop(attempt.url());
-            }
+            counter.hop(attempt.url());
             attempt.follow()
         })
     }

@@ -146,17 +146,35 @@ async fn redirects_are_followed_and_counted_up_to_the_limit() {
 }
 
 #[tokio::test]
-async fn a_redirect_to_what_is_not_http_is_no_request() {
-    let away = send("HTTP/1.1 302 Found\r\nLocation: myapp://callback\r\nContent-Length: 0\r\n\r\n");
-    let server = Server::start(vec![vec![Do::Read, away, Do::Hang]]).await;
-    let mut slot = Slot::new(EngineOptions::default());
-    let kind = Kind {
-        redirects: 5,
-        ..Kind::default()
-    };
-    let result = ask(&mut slot, &server.url("/"), kind).await;
-    assert!(result.is_err(), "{result:?}");
-    assert_eq!(slot.answer.wire_requests, 1);
+async fn a_redirect_that_cannot_be_followed_is_the_answer() {
+    for location in [
+        "myapp://callback",
+        "ftp://127.0.0.1/x",
+        "mailto:x@example.test",
+        "mailto:x",
+        "javascript:1",
+        "javascript:void(0)",
+        "data:text/plain,x",
+        "about:blank",
+        "http://",
+        "http://[",
+        "http://a b/",
+    ] {
+        let away = format!("HTTP/1.1 302 Found\r\nLocation: {location}\r\nContent-Length: 4\r\n\r\naway");
+        let script = vec![Do::Read, send(&away), Do::Read, send(OK), Do::Hang];
+        let server = Server::start(vec![script]).await;
+        let mut slot = Slot::new(EngineOptions::default());
+        let kind = Kind {
+            redirects: 5,
+            ..Kind::default()
+        };
+        let result = ask(&mut slot, &server.url("/"), kind).await;
+        assert_eq!(slot.word(&result), "302 away", "{location}: {result:?}");
+        assert_eq!(slot.answer.wire_requests, 1, "{location}");
+        assert_eq!(slot.answer.headers.get("location"), Some(location.as_bytes()));
+        let result = ask(&mut slot, &server.url("/"), kind).await;
+        assert_eq!(slot.word(&result), "200 ok", "{location}: {result:?}");
+    }
 }
 
 #[tokio::test]

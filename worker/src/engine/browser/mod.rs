@@ -25,8 +25,8 @@ use std::task::Poll;
 use std::time::Duration;
 
 use barrage_model::outcome::FailureClass;
-use barrage_model::plan::Reuse;
-use reqwest::header::HeaderValue;
+use barrage_model::plan::{Method, Reuse};
+use reqwest::header::{CONTENT_LENGTH, HeaderValue};
 use url::Url;
 
 pub use self::cookies::Cookies;
@@ -200,9 +200,14 @@ impl Browser {
     async fn run(&mut self, out: &FullRequest<'_>, began_at: Stamp, answer: &mut Answer) -> Result<(), Failure> {
         let family = self.families.needed(&self.shared, out.url, out.terms.deadline).await?;
         let client = self.client(out.decompress, family, began_at)?.clone();
+        let mut headers = out.headers.clone();
+        if out.body.is_empty() && matches!(out.method, Method::Post | Method::Put | Method::Patch) {
+            // Some servers refuse these without one (RFC 9110, section 8.6); the client says nothing of an empty body.
+            headers.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
+        }
         let request = client
             .request(http_method(out.method), out.url)
-            .headers(out.headers.clone())
+            .headers(headers)
             .body(out.body.to_vec())
             .build()
             .map_err(|error| Failure::from_error(Cause::Failed(FailureClass::Protocol), &error.without_url()))?;

@@ -41,17 +41,18 @@ struct Kind {
     decompress: bool,
     timeout_ms: Option<u64>,
     body: &'static str,
+    method: Option<Method>,
 }
 
 async fn ask(slot: &mut Slot, url: &str, kind: Kind) -> Result<(), Failure> {
     let mut headers = HeaderMap::new();
     headers.insert("x-user", "7".parse().unwrap());
     let request = FullRequest {
-        method: if kind.body.is_empty() {
+        method: kind.method.unwrap_or(if kind.body.is_empty() {
             Method::Get
         } else {
             Method::Post
-        },
+        }),
         url,
         headers: &headers,
         body: kind.body.as_bytes(),
@@ -174,6 +175,35 @@ async fn a_redirect_that_cannot_be_followed_is_the_answer() {
         assert_eq!(slot.answer.headers.get("location"), Some(location.as_bytes()));
         let result = ask(&mut slot, &server.url("/"), kind).await;
         assert_eq!(slot.word(&result), "200 ok", "{location}: {result:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_empty_body_has_a_length_where_the_method_would_have_one() {
+    let hop = send("HTTP/1.1 303 See Other\r\nLocation: /next\r\nContent-Length: 0\r\n\r\n");
+    for (method, lengths) in [
+        (Method::Post, 1),
+        (Method::Put, 1),
+        (Method::Patch, 1),
+        (Method::Get, 0),
+        (Method::Delete, 0),
+        (Method::Options, 0),
+    ] {
+        let server = Server::start(vec![vec![Do::Read, hop.clone(), Do::Read, send(OK), Do::Hang]]).await;
+        let mut slot = Slot::new(EngineOptions::default());
+        let kind = Kind {
+            redirects: 1,
+            method: Some(method),
+            ..Kind::default()
+        };
+        let result = ask(&mut slot, &server.url("/"), kind).await;
+        assert_eq!(slot.word(&result), "200 ok", "{method:?}: {result:?}");
+        let carried: Vec<_> = server
+            .seen()
+            .iter()
+            .map(|request| text(request).matches("\r\ncontent-length: 0\r\n").count())
+            .collect();
+        assert_eq!(carried, [lengths, 0], "{method:?}");
     }
 }
 

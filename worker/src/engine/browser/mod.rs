@@ -250,6 +250,7 @@ impl Browser {
             // The URL may carry a secret, and the report knows the step anyway.
             Failure::from_error(Cause::Failed(class), &error.without_url())
         };
+        let to_head = request.method() == http::Method::HEAD;
         let mut response = client.execute(request).await.map_err(|error| failed(error, true))?;
         let clock = self.shared.clock();
         answer.timings.first_byte = answer.sent_at.map(|sent_at| clock.now().since(sent_at));
@@ -266,7 +267,13 @@ impl Browser {
                 &super::http1::ProtocolError::BodyTooLarge,
             )
         };
-        if response.content_length().is_some_and(|length| length > body_max) {
+        let announced = |response: &reqwest::Response| match response.status().as_u16() {
+            // These have no body, whatever their heads say.
+            204 | 304 => 0,
+            _ if to_head => 0,
+            _ => response.content_length().unwrap_or_default(),
+        };
+        if announced(&response) > body_max {
             return Err(too_large());
         }
         while let Some(chunk) = response.chunk().await.map_err(|error| failed(error, false))? {
@@ -280,6 +287,12 @@ impl Browser {
             }
         }
         answer.done_at = clock.now();
+        // The library takes a stream that the server resets without an error for one that has ended. What is left of the
+        // announced length tells them apart; without one nothing does.
+        if announced(&response) > 0 {
+            let reset = Cause::Failed(FailureClass::Reset);
+            return Err(Failure::fixed(reset, "the server reset the stream: NO_ERROR"));
+        }
         Ok(())
     }
 

@@ -338,6 +338,98 @@ async fn http2_is_spoken_where_the_server_chooses_it() {
     assert_eq!(accepted.load(Ordering::SeqCst), 1);
 }
 
+fn frame(kind: u8, flags: u8, stream: u8, payload: &[u8]) -> Vec<u8> {
+    let head = [0, 0, payload.len() as u8, kind, flags, 0, 0, 0, stream];
+    [&head[..], payload].concat()
+}
+
+/// A server that chooses HTTP/2 and sends frames as the script says, and a slot that trusts it.
+async fn framing(script: Vec<Do>) -> (Server, Slot) {
+    let (mut config, _) = certificate(&["127.0.0.1"]);
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    let trusting = TlsOptions {
+        insecure: true,
+        ..TlsOptions::default()
+    };
+    let server = Server::tls(vec![script], config).await;
+    (server, Slot::with(EngineOptions::default(), &trusting, &[]))
+}
+
+const SETTINGS: [u8; 9] = [0, 0, 0, 4, 0, 0, 0, 0, 0];
+/// `:status: 200`, and the same with `content-length: 5`.
+const OK_ANY: &[u8] = b"\x88";
+const OK_FIVE: &[u8] = b"\x88\x0f\x0d\x015";
+
+#[tokio::test]
+async fn a_stream_that_was_cut_short_is_no_answer_though_the_reset_is_no_error() {
+    let (head, data) = (
+        |fields: &[u8]| frame(1, 4, 1, fields),
+        |text: &[u8]| frame(0, 0, 1, text),
+    );
+    let no_error = || frame(3, 0, 1, &[0; 4]);
+    let table = [
+        (
+            Method::Get,
+            vec![head(OK_FIVE), data(b"hel"), no_error()],
+            "failed reset",
+        ),
+        (
+            Method::Post,
+            vec![head(OK_FIVE), data(b"hel"), no_error()],
+            "failed reset",
+        ),
+        (Method::Get, vec![head(OK_FIVE), no_error()], "failed reset"),
+        (
+            Method::Get,
+            vec![head(OK_FIVE), data(b"hello"), no_error()],
+            "200 hello",
+        ),
+        (
+            Method::Get,
+            vec![head(OK_FIVE), data(b"hel"), frame(3, 0, 1, &[0, 0, 0, 2])],
+            "failed reset",
+        ),
+        (
+            Method::Get,
+            vec![head(OK_FIVE), data(b"hel"), frame(0, 1, 1, b"lo")],
+            "200 hello",
+        ),
+        (
+            Method::Get,
+            vec![head(OK_ANY), data(b"hel"), frame(0, 1, 1, b"lo")],
+            "200 hello",
+        ),
+        (
+            Method::Get,
+            vec![head(OK_ANY), frame(0, 1, 1, b"hello"), no_error()],
+            "200 hello",
+        ),
+        (Method::Head, vec![frame(1, 5, 1, OK_FIVE)], "200 "),
+        // `:status: 304`
+        (Method::Get, vec![frame(1, 5, 1, b"\x8b\x0f\x0d\x015")], "304 "),
+    ];
+    for (method, frames, wanted) in table {
+        for pause in [Duration::ZERO, Duration::from_millis(20)] {
+            let mut script = vec![Do::ReadHttp2, Do::Send(SETTINGS.to_vec())];
+            for frame in frames.clone() {
+                script.extend([Do::Send(frame), Do::Wait(pause)]);
+            }
+            script.push(Do::Hang);
+            let (server, mut slot) = framing(script).await;
+            let kind = Kind {
+                method: Some(method),
+                ..Kind::default()
+            };
+            let result = ask(&mut slot, &server.url("/"), kind).await;
+            assert_eq!(
+                slot.word(&result),
+                wanted,
+                "{method:?} {frames:?} {pause:?}: {result:?}"
+            );
+        }
+    }
+}
+
 #[tokio::test]
 async fn failures_have_the_same_classes_as_in_the_raw_engine() {
     let half = send("HTTP/1.1 200 OK\r\nContent-Length: 7\r\n\r\nhalf");

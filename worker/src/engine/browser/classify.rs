@@ -14,8 +14,8 @@ struct Evidence {
     dns: bool,
     tls: bool,
     io: Option<io::ErrorKind>,
-    /// The server ended the stream, not the connection.
-    stream_reset: bool,
+    /// The server has said that it ends the stream, or gives up the connection for an error: it did not close for being idle.
+    given_up: bool,
     transport: Option<Transport>,
 }
 
@@ -42,11 +42,10 @@ pub(super) fn class(error: &reqwest::Error, https: bool, reused: bool) -> Failur
             _ => FailureClass::Connect,
         };
     }
-    // Without the HTTP library in the chain it was the decompression that failed, also at an unexpected end.
-    // The connection goes on.
-    if evidence.stream_reset {
+    if evidence.given_up {
         return FailureClass::Reset;
     }
+    // Without the HTTP library in the chain it was the decompression that failed, also at an unexpected end.
     let lost = evidence.transport == Some(Transport::Lost) && evidence.io.is_none_or(is_loss);
     match (lost, reused) {
         (true, true) => FailureClass::ClosedOnReuse,
@@ -70,8 +69,10 @@ fn gather(error: &(dyn Error + 'static)) -> Evidence {
                 Transport::Lost
             });
         }
-        let stream = error.downcast_ref::<h2::Error>();
-        evidence.stream_reset |= stream.is_some_and(|error| error.is_reset() && error.is_remote());
+        if let Some(http2) = error.downcast_ref::<h2::Error>().filter(|error| error.is_remote()) {
+            let farewell = http2.reason() == Some(h2::Reason::NO_ERROR);
+            evidence.given_up |= http2.is_reset() || (http2.is_go_away() && !farewell);
+        }
         if let Some(io) = error.downcast_ref::<io::Error>() {
             evidence.tls |= as_tls(io).is_some();
             evidence.io = Some(io.kind());

@@ -431,6 +431,25 @@ async fn a_stream_that_was_cut_short_is_no_answer_though_the_reset_is_no_error()
 }
 
 #[tokio::test]
+async fn a_farewell_with_an_error_is_no_idle_close() {
+    for (reason, wanted) in [(0, "failed closed_on_reuse"), (11, "failed reset")] {
+        let script = vec![
+            Do::ReadHttp2,
+            Do::Send([&SETTINGS[..], &frame(1, 5, 1, OK_ANY)].concat()),
+            Do::ReadHttp2,
+            Do::Send(frame(7, 0, 0, &[0, 0, 0, 1, 0, 0, 0, reason])),
+            Do::Hang,
+        ];
+        let (server, mut slot) = framing(script).await;
+        let result = ask(&mut slot, &server.url("/"), Kind::default()).await;
+        assert_eq!(slot.word(&result), "200 ", "{result:?}");
+        let result = ask(&mut slot, &server.url("/"), Kind::default()).await;
+        assert_eq!(slot.word(&result), wanted, "{reason}: {result:?}");
+        assert_eq!(server.accepted(), 1);
+    }
+}
+
+#[tokio::test]
 async fn failures_have_the_same_classes_as_in_the_raw_engine() {
     let half = send("HTTP/1.1 200 OK\r\nContent-Length: 7\r\n\r\nhalf");
     let chunk = send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nab");

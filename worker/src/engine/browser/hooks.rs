@@ -11,6 +11,7 @@ use tower::{Layer, Service};
 use url::Url;
 
 use crate::clock::{Clock, Stamp};
+use crate::engine::answer::Answer;
 use crate::net::{Resolver, without_unreachable};
 
 /// Names are looked up by the run's one resolver, so `--resolve` and the DNS policy hold here too.
@@ -45,6 +46,8 @@ pub(super) struct Counter {
     /// What the two counts were at the latest hop.
     hop_connections: AtomicU32,
     hop_connected: AtomicU32,
+    /// When the latest connection for the first request was made, in microseconds of the worker's clock; 0 before that.
+    connected_at_us: AtomicU64,
     port: AtomicU16,
     /// The end of the grant, in microseconds of the worker's clock.
     send_by_us: AtomicU64,
@@ -66,6 +69,7 @@ impl Counter {
         self.connected.store(0, Ordering::Relaxed);
         self.hop_connections.store(0, Ordering::Relaxed);
         self.hop_connected.store(0, Ordering::Relaxed);
+        self.connected_at_us.store(0, Ordering::Relaxed);
         self.expired.store(false, Ordering::Relaxed);
     }
 
@@ -107,6 +111,22 @@ impl Counter {
         self.connections() > before && self.connected.load(Ordering::Relaxed) == done_before
     }
 
+    /// Notes that a connection was made.
+    fn connected(&self, now: Stamp) {
+        self.connected.fetch_add(1, Ordering::Relaxed);
+        if self.hops() == 0 {
+            self.connected_at_us.store(now.as_us(), Ordering::Relaxed);
+        }
+    }
+
+    /// Enters when the call's first request was sent, if a connection had to be made for it: it is written right after that.
+    pub(super) fn tell_sent(&self, answer: &mut Answer) {
+        let us = self.connected_at_us.load(Ordering::Relaxed);
+        if us > 0 {
+            answer.sent_at = Some(Stamp::from_us(us));
+        }
+    }
+
     /// Requests that were sent since the call began, as far as can be told.
     pub(super) fn sent(&self) -> u32 {
         self.hops() + u32::from(!self.connecting())
@@ -142,15 +162,16 @@ impl Counter {
     }
 }
 
-/// Counts every connection that the client begins.
+/// Counts every connection that the client begins, and looks at the clock when it is made.
 #[derive(Clone, Debug)]
-pub(super) struct CountLayer(pub(super) Arc<Counter>);
+pub(super) struct CountLayer(pub(super) Arc<Counter>, pub(super) Clock);
 
 /// The client's connector behind a count.
 #[derive(Clone, Debug)]
 pub(super) struct Counted<S> {
     inner: S,
     counter: Arc<Counter>,
+    clock: Clock,
 }
 
 impl<S> Layer<S> for CountLayer {
@@ -160,6 +181,7 @@ impl<S> Layer<S> for CountLayer {
         Counted {
             inner,
             counter: Arc::clone(&self.0),
+            clock: self.1,
         }
     }
 }
@@ -179,11 +201,11 @@ where
 
     fn call(&mut self, request: R) -> Self::Future {
         self.counter.connections.fetch_add(1, Ordering::Relaxed);
-        let counter = Arc::clone(&self.counter);
+        let (counter, clock) = (Arc::clone(&self.counter), self.clock);
         let connecting = self.inner.call(request);
         Box::pin(async move {
             let connection = connecting.await?;
-            counter.connected.fetch_add(1, Ordering::Relaxed);
+            counter.connected(clock.now());
             Ok(connection)
         })
     }

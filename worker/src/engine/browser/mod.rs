@@ -5,8 +5,9 @@
 //! pool, unlike the raw engine, replaces a kept connection that it knows to be closed; a request of which a byte has been
 //! written is never sent again.
 //!
-//! What it cannot see is absent rather than guessed: bytes on the wire, and the phases of a new connection, which are part of
-//! the time from `sent_at` on.
+//! What it cannot see is absent rather than guessed: bytes on the wire, and the phases of a new connection. A request is taken
+//! to be sent when its connection is made, for it is written right after that. Of a kept connection that breaks over HTTP/1.1
+//! it cannot tell whether the answer had begun before its head was complete.
 
 mod classify;
 mod cookies;
@@ -93,6 +94,9 @@ impl Drop for Tally<'_> {
             self.answer.sent_at = None;
         } else {
             self.answer.reused = self.counter.connections() == 0;
+            if self.answer.status == 0 {
+                self.counter.tell_sent(self.answer);
+            }
         }
     }
 }
@@ -253,6 +257,7 @@ impl Browser {
         let to_head = request.method() == http::Method::HEAD;
         let mut response = client.execute(request).await.map_err(|error| failed(error, true))?;
         let clock = self.shared.clock();
+        self.counter.tell_sent(answer);
         answer.timings.first_byte = answer.sent_at.map(|sent_at| clock.now().since(sent_at));
         answer.status = response.status().as_u16();
         if terms.want_headers {
@@ -340,7 +345,7 @@ impl Browser {
         let mut builder = reqwest::Client::builder()
             .tls_backend_preconfigured(tls)
             .dns_resolver(Arc::new(names))
-            .connector_layer(hooks::CountLayer(Arc::clone(&self.counter)))
+            .connector_layer(hooks::CountLayer(Arc::clone(&self.counter), self.shared.clock()))
             .redirect(self.counter.policy(self.shared.clock()))
             .retry(reqwest::retry::never())
             .referer(false)

@@ -668,6 +668,36 @@ async fn hesitant(wait: Duration) -> (String, Arc<AtomicUsize>, AbortOnDropHandl
 }
 
 #[tokio::test]
+async fn connecting_is_no_part_of_the_service() {
+    const HANDSHAKE: Duration = Duration::from_millis(400);
+    let trusting = TlsOptions {
+        insecure: true,
+        ..TlsOptions::default()
+    };
+    let (url, _, _server) = hesitant(HANDSHAKE).await;
+    let hop = format!("HTTP/1.1 302 Found\r\nLocation: {url}\r\nContent-Length: 0\r\n\r\n");
+    let first = Server::start(vec![vec![Do::Read, send(&hop), Do::Hang]]).await;
+    let (direct, _, _direct) = hesitant(HANDSHAKE).await;
+    // The hop of a redirect is part of what the first request was answered with.
+    for (url, waits_before) in [(direct, true), (first.url("/"), false)] {
+        let mut slot = Slot::with(EngineOptions::default(), &trusting, &[]);
+        let kind = Kind {
+            redirects: 1,
+            ..Kind::default()
+        };
+        let result = ask(&mut slot, &url, kind).await;
+        assert_eq!(slot.word(&result), "200 ok", "{result:?}");
+        let answer = &slot.answer;
+        let sent_at = answer.sent_at.unwrap();
+        let (before, service) = (sent_at.since(answer.began_at), answer.done_at.since(sent_at));
+        let waited = if waits_before { before } else { service };
+        assert!(waited >= HANDSHAKE, "{url}: {before:?} {service:?}");
+        assert!(before + service < HANDSHAKE * 2, "{url}: {before:?} {service:?}");
+        assert!(answer.timings.first_byte.unwrap() <= service);
+    }
+}
+
+#[tokio::test]
 async fn a_grant_that_ends_while_connecting_is_the_end_of_the_request() {
     const HANDSHAKE: Duration = Duration::from_millis(400);
     let trusting = TlsOptions {

@@ -43,6 +43,9 @@ use crate::net::Family;
 
 /// Idle connections that one slot keeps to one host.
 const IDLE_MAX: usize = 8;
+/// Clients that one slot keeps; beyond that it lets go of the one made first. Only where each goes to one origin can there be
+/// more.
+const CLIENTS_MAX: usize = 16;
 
 /// The engine's state for one slot.
 #[derive(Debug)]
@@ -61,11 +64,46 @@ pub(crate) struct Browser {
 #[derive(Debug)]
 struct Built {
     decompress: bool,
-    /// The family of its source address, where it matters.
     family: Option<Family>,
+    origin: Option<Box<str>>,
     client: reqwest::Client,
     made_at: Stamp,
     requests: u32,
+}
+
+impl Built {
+    fn fits(&self, kind: Kind<'_>) -> bool {
+        (self.decompress, self.family, self.origin.as_deref()) == (kind.decompress, kind.family, kind.origin)
+    }
+}
+
+/// What kind of request a client is for.
+#[derive(Clone, Copy, Debug)]
+struct Kind<'a> {
+    decompress: bool,
+    /// The family of its source address, where it matters.
+    family: Option<Family>,
+    /// Where it goes, if `reuse` has a bound: then the requests and the age of a client are those of its connection, but for
+    /// redirects that lead elsewhere.
+    origin: Option<&'a str>,
+}
+
+impl<'a> Kind<'a> {
+    fn of(out: &FullRequest<'a>, family: Option<Family>, reuse: Reuse) -> Self {
+        let bounded = matches!(reuse, Reuse::MaxRequests(_) | Reuse::MaxAge(_));
+        Self {
+            decompress: out.decompress,
+            family,
+            origin: bounded.then(|| origin_of(out.url)),
+        }
+    }
+}
+
+/// Scheme, host and port of a URL, as it is written.
+fn origin_of(url: &str) -> &str {
+    let host = url.find("://").map_or(0, |at| at + 3);
+    let end = url[host..].find(['/', '?', '#']).map_or(url.len(), |at| host + at);
+    &url[..end]
 }
 
 /// Enters into the answer what of the call was sent, also when the caller gives up in the middle of it.
@@ -203,7 +241,8 @@ impl Browser {
 
     async fn run(&mut self, out: &FullRequest<'_>, began_at: Stamp, answer: &mut Answer) -> Result<(), Failure> {
         let family = self.families.needed(&self.shared, out.url, out.terms.deadline).await?;
-        let client = self.client(out.decompress, family, began_at)?.clone();
+        let kind = Kind::of(out, family, self.shared.options().reuse);
+        let client = self.client(kind, began_at)?.clone();
         let mut headers = out.headers.clone();
         if out.body.is_empty() && matches!(out.method, Method::Post | Method::Put | Method::Patch) {
             // Some servers refuse these without one (RFC 9110, section 8.6); the client says nothing of an empty body.
@@ -230,8 +269,7 @@ impl Browser {
         let talk = self.talk(&client, request, out.terms, &mut *tally.answer);
         let result = in_time(talk, out.terms, &counter, (self.shared.clock(), &mut timer)).await;
         self.timer = timer;
-        let fits = |built: &&mut Built| built.decompress == out.decompress && built.family == family;
-        if let Some(built) = self.clients.iter_mut().find(fits) {
+        if let Some(built) = self.clients.iter_mut().find(|built| built.fits(kind)) {
             built.requests = built.requests.saturating_add(counter.hops());
         }
         result.unwrap_or_else(|| Err(tally.timed_out()))
@@ -302,23 +340,26 @@ impl Browser {
     }
 
     /// The client for a request of this kind, made when first needed and again when `reuse` says so.
-    fn client(&mut self, decompress: bool, family: Option<Family>, now: Stamp) -> Result<&reqwest::Client, Failure> {
+    fn client(&mut self, kind: Kind<'_>, now: Stamp) -> Result<&reqwest::Client, Failure> {
         let reuse = self.shared.options().reuse;
         self.clients.retain(|built| match reuse {
             Reuse::Always | Reuse::Never => true,
             Reuse::MaxRequests(most) => built.requests < most,
             Reuse::MaxAge(age) => now.since(built.made_at) < age,
         });
-        let fits = |built: &Built| built.decompress == decompress && built.family == family;
-        let at = if let Some(at) = self.clients.iter().position(fits) {
+        let at = if let Some(at) = self.clients.iter().position(|built| built.fits(kind)) {
             at
         } else {
             let client = self
-                .build(decompress, family)
+                .build(kind.decompress, kind.family)
                 .map_err(|error| Failure::from_error(Cause::Failed(FailureClass::Protocol), &error))?;
+            if self.clients.len() >= CLIENTS_MAX {
+                self.clients.remove(0);
+            }
             self.clients.push(Built {
-                decompress,
-                family,
+                decompress: kind.decompress,
+                family: kind.family,
+                origin: kind.origin.map(Box::from),
                 client,
                 made_at: now,
                 requests: 0,

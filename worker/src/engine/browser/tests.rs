@@ -114,6 +114,37 @@ async fn requests_follow_each_other_on_one_connection() {
 }
 
 #[tokio::test]
+async fn the_requests_of_one_target_do_not_wear_out_the_connection_to_another() {
+    let mut script: Vec<_> = (0..20).flat_map(|_| [Do::Read, send(OK)]).collect();
+    script.push(Do::Hang);
+    for (reuse, connections) in [
+        (Reuse::Always, 1),
+        (Reuse::MaxRequests(3), 2),
+        (Reuse::MaxRequests(1), 6),
+        (Reuse::MaxAge(Duration::from_mins(1)), 1),
+        (Reuse::MaxAge(Duration::ZERO), 6),
+    ] {
+        let servers = [
+            Server::start(vec![script.clone()]).await,
+            Server::start(vec![script.clone()]).await,
+        ];
+        let mut slot = Slot::new(EngineOptions {
+            reuse,
+            ..EngineOptions::default()
+        });
+        for at in 0..6 {
+            for server in &servers {
+                let path = ["", "/", "/p?q=1", "?q=1"][at % 4];
+                let result = ask(&mut slot, &server.url(path), Kind::default()).await;
+                assert_eq!(slot.word(&result), "200 ok", "{reuse:?}: {result:?}");
+            }
+        }
+        let accepted = servers.each_ref().map(Server::accepted);
+        assert_eq!(accepted, [connections; 2], "{reuse:?}");
+    }
+}
+
+#[tokio::test]
 async fn redirects_are_followed_and_counted_up_to_the_limit() {
     let hop = send("HTTP/1.1 302 Found\r\nLocation: /next\r\nContent-Length: 0\r\n\r\n");
     for (redirects, wanted, on_wire) in [(0, "302 ", 1), (1, "302 ", 2), (2, "200 ok", 3), (9, "200 ok", 3)] {

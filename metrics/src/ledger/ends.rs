@@ -38,15 +38,13 @@ impl Ledger {
 
     /// Whether a timed load was stopped before its end. Its last second is not whole then, even if nothing was left to drain.
     pub(crate) fn is_cut(&self) -> bool {
-        let timed = |load: &&Load| !matches!(load.model, LoadModel::Iterations(_));
-        let mut ends = self.plan.loads.iter().filter(timed).map(Load::end);
-        self.load_end.is_some_and(|cut| ends.any(|end| cut < end))
+        let cut = self.load_end.zip(self.plan.timed_end());
+        cut.is_some_and(|(cut, planned)| cut < planned)
     }
 
     /// Where the timed loads end by the plan, or were stopped, whether or not anybody was left to go on until then.
     pub(crate) fn timed_end(&self) -> Option<Moment> {
-        let timed = |load: &&Load| !matches!(load.model, LoadModel::Iterations(_));
-        let planned = self.plan.loads.iter().filter(timed).map(Load::end).max()?;
+        let planned = self.plan.timed_end()?;
         Some(planned.min(self.load_end.unwrap_or(Moment::MAX)))
     }
 

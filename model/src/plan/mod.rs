@@ -27,6 +27,7 @@ pub use step::{Action, Scenario, Step, written_by};
 
 use crate::ids::StepId;
 use crate::template::Template;
+use crate::time::Moment;
 use crate::units::{Rate, Ratio};
 
 /// A whole test plan.
@@ -82,6 +83,12 @@ pub enum Pacing {
 }
 
 impl Plan {
+    /// Run time at which the last load ends that does so by time; `None` where all are counted.
+    pub fn timed_end(&self) -> Option<Moment> {
+        let timed = |load: &&Load| !matches!(load.model, LoadModel::Iterations(_));
+        self.loads.iter().filter(timed).map(Load::end).max()
+    }
+
     /// Every step that has a ledger or latency of its own, with its scenario's name (`setup`, `teardown`) and its name.
     pub fn named_steps(&self) -> Vec<NamedStep<'_>> {
         let mut found = Vec::new();

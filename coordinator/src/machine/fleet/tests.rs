@@ -153,7 +153,7 @@ fn a_standstill_of_ours_is_nobodys_silence() {
 }
 
 #[test]
-fn not_even_one_that_is_only_as_long_as_five_beats() {
+fn a_standstill_of_ours_as_long_as_five_beats_loses_nobody() {
     check_with(
         2_100..7_050,
         vec![

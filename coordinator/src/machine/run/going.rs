@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use barrage_metrics::StopCause;
 use barrage_model::ids::WorkerId;
-use barrage_model::plan::{Load, LoadModel, OnLoss};
+use barrage_model::plan::{LoadModel, OnLoss};
 use barrage_model::time::Moment;
 
 use super::effects::Effect;
@@ -501,8 +501,7 @@ impl<B: Book> Run<B> {
 
     /// Where the timed loads end, or were stopped.
     fn timed_end(&self) -> Option<Moment> {
-        let timed = |load: &&Load| !matches!(load.model, LoadModel::Iterations(_));
-        let planned = self.spec.plan.loads.iter().filter(timed).map(Load::end).max()?;
+        let planned = self.spec.plan.timed_end()?;
         Some(self.stopped.as_ref().map_or(planned, |stopped| planned.min(stopped.at)))
     }
 }

@@ -1146,7 +1146,7 @@ fn users_of_counted_loads_do_not_wait_for_indices() {
 
 #[test]
 fn what_is_left_of_a_count_at_its_end_was_never_due() {
-    // Lost at 2.2 s, of which it had told nothing but the first second; the limit is at 3 s, or the run stopped at 2 s.
+    // The limit is at 3 s, or the run was stopped at 2 s; `told`: seconds of which the worker had told what it did.
     for (stop_at, lost_ms, told, comes_back, left) in [
         (None, 3_200, 3, false, (0, 0)),
         (None, 3_200, 3, true, (0, 0)),

@@ -54,7 +54,7 @@ fn iteration(recorder: &mut Recorder, rng: &mut Rng) {
         at: due,
         own_lag: None,
     });
-    recorder.step_sent(StepId(step), SEGMENT);
+    recorder.step_sent(StepId(step), SEGMENT, due);
     let sample = sample(step, 100 + rng.below(50_000));
     recorder.step_ended(&sample);
     recorder.iteration_ended(load, scenario, SEGMENT, (due, sample.done_at), IterationEnd::Completed);

@@ -390,8 +390,8 @@ impl Control {
         }
     }
 
-    fn tell(&self, input: &ShardInput) {
-        if let Some(threads) = &self.threads {
+    fn tell(&mut self, input: &ShardInput) {
+        if let Some(threads) = &mut self.threads {
             threads.tell(input);
         }
     }

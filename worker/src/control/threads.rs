@@ -1,6 +1,6 @@
 //! The load threads of a run, as the control side holds them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
@@ -25,6 +25,8 @@ use super::collect::Collect;
 /// Commands that wait for a load thread. More than the renewals of a quarter of an hour: a thread that reads none for so
 /// long is not alive.
 const COMMANDS: usize = 1_024;
+/// Most of what ends a load that is kept for a thread whose queue is full. A run ends in fewer steps; further ones are left out.
+const LAST_WORDS: usize = 64;
 /// Reports that wait for the control side; a thread keeps further ones itself.
 const EVENTS: usize = 256;
 
@@ -76,10 +78,66 @@ impl Layout {
     }
 }
 
+/// What one thread is told.
+#[derive(Debug)]
+struct Line {
+    commands: mpsc::Sender<Command>,
+    /// What ends its load and found its queue full: nobody says it again, so it is offered until it is taken.
+    unsent: VecDeque<Command>,
+}
+
+impl Line {
+    fn new(commands: mpsc::Sender<Command>) -> Self {
+        Self {
+            commands,
+            unsent: VecDeque::new(),
+        }
+    }
+
+    /// Says something, after what is kept. `false` when a thread that goes on does not take it; one that has ended, or is
+    /// closing its connections, has no use for it, and one that has died is found by [`Threads::bury`].
+    fn say(&mut self, command: Command) -> bool {
+        let said = if self.offer() {
+            self.commands.try_send(command)
+        } else {
+            Err(TrySendError::Full(command))
+        };
+        let Err(TrySendError::Full(command)) = said else {
+            return true;
+        };
+        if is_last_word(&command) && self.unsent.len() < LAST_WORDS {
+            self.unsent.push_back(command);
+        }
+        false
+    }
+
+    /// Offers what is kept. Whether nothing is any more.
+    fn offer(&mut self) -> bool {
+        while let Some(command) = self.unsent.pop_front() {
+            if let Err(TrySendError::Full(command)) = self.commands.try_send(command) {
+                self.unsent.push_front(command);
+                return false;
+            }
+        }
+        true
+    }
+}
+
+/// Whether a load may not end, or not in time, if this is not heard.
+fn is_last_word(command: &Command) -> bool {
+    match command {
+        Command::Seal => true,
+        Command::Input(input) => matches!(
+            input,
+            Input::Stop(_) | Input::StopNow(_) | Input::StandDown | Input::Exhausted(_)
+        ),
+    }
+}
+
 /// The load threads.
 #[derive(Debug)]
 pub(super) struct Threads {
-    commands: Vec<mpsc::Sender<Command>>,
+    commands: Vec<Line>,
     events: mpsc::Receiver<Event>,
     handles: Vec<Option<JoinHandle<std::io::Result<()>>>>,
     collect: Collect,
@@ -140,7 +198,7 @@ impl Threads {
             handles.push(Some(
                 spawn(setup, move |context| make(context)).map_err(ThreadsError::Spawn)?,
             ));
-            commands.push(command);
+            commands.push(Line::new(command));
         }
         let collect = Collect::new(commands.len());
         Ok(Self {
@@ -157,20 +215,25 @@ impl Threads {
     }
 
     /// Says the same to every thread.
-    pub(super) fn tell(&self, input: &Input) {
-        for command in &self.commands {
-            if is_unheard(&command.try_send(Command::Input(input.clone()))) {
+    pub(super) fn tell(&mut self, input: &Input) {
+        for line in &mut self.commands {
+            if !line.say(Command::Input(input.clone())) {
                 tracing::warn!("a load thread does not listen");
             }
         }
     }
 
     /// Gives a thread's place in the run to nobody: it has died. Returns why, when one has.
+    /// What the others have not taken yet is offered to them again.
     pub(super) fn bury(&mut self) -> Option<String> {
         let mut died = None;
-        for (handle, command) in self.handles.iter_mut().zip(&self.commands) {
+        self.offer();
+        for (handle, line) in self.handles.iter_mut().zip(&self.commands) {
             // A thread that has been sealed has closed its commands too, but has said so before.
-            if handle.as_ref().is_some_and(JoinHandle::is_finished) && command.is_closed() && self.events.is_empty() {
+            if handle.as_ref().is_some_and(JoinHandle::is_finished)
+                && line.commands.is_closed()
+                && self.events.is_empty()
+            {
                 let why = match handle.take().map(JoinHandle::join) {
                     Some(Ok(Ok(()))) => continue,
                     Some(Ok(Err(error))) => error.to_string(),
@@ -210,10 +273,11 @@ impl Threads {
 
     /// The deltas that have become complete. Has the threads hand over the rest once all have finished.
     pub(super) fn complete(&mut self) -> Vec<Delta> {
+        self.offer();
         if self.collect.take_all_finished() {
-            for command in &self.commands {
-                // A thread that is gone has nothing more to give.
-                let _gone = command.try_send(Command::Seal);
+            for line in &mut self.commands {
+                // Kept if it is not taken now; and a thread that is gone has nothing more to give.
+                let _taken = line.say(Command::Seal);
             }
         }
         let mut deltas = Vec::new();
@@ -228,16 +292,16 @@ impl Threads {
         deltas
     }
 
+    fn offer(&mut self) {
+        for line in &mut self.commands {
+            line.offer();
+        }
+    }
+
     /// Adds what setup has counted to the next delta.
     pub(super) fn add(&mut self, parts: Vec<Part>) {
         self.collect.extra(parts);
     }
-}
-
-/// Whether a thread that goes on did not take what it was told. One that has ended, or is closing its connections, has no use
-/// for it; one that has died is found by [`Threads::bury`].
-fn is_unheard(told: &Result<(), TrySendError<Command>>) -> bool {
-    matches!(told, Err(TrySendError::Full(_)))
 }
 
 /// The first request in reading order: what a dropped arrival would have sent.
@@ -254,10 +318,34 @@ mod tests {
 
     #[test]
     fn a_thread_that_has_ended_is_not_told_as_deaf() {
-        let (command, mut inbox) = mpsc::channel(1);
-        assert!(!is_unheard(&command.try_send(Command::Seal)));
-        assert!(is_unheard(&command.try_send(Command::Seal)), "its inbox is full");
+        let (commands, mut inbox) = mpsc::channel(1);
+        let mut line = Line::new(commands);
+        assert!(line.say(Command::Seal));
+        assert!(!line.say(Command::Seal), "its inbox is full");
         inbox.close();
-        assert!(!is_unheard(&command.try_send(Command::Seal)));
+        assert!(line.say(Command::Seal));
+    }
+
+    #[test]
+    fn a_stop_and_the_end_are_said_until_they_are_taken() {
+        use barrage_model::time::Moment;
+
+        let (commands, mut inbox) = mpsc::channel(2);
+        let mut line = Line::new(commands);
+        let grant = || Command::Input(Input::Grant(Moment::ZERO));
+        assert!(line.say(grant()) && line.say(grant()));
+        assert!(!line.say(Command::Input(Input::Stop(Moment::MAX))) && !line.say(Command::Seal));
+        assert!(!line.say(grant()), "the next one says the same");
+        let mut heard = Vec::new();
+        while let Ok(command) = inbox.try_recv() {
+            heard.push(format!("{command:?}"));
+            line.offer();
+        }
+        let want = ["Input(Grant", "Input(Grant", "Input(Stop", "Seal"];
+        assert_eq!(heard.len(), want.len(), "{heard:?}");
+        assert!(
+            heard.iter().zip(want).all(|(heard, want)| heard.starts_with(want)),
+            "{heard:?}"
+        );
     }
 }

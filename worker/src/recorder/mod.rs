@@ -166,17 +166,20 @@ impl Recorder {
         }
     }
 
-    /// Counts a step that is due and handed to an engine. Exactly one [`Recorder::step_ended`] must follow.
-    pub fn step_sent(&mut self, step: StepId, segment: SegmentId) {
-        if let Some(cells) = self.intervals[self.latest].step(step, TagId(0), segment) {
+    /// Counts a step that is due and handed to an engine at `at`. Exactly one [`Recorder::step_ended`] must follow.
+    #[inline]
+    pub fn step_sent(&mut self, step: StepId, segment: SegmentId, at: Stamp) {
+        let at = self.position(at);
+        if let Some(cells) = self.intervals[at].step(step, TagId(0), segment) {
             cells.counts.attempted += 1;
             cells.counts.sent += 1;
         }
     }
 
-    /// Counts a step that a circuit breaker refused, or that was answered in its place.
-    pub fn step_not_sent(&mut self, step: StepId, segment: SegmentId, instead: Instead) {
-        if let Some(cells) = self.intervals[self.latest].step(step, TagId(0), segment) {
+    /// Counts a step that a circuit breaker refused, or that was answered in its place, at `at`.
+    pub fn step_not_sent(&mut self, step: StepId, segment: SegmentId, instead: Instead, at: Stamp) {
+        let at = self.position(at);
+        if let Some(cells) = self.intervals[at].step(step, TagId(0), segment) {
             match instead {
                 Instead::Shed => cells.counts.shed += 1,
                 Instead::Fallback => cells.counts.fallback += 1,

@@ -47,7 +47,7 @@ fn delta(part: Part) -> barrage_model::delta::Delta {
 #[test]
 fn a_sample_counts_in_the_interval_of_its_instant_even_before_the_shard_closes() {
     let mut recorder = Recorder::new(shape(), at(0), None);
-    recorder.step_sent(StepId(1), SEGMENT);
+    recorder.step_sent(StepId(1), SEGMENT, at(0));
     recorder.step_ended(&sample(Outcome::Ok, 100, 2_500_000, ""));
     assert_eq!(recorder.open().in_flight, 0);
     for (interval, in_flight, ended) in [(0, 1, 0), (1, 1, 0), (2, 0, 1)] {
@@ -55,6 +55,22 @@ fn a_sample_counts_in_the_interval_of_its_instant_even_before_the_shard_closes()
         assert_eq!((part.interval, part.open.in_flight), (interval, in_flight));
         let steps = delta(part).steps;
         assert_eq!(steps.iter().map(|row| row.counts.ended()).sum::<u64>(), ended);
+    }
+}
+
+#[test]
+fn a_send_counts_in_the_interval_of_its_instant_whatever_was_seen_before() {
+    let mut recorder = Recorder::new(shape(), at(0), None);
+    // The second has begun of which nothing has been told yet.
+    recorder.step_sent(StepId(1), SEGMENT, at(1_000_100));
+    // One that was seen at the end of the first.
+    recorder.step_sent(StepId(1), SEGMENT, at(999_900));
+    for interval in [0, 1] {
+        let part = recorder.close(Vec::new());
+        assert_eq!(
+            (part.interval, part.open.in_flight),
+            (interval, u64::from(interval) + 1)
+        );
     }
 }
 
@@ -171,7 +187,7 @@ fn the_error_list_shows_kinds_and_cuts_long_texts() {
         } else {
             FailureClass::Status
         };
-        recorder.step_sent(StepId(1), SEGMENT);
+        recorder.step_sent(StepId(1), SEGMENT, at(0));
         recorder.step_ended(&sample(Outcome::Failed(class), 1, 2 + n, &long));
     }
     let delta = delta(recorder.close(Vec::new()));
@@ -184,7 +200,7 @@ fn the_error_list_shows_kinds_and_cuts_long_texts() {
 #[test]
 fn what_was_never_sent_has_no_service_time() {
     let mut recorder = Recorder::new(shape(), at(0), None);
-    recorder.step_sent(StepId(1), SEGMENT);
+    recorder.step_sent(StepId(1), SEGMENT, at(0));
     recorder.step_ended(&StepSample {
         sent_at: None,
         ..sample(Outcome::Timeout, 0, 900, "timed out waiting for a free stream")
@@ -195,8 +211,8 @@ fn what_was_never_sent_has_no_service_time() {
 #[test]
 fn a_hostile_step_or_a_far_instant_is_harmless() {
     let mut recorder = Recorder::new(shape(), at(0), None);
-    recorder.step_sent(StepId(77), SEGMENT);
-    recorder.step_sent(StepId(u32::MAX), SEGMENT);
+    recorder.step_sent(StepId(77), SEGMENT, at(0));
+    recorder.step_sent(StepId(u32::MAX), SEGMENT, at(0));
     recorder.step_ended(&sample(Outcome::Ok, 1, u64::MAX / 2, ""));
     assert!(recorder.intervals.len() <= OPEN_INTERVALS_MAX);
 }

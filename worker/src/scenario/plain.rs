@@ -60,7 +60,7 @@ pub(super) async fn plain(
             }
             return next(IterationEnd::Cancelled.into());
         }
-        recorder.borrow_mut().step_sent(request.id, start.segment);
+        recorder.borrow_mut().step_sent(request.id, start.segment, now);
         answer.clear(now);
         asked.terms_mut().deadline = now + request.timeout;
         let result = {

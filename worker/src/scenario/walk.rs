@@ -152,7 +152,7 @@ async fn without_row(
             if let Some(request) = first {
                 user.answer.clear(now);
                 let judged = Judged::without_row(&program.plan.data[usize::from(data)].name);
-                recorder.borrow_mut().step_sent(request.id, start.segment);
+                recorder.borrow_mut().step_sent(request.id, start.segment, now);
                 let about = (start.due, start.segment);
                 record(program, request, &user.answer, about, (&judged, 0), recorder);
             }
@@ -377,7 +377,6 @@ impl Walk<'_, '_> {
         if self.user.answered {
             self.renewal(request.timeout).await?;
         }
-        self.recorder.borrow_mut().step_sent(request.id, self.segment);
         let (judged, body_bytes) = self.send(request).await;
         record(
             self.program,
@@ -402,7 +401,7 @@ impl Walk<'_, '_> {
         end_of(judged.outcome, request).map_or(Ok(()), Err)
     }
 
-    /// Renders and sends; what came back is in the user's answer. The second is the length of the body sent.
+    /// Renders, counts and sends; what came back is in the user's answer. The second is the length of the body sent.
     async fn send(&mut self, request: &Request) -> (Judged, usize) {
         let program = self.program;
         let User {
@@ -418,6 +417,7 @@ impl Walk<'_, '_> {
         shard.spare.lend(keep_body.then_some(&mut answer.body), buffers);
         let rendered = buffers.render(program, request, &values.scope(program, None));
         let now = shard.clock.now();
+        self.recorder.borrow_mut().step_sent(request.id, self.segment, now);
         answer.clear(now);
         let rendered = match rendered {
             Ok(rendered) => rendered,

@@ -182,6 +182,33 @@ fn stages_of_the_same_name_are_told_apart() {
     assert_eq!(stages, [(0, 1, Some(100), 100), (1, 3, None, 30)]);
 }
 
+/// `peak` of the first load and `crowd` of the second, 3 s each, stopped after 1.5 s; something ends 1 s later.
+fn stopped_amid_two_stages() -> Ledger {
+    let phases = ["crowd", "peak"].map(|name| Phase::Stage(name.to_owned()));
+    let mark = Mark {
+        segment: SegmentId(0),
+        at: Moment::ZERO,
+        phases: phases.to_vec(),
+    };
+    let mut ledger = Ledger::new(LedgerConfig {
+        marks: Marks::new(vec![mark]).expect("it is in order"),
+        ..config(1, 3, 0)
+    });
+    for interval in 0..3 {
+        apply(&mut ledger, 0, interval, interval == 2, many(ok(1_000), 10)).expect("in order");
+    }
+    ledger.cut_load(Moment::from_millis(1_500));
+    ledger.set_end(Moment::from_millis(2_500));
+    ledger
+}
+
+#[test]
+fn a_row_of_the_timeline_has_the_stage_of_the_first_load_as_long_as_it_goes() {
+    let timeline = super::time::timeline(&stopped_amid_two_stages());
+    let stages: Vec<_> = timeline.iter().map(|point| point.stage.as_deref()).collect();
+    assert_eq!(stages, [Some("peak"), Some("peak"), None]);
+}
+
 #[test]
 fn a_good_run_over_time_and_by_part() {
     let summary = Summary::build(&run(), &SlaEngine::new(&[]), facts(true));

@@ -4,7 +4,7 @@ use barrage_model::delta::Measure;
 use barrage_model::expr::{Outcomes, Selector};
 use barrage_model::ids::{LoadId, SegmentId};
 use barrage_model::phase::Phase;
-use barrage_model::plan::{LoadModel, Stretch};
+use barrage_model::plan::{Load, LoadModel, Stretch};
 use barrage_model::sketch::Packed;
 use barrage_model::time::Moment;
 
@@ -22,6 +22,7 @@ pub(crate) fn timeline(ledger: &Ledger) -> Vec<TimelinePoint> {
     let mut start = 0;
     let empty = Slot::default();
     let crew = Crew::of(ledger);
+    let stages = first_stages(ledger);
     while start < ledger.next_interval() {
         let length = ledger.timeline.length_at(start);
         let slot = ledger.timeline.get(start).unwrap_or(&empty);
@@ -29,14 +30,19 @@ pub(crate) fn timeline(ledger: &Ledger) -> Vec<TimelinePoint> {
             .ended_at()
             .is_some_and(|end| end <= Moment::from_secs(start.into()));
         if !over || slot.totals != empty.totals || ledger.timeline.latencies(slot).count() > 0 {
-            points.push(point((ledger, &crew), start, length, slot));
+            points.push(point((ledger, &crew, &stages), start, length, slot));
         }
         start = start.saturating_add(length);
     }
     points
 }
 
-fn point((ledger, crew): (&Ledger, &Crew), start: u32, length: u32, slot: &Slot) -> TimelinePoint {
+fn point(
+    (ledger, crew, stages): (&Ledger, &Crew, &[Stretch<'_>]),
+    start: u32,
+    length: u32,
+    slot: &Slot,
+) -> TimelinePoint {
     let (iterations, steps) = (&slot.totals.iterations, &slot.totals.steps);
     let latencies = ledger.timeline.latencies(slot);
     let (censored, service) = (latencies.censored.packed(), latencies.service.packed());
@@ -64,7 +70,7 @@ fn point((ledger, crew): (&Ledger, &Crew), start: u32, length: u32, slot: &Slot)
         service_p50: of_service(500_000_000),
         service_p99: of_service(990_000_000),
         error_rate: (judged > 0).then(|| failed.saturating_add(steps.timeout) as f64 / judged as f64),
-        stage: stage_at(ledger, start),
+        stage: stage_at(stages, start),
         reported: ledger.timeline.reported(slot),
         expected,
         hole,
@@ -113,12 +119,20 @@ impl Crew {
     }
 }
 
-fn stage_at(ledger: &Ledger, start: u32) -> Option<String> {
-    let segment = ledger.marks().segment_at(Moment::from_secs(start.into()));
-    ledger.marks().phases(segment).iter().find_map(|phase| match phase {
-        Phase::Stage(name) => Some(name.clone()),
-        _ => None,
-    })
+/// The stages of the first load, as far as it came.
+fn first_stages(ledger: &Ledger) -> Vec<Stretch<'_>> {
+    let mut stages = ledger.plan().loads.first().map_or_else(Vec::new, Load::stretches);
+    let end = ledger.load_end();
+    for stage in &mut stages {
+        stage.to = stage.to.min(end);
+    }
+    stages
+}
+
+fn stage_at(stages: &[Stretch<'_>], start: u32) -> Option<String> {
+    let at = Moment::from_secs(start.into());
+    let stage = stages.iter().find(|stage| stage.from <= at && at < stage.to);
+    stage.map(|stage| stage.name.to_owned())
 }
 
 /// The whole distributions, and those by interval.

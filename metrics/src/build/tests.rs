@@ -210,6 +210,14 @@ fn a_row_of_the_timeline_has_the_stage_of_the_first_load_as_long_as_it_goes() {
 }
 
 #[test]
+fn a_stage_ends_with_the_stop() {
+    let summary = Summary::build(&stopped_amid_two_stages(), &SlaEngine::new(&[]), facts(true));
+    let stages: Vec<_> = summary.stages.iter().map(|s| (s.name.as_str(), s.to)).collect();
+    let end = Moment::from_millis(1_500);
+    assert_eq!(stages, [("peak", end), ("crowd", end)]);
+}
+
+#[test]
 fn a_good_run_over_time_and_by_part() {
     let summary = Summary::build(&run(), &SlaEngine::new(&[]), facts(true));
     let timeline: Vec<_> = summary

@@ -165,8 +165,10 @@ fn curves(ledger: &Ledger) -> Vec<IntervalCurve> {
         .collect()
 }
 
-/// Every stage that has a segment, by load and stage in plan order.
+/// Every stage that the run came to, by load and stage in plan order.
 pub(crate) fn stages(ledger: &Ledger) -> Vec<StageSummary> {
+    // After a stop only what has begun goes on: no stage does.
+    let end = ledger.end().min(ledger.load_end());
     let mut found = Vec::new();
     for (number, load) in ledger.plan().loads.iter().enumerate() {
         if matches!(load.model, LoadModel::Iterations(_)) {
@@ -176,7 +178,7 @@ pub(crate) fn stages(ledger: &Ledger) -> Vec<StageSummary> {
         found.extend(load.stretches().iter().filter_map(|stretch| {
             let segments = segments_of(ledger, stretch);
             let marks = ledger.marks();
-            let spans = segments.iter().filter_map(|segment| marks.span(*segment, ledger.end()));
+            let spans = segments.iter().filter_map(|segment| marks.span(*segment, end));
             let (from, to) = spans.reduce(|(from, _), (_, to)| (from, to))?;
             let (scheduled, started) = stage_counts(ledger, LoadId(number as u16), &segments);
             Some(StageSummary {

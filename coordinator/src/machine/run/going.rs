@@ -1,6 +1,7 @@
 //! From the start to the end: renewals, evaluations, losses, stops, draining, teardown.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use barrage_metrics::StopCause;
 use barrage_model::ids::WorkerId;
@@ -492,11 +493,15 @@ impl<B: Book> Run<B> {
             Life::Alive => seat.done_at.unwrap_or(self.run_now(self.ticked)),
         });
         let heard = heard.max().unwrap_or(Moment::ZERO);
-        let ended = self.seats.iter().filter_map(|seat| seat.ended);
-        let timed = self.timed_end();
-        // A worker's clock may be ahead, and what it says may be false: the end lies before it was heard of.
-        let end = ended.chain(timed).max().unwrap_or(heard);
-        end.min(heard)
+        // A worker's clock may be ahead, and what it says may be false: its iterations ended before it was heard of.
+        let ended = self.seats.iter().filter_map(|seat| seat.ended).max();
+        let ended = ended.map(|ended| ended.min(heard));
+        // The plan's end is no word of a worker: who was done by then, but for the error of the clocks, was there until then.
+        let mut alive = self.seats.iter().filter(|seat| !seat.is_lost());
+        let mut reached =
+            |at: Moment| alive.any(|seat| seat.done_at.is_some_and(|done| at <= done + seat.slack(Duration::ZERO)));
+        let timed = self.timed_end().map(|at| if reached(at) { at } else { at.min(heard) });
+        ended.max(timed).unwrap_or(heard)
     }
 
     /// Where the timed loads end, or were stopped.

@@ -1097,6 +1097,9 @@ fn the_length_of_a_timed_run_is_the_plans_or_its_last_answers_or_the_stops() {
     check(Some(4_500), [3_900, 4_400], 4_520, 4_500);
     // Nobody ends later than is heard of it.
     check(None, [90_000_000, 19_900], 20_015, 20_015);
+    // A worker's clock that is ahead makes the plan no shorter.
+    check(None, [19_990, 19_900], 19_998, 20_000);
+    check(None, [19_999, 19_900], 19_998, 20_000);
 }
 
 /// Plays a counted load on workers that begin so many iterations in a second; gives the seconds until all have begun.

@@ -120,13 +120,14 @@ pub(crate) fn judge(counts: &IterationCounts, min_started: Ratio) -> Judgement {
             generator,
         };
     }
-    let named = DropReason::ALL.iter().filter(|reason| **reason != DropReason::Late);
-    let parts: Vec<String> = named
+    let parts: Vec<String> = DropReason::ALL
+        .iter()
         .map(|reason| (reason.word(), counts.dropped[reason.index()]))
         .filter(|(_, count)| *count > 0)
         .map(|(word, count)| format!("{count} {word}"))
         .collect();
-    let reason = format!("{rest} of {due} arrivals were dropped: {}", parts.join(", "));
+    let dropped = late.saturating_add(rest);
+    let reason = format!("{dropped} of {due} arrivals were dropped: {}", parts.join(", "));
     Judgement {
         verdict: SlaVerdict::Failed,
         reason,
@@ -161,5 +162,16 @@ mod tests {
         check(989, [6, 5, 0, 0], SlaVerdict::NotJudged, true);
         check(989, [5, 6, 0, 0], SlaVerdict::Failed, false);
         check(900, [50, 50, 0, 0], SlaVerdict::Failed, true);
+    }
+
+    #[test]
+    fn every_reason_is_told() {
+        let counts = IterationCounts {
+            started: 544,
+            dropped: [14, 56, 0, 0],
+            ..IterationCounts::default()
+        };
+        let got = judge(&counts, Ratio::from_ppb(990_000_000));
+        assert_eq!(got.reason, "70 of 614 arrivals were dropped: 14 late, 56 no_slot");
     }
 }

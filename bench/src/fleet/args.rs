@@ -8,6 +8,10 @@ use anyhow::{Context as _, Result, ensure};
 use clap::Parser;
 
 use super::{Figures, Options, measure, table};
+use crate::place::writable;
+
+/// More than these a coordinator refuses.
+const WORKERS_MAX: u32 = 4_000;
 
 /// Measures a coordinator under a large simulated fleet.
 #[derive(Debug, Parser)]
@@ -20,7 +24,7 @@ struct Args {
     #[arg(long, default_value_t = 600)]
     seconds: u32,
     /// Length of each run in minutes, in place of seconds.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "seconds")]
     minutes: Option<u32>,
     /// Do not give coordinator and workers a core each.
     #[arg(long)]
@@ -46,16 +50,27 @@ pub fn main() -> ExitCode {
     }
 }
 
+impl Args {
+    /// The length of each run, s.
+    fn length(&self) -> Result<u32> {
+        let seconds = self.minutes.map_or(self.seconds, |minutes| minutes.saturating_mul(60));
+        ensure!(
+            (2..=3_600).contains(&seconds),
+            "a run takes from two seconds to an hour"
+        );
+        Ok(seconds)
+    }
+}
+
 fn run(args: &Args) -> Result<bool> {
-    let seconds = args.minutes.map_or(args.seconds, |minutes| minutes * 60);
+    let seconds = args.length()?;
     ensure!(
-        (2..=3_600).contains(&seconds),
-        "a run takes from two seconds to an hour"
+        args.workers.iter().all(|workers| (1..=WORKERS_MAX).contains(workers)),
+        "a fleet has from one to 4,000 workers"
     );
-    ensure!(
-        args.workers.iter().all(|workers| (1..=5_000).contains(workers)),
-        "a fleet has from one to 5,000 workers"
-    );
+    if let Some(path) = &args.write {
+        writable(path)?;
+    }
     let beside = || Some(std::env::current_exe().ok()?.parent()?.join("barrage"));
     let binary = args
         .barrage
@@ -82,4 +97,24 @@ fn run(args: &Args) -> Result<bool> {
     }
     let holds = |figures: &Figures| figures.bars().iter().all(|bar| bar.holds != Some(false));
     Ok(all.iter().all(holds))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_length_is_taken_as_it_is_said_or_refused() {
+        let length = |words: &[&str]| {
+            let args = Args::try_parse_from([&["bench-fleet"], words].concat()).ok()?;
+            args.length().ok()
+        };
+        assert_eq!(length(&[]), Some(600));
+        assert_eq!(length(&["--seconds", "2"]), Some(2));
+        assert_eq!(length(&["--minutes", "60"]), Some(3_600));
+        assert_eq!(length(&["--minutes", "61"]), None);
+        // Times 60 this is 44 more than what a `u32` holds.
+        assert_eq!(length(&["--minutes", "71582789"]), None);
+        assert_eq!(length(&["--minutes", "1", "--seconds", "5"]), None);
+    }
 }

@@ -1,7 +1,9 @@
 //! The parts of the measurement as processes: the light server, the bare loop, the launcher.
 
+use std::fs::Permissions;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::os::unix::fs::PermissionsExt as _;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -149,4 +151,35 @@ fn what_is_launched_runs_on_one_core_and_keeps_its_exit_code() {
         .output()
         .unwrap();
     assert_eq!(absent.status.code(), Some(2));
+}
+
+#[test]
+fn what_cannot_be_measured_or_written_is_said_before_anything_is_installed() {
+    let root = tempfile::tempdir().expect("a temporary folder");
+    // Whoever is asked to install something would say so.
+    let python = root.path().join("python3");
+    std::fs::write(&python, "#!/bin/sh\nexit 1\n").expect("a file can be written");
+    std::fs::set_permissions(&python, Permissions::from_mode(0o755)).expect("a file can be made a program");
+    let said = |words: &[&str]| {
+        let out = Command::new(PROGRAM)
+            .args(words)
+            .args(["--only", "k6", "--section", "freeze", "--rounds", "1", "--root"])
+            .arg(root.path())
+            .env("PATH", root.path())
+            .output()
+            .expect("it starts");
+        assert_eq!(out.status.code(), Some(2), "{words:?}");
+        String::from_utf8(out.stderr).expect("it speaks UTF-8")
+    };
+    let missing = root.path().join("none/page.md");
+    let missing = missing.to_str().expect("temporary folders are UTF-8");
+    for (words, want) in [
+        (["--barrage", missing].as_slice(), "there is no "),
+        (&["--barrage", PROGRAM, "--wrk2", missing], "--wrk2: there is no "),
+        (&["--barrage", PROGRAM, "--out", missing], "its folder does not exist"),
+    ] {
+        let said = said(words);
+        let alone = said.contains("it takes two cores");
+        assert!((said.contains(want) || alone) && said.lines().count() == 1, "{said}");
+    }
 }

@@ -1,6 +1,6 @@
 //! The measurement as a whole: servers, contestants, sections, the page.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -19,6 +19,7 @@ use super::tools::ours::{self, Coordinator, Finished, Work};
 use super::tools::said::{self, Said};
 use super::tools::{Tool, Toolbox, command, find_program};
 use super::{noise, say, sections};
+use crate::place::writable;
 
 /// How often a run that others disturbed is repeated.
 const REPEATS_MAX: u32 = 2;
@@ -91,6 +92,10 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
         .tempdir()
         .context("no temporary folder")?;
     let (client_core, server_core) = cores()?;
+    let place = place(options);
+    if let Some(path) = &place {
+        writable(path)?;
+    }
     let toolbox = install::toolbox(options, folder.path())?;
     child::pin(server_core)?;
     let mut bench = Bench {
@@ -116,23 +121,22 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
             page.put(&text);
         }
     }
-    write(&bench, &page)?;
+    match place {
+        Some(path) => write(&path, &page)?,
+        None => say::progress("no page is written: it takes 7 rounds with everybody, or --out FILE"),
+    }
     Ok(if missed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
 /// A page in the repository holds figures of full runs alone; anything else goes where `--out` says.
-fn write(bench: &Bench, page: &Page) -> Result<()> {
-    let options = &bench.options;
-    let path = match &options.out {
-        Some(path) => path.clone(),
-        None if options.is_full() => options.root.join("docs/benchmarks.md"),
-        None => {
-            say::progress("no page is written: it takes 7 rounds with everybody, or --out FILE");
-            return Ok(());
-        }
-    };
-    let before = std::fs::read_to_string(&path).unwrap_or_default();
-    std::fs::write(&path, page.update(&before)).with_context(|| format!("could not write {}", path.display()))?;
+fn place(options: &Options) -> Option<PathBuf> {
+    let full = || options.is_full().then(|| options.root.join("docs/benchmarks.md"));
+    options.out.clone().or_else(full)
+}
+
+fn write(path: &Path, page: &Page) -> Result<()> {
+    let before = std::fs::read_to_string(path).unwrap_or_default();
+    std::fs::write(path, page.update(&before)).with_context(|| format!("could not write {}", path.display()))?;
     say::progress(&format!("wrote {}", path.display()));
     Ok(())
 }
@@ -176,7 +180,7 @@ impl Bench {
     }
 
     /// Where a contestant is.
-    pub(crate) fn program(&self, tool: Tool) -> Result<std::path::PathBuf> {
+    pub(crate) fn program(&self, tool: Tool) -> Result<PathBuf> {
         let found = self.toolbox.found.get(&tool).map(|found| found.program.clone());
         found.with_context(|| format!("{} is not here", tool.name()))
     }

@@ -29,6 +29,22 @@ const PACKAGES: [(&str, &str); 5] = [
 pub(crate) fn toolbox(options: &Options, folder: &Path) -> Result<Toolbox> {
     // Programs are started from other folders.
     let tools = std::path::absolute(options.root.join("target/tools")).context("--root")?;
+    // What must be here, before anything is installed for it.
+    let barrage = std::path::absolute(&options.barrage).context("--barrage")?;
+    ensure!(
+        barrage.is_file(),
+        "there is no {}; build it with `cargo build --release`",
+        barrage.display()
+    );
+    let wrk2 = options
+        .wrk2
+        .as_ref()
+        .map(std::path::absolute)
+        .transpose()
+        .context("--wrk2")?;
+    if let Some(path) = &wrk2 {
+        ensure!(path.is_file(), "--wrk2: there is no {}", path.display());
+    }
     let mut reason = "not installed".to_owned();
     if !options.no_install
         && let Err(error) = install_packages(folder)
@@ -44,18 +60,11 @@ pub(crate) fn toolbox(options: &Options, folder: &Path) -> Result<Toolbox> {
     ] {
         toolbox.add(tool, find_program(name), &reason);
     }
-    match &options.wrk2 {
-        Some(path) => {
-            let path = std::path::absolute(path).context("--wrk2")?;
-            ensure!(path.is_file(), "--wrk2: there is no {}", path.display());
-            toolbox.add(Tool::Wrk2, Some(path), "");
-        }
-        None => toolbox.add(
-            Tool::Wrk2,
-            find_program("wrk2"),
-            "no package has it; name one with --wrk2 PATH",
-        ),
-    }
+    toolbox.add(
+        Tool::Wrk2,
+        wrk2.or_else(|| find_program("wrk2")),
+        "no package has it; name one with --wrk2 PATH",
+    );
     let oha = (options.install_all && options.asks_for(Tool::Oha)).then(|| install_oha(&tools, folder));
     let reason = match oha {
         Some(Err(error)) => format!("{error:#}"),
@@ -72,12 +81,6 @@ pub(crate) fn toolbox(options: &Options, folder: &Path) -> Result<Toolbox> {
         _ => "not installed".to_owned(),
     };
     toolbox.add(Tool::K6, k6_program(&tools), &reason);
-    let barrage = std::path::absolute(&options.barrage).context("--barrage")?;
-    ensure!(
-        barrage.is_file(),
-        "there is no {}; build it with `cargo build --release`",
-        barrage.display()
-    );
     toolbox.add(Tool::Barrage, Some(barrage.clone()), "");
     toolbox.add(Tool::BarrageRun, Some(barrage), "");
     toolbox.add(

@@ -7,3 +7,4 @@
 pub mod fleet;
 pub mod peers;
 mod place;
+mod signals;

@@ -4,9 +4,11 @@ use std::fs::Permissions;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_bench-peers");
@@ -181,5 +183,62 @@ fn what_cannot_be_measured_or_written_is_said_before_anything_is_installed() {
         let said = said(words);
         let alone = said.contains("it takes two cores");
         assert!((said.contains(want) || alone) && said.lines().count() == 1, "{said}");
+    }
+}
+
+/// Where the light server of a measurement listens, once the bare loop has been started beside it.
+fn measured(temporary: &Path) -> Option<SocketAddr> {
+    let folder = std::fs::read_dir(temporary).ok()?.next()?.ok()?.path();
+    let files: Vec<_> = std::fs::read_dir(folder).ok()?.flatten().collect();
+    let mut texts = files.iter().flat_map(|file| std::fs::read_to_string(file.path()));
+    let address = texts.find_map(|text| text.trim().strip_prefix("listening on ")?.parse().ok());
+    address.filter(|_| files.len() > 1)
+}
+
+#[test]
+fn a_signal_ends_everybody_and_leaves_no_folder() {
+    for signal in [Signal::INT, Signal::TERM] {
+        let (temporary, root) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let mut child = Command::new(PROGRAM)
+            .args([
+                "--no-install",
+                "--only",
+                "timerfd",
+                "--section",
+                "fixed",
+                "--rounds",
+                "1",
+            ])
+            .args(["--seconds", "60", "--barrage", PROGRAM, "--root"])
+            .arg(root.path())
+            .env("TMPDIR", temporary.path())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("it starts");
+        let mut address = None;
+        for _ in 0..1_000 {
+            address = measured(temporary.path());
+            if address.is_some() || child.try_wait().unwrap().is_some() {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        let found = address.inspect(|_| {
+            kill_process(Pid::from_child(&child), signal).expect("it runs");
+        });
+        let out = child.wait_with_output().unwrap();
+        let said = String::from_utf8_lossy(&out.stderr);
+        assert_eq!(out.status.code(), Some(2), "{said}");
+        assert_eq!(std::fs::read_dir(temporary.path()).unwrap().count(), 0, "{said}");
+        let Some(address) = found else {
+            assert!(said.contains("it takes two cores"), "{said}");
+            return;
+        };
+        assert!(said.contains("stopped: SIG"), "{said}");
+        let ended = (0..500).any(|_| {
+            std::thread::sleep(Duration::from_millis(10));
+            TcpStream::connect(address).is_err()
+        });
+        assert!(ended, "the light server still listens");
     }
 }

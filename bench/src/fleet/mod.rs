@@ -24,7 +24,6 @@ use barrage_proto::MESSAGE_MAX_BYTES;
 use barrage_proto::v1;
 use barrage_proto::v1::runs_client::RunsClient;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
 
 pub use args::main;
@@ -34,6 +33,8 @@ use deltas::{Pool, SAMPLES, STEPS};
 use observe::observe;
 use process::{Coordinator, Cores, pin};
 use worker::{Shared, work};
+
+use crate::signals::Signals;
 
 /// The fleet must have joined within this time.
 const JOIN_LIMIT: Duration = Duration::from_mins(2);
@@ -62,20 +63,12 @@ pub fn measure(options: &Options) -> Result<Figures> {
     let cores = if options.pinned { Cores::find()? } else { None };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime.context("could not start a runtime")?.block_on(async {
+        let mut signals = Signals::listen()?;
         // Dropped, it ends the coordinator and removes its store.
         tokio::select! {
             figures = simulate(options, cores) => figures,
-            stopped = told_to_stop() => bail!("stopped: {}", stopped?),
+            signal = signals.told() => bail!("stopped: {signal}"),
         }
-    })
-}
-
-async fn told_to_stop() -> Result<&'static str> {
-    let mut term = signal(SignalKind::terminate()).context("could not listen for SIGTERM")?;
-    let mut int = signal(SignalKind::interrupt()).context("could not listen for SIGINT")?;
-    Ok(tokio::select! {
-        _ = term.recv() => "SIGTERM",
-        _ = int.recv() => "SIGINT",
     })
 }
 

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use rustix::thread::{CpuSet, sched_getaffinity};
-use tempfile::TempDir;
 
 use super::child::{self, Child, Usage};
 use super::options::Options;
@@ -38,7 +37,7 @@ pub(crate) struct Bench {
     /// The core of the servers, of the coordinator and of this program.
     pub(crate) server_core: usize,
     coordinator: Option<Coordinator>,
-    folder: TempDir,
+    folder: PathBuf,
 }
 
 /// One run of one contestant.
@@ -86,17 +85,16 @@ pub(crate) enum Outcome {
 }
 
 /// Measures what the options ask for. The exit code tells of bars that were missed.
-pub(crate) fn run(options: &Options) -> Result<ExitCode> {
-    let folder = tempfile::Builder::new()
-        .prefix("bench-peers-")
-        .tempdir()
-        .context("no temporary folder")?;
+///
+/// `folder` is there for the files of this run, and its parent's to remove.
+pub(crate) fn run(options: &Options, folder: &Path) -> Result<ExitCode> {
+    child::tie_to_parent()?;
     let (client_core, server_core) = cores()?;
     let place = place(options);
     if let Some(path) = &place {
         writable(path)?;
     }
-    let toolbox = install::toolbox(options, folder.path())?;
+    let toolbox = install::toolbox(options, folder)?;
     child::pin(server_core)?;
     let mut bench = Bench {
         options: options.clone(),
@@ -104,7 +102,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
         client_core,
         server_core,
         coordinator: None,
-        folder,
+        folder: folder.to_path_buf(),
     };
     let mut page = Page::new(&bench);
     let mut missed = false;
@@ -154,7 +152,7 @@ fn cores() -> Result<(usize, usize)> {
 impl Bench {
     /// Where the files of this run are.
     pub(crate) fn folder(&self) -> &Path {
-        self.folder.path()
+        &self.folder
     }
 
     /// Starts nginx.

@@ -283,10 +283,15 @@ pub(crate) fn pin(core: usize) -> Result<()> {
     sched_setaffinity(None, &set).with_context(|| format!("could not pin to core {core}"))
 }
 
+/// Has this process killed when its parent ends.
+pub(crate) fn tie_to_parent() -> Result<()> {
+    rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).context("could not tie to the parent")
+}
+
 /// Becomes another program, pinned to a core and killed when its parent ends.
 pub(crate) fn launch(core: usize, command: &[OsString]) -> Result<ExitCode> {
     let (program, arguments) = command.split_first().context("no program is named")?;
-    rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).context("could not tie to the parent")?;
+    tie_to_parent()?;
     pin(core)?;
     let error = Command::new(program).args(arguments).exec();
     Err(error).with_context(|| format!("could not become {}", program.to_string_lossy()))

@@ -13,6 +13,7 @@ mod say;
 mod sections;
 mod server;
 mod stats;
+mod supervise;
 mod table;
 mod tools;
 
@@ -26,7 +27,10 @@ use options::{Cli, Command};
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
     let done = match &cli.command {
-        None => bench::run(&cli.run),
+        None => match &cli.run.folder {
+            Some(folder) => bench::run(&cli.run, folder),
+            None => supervise::run(),
+        },
         Some(Command::LightServer(behaviour)) => server::light::serve(*behaviour).map(|()| ExitCode::SUCCESS),
         Some(Command::Metronome(schedule)) => metronome::run(schedule).map(|()| ExitCode::SUCCESS),
         Some(Command::Launch { core, command }) => child::launch(*core, command),

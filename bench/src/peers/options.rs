@@ -82,6 +82,9 @@ pub(crate) struct Options {
     /// The repository's root
     #[arg(long, value_name = "DIR", default_value = ".")]
     pub(crate) root: PathBuf,
+    /// Where the files of this run are; the program gives it to itself
+    #[arg(long, value_name = "DIR", hide = true)]
+    pub(crate) folder: Option<PathBuf>,
 }
 
 impl Options {

@@ -315,9 +315,10 @@ everybody, on the same cores, in interleaved rounds where there are several. Req
 CPU is user + system time of the whole contestant from its start to its end, start-up and report included, as `wait4` tells
 it. Values are medians with [smallest–largest].
 
-A judged ratio is the median of the ratios within each round, with the narrowest interval between two of the ratios that holds
-the true median with at least 90 % (exact, from the binomial distribution; seven rounds give the whole range, 98 %). A bar
-is met when it lies below the median and the interval's lower end lies above the bar − 0.05; a limit is met by the median.
+A judged ratio is the median of the ratios within each round, with an interval that holds the true median with at least 90 %:
+from the k-th smallest to the k-th largest of the ratios, k as large as that allows (exact, from the binomial distribution;
+seven rounds give the whole range, 98 %, eleven leave out two at either end, 93 %). A bar is met when it lies below the
+median and the interval's lower end lies above the bar − 0.05; a limit is met by the median.
 
 `barrage` is a worker on the contestants' core that joins for one run, gets its plan from a live coordinator on the other
 core and uploads its deltas to it: this is what the bars are judged on, and its CPU is that of the worker process from its

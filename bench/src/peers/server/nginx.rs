@@ -1,4 +1,4 @@
-//! nginx with one worker: HTTP/1.1, HTTP/2 in the clear, and both under TLS with a certificate of its own.
+//! nginx with one worker: HTTP/1.1, HTTP/2 in the clear, and HTTP/1.1 under TLS with a certificate of its own.
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -28,7 +28,7 @@ pub(crate) struct Ports {
     pub(crate) plain: u16,
     /// HTTP/2 in the clear.
     pub(crate) h2c: u16,
-    /// Both under TLS.
+    /// HTTP/1.1 under TLS.
     pub(crate) tls: u16,
 }
 

@@ -31,7 +31,7 @@ pub use figures::{Bar, Figures, Minute};
 
 use deltas::{Pool, SAMPLES, STEPS};
 use observe::observe;
-use process::{Coordinator, Cores, pin};
+use process::{Allowed, Coordinator, Cores, pin};
 use worker::{Shared, work};
 
 use crate::signals::Signals;
@@ -60,7 +60,8 @@ pub struct Options {
 /// What kept it from being done, or made its figures worthless: then there are none.
 pub fn measure(options: &Options) -> Result<Figures> {
     raise_descriptors();
-    let cores = if options.pinned { Cores::find()? } else { None };
+    let allowed = Allowed::now()?;
+    let cores = options.pinned.then(|| allowed.two()).flatten();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime.context("could not start a runtime")?.block_on(async {
         let mut signals = Signals::listen()?;

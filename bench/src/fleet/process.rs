@@ -16,19 +16,36 @@ const START_LIMIT: Duration = Duration::from_secs(30);
 const END_LIMIT: Duration = Duration::from_mins(1);
 
 /// The core of the coordinator and that of the simulated workers.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Cores {
     pub(super) coordinator: usize,
     pub(super) workers: usize,
 }
 
-impl Cores {
-    /// The first two cores that this process may use; `None` when there is only one.
-    pub(super) fn find() -> Result<Option<Self>> {
+/// The cores that this thread may use. Dropped, it may use them again, wherever it has been pinned meanwhile: the next
+/// measurement begins as the first one did.
+#[derive(Debug)]
+pub(super) struct Allowed(CpuSet);
+
+impl Allowed {
+    /// Those of now.
+    pub(super) fn now() -> Result<Self> {
         let allowed = sched_getaffinity(None).context("could not ask for the allowed cores")?;
-        let mut cores = (0..CpuSet::MAX_CPU).filter(|core| allowed.is_set(*core));
-        let found = cores.next().zip(cores.next());
-        Ok(found.map(|(coordinator, workers)| Self { coordinator, workers }))
+        Ok(Self(allowed))
+    }
+
+    /// The first two of them; `None` when there is only one.
+    pub(super) fn two(&self) -> Option<Cores> {
+        let mut cores = (0..CpuSet::MAX_CPU).filter(|core| self.0.is_set(*core));
+        let (coordinator, workers) = cores.next().zip(cores.next())?;
+        Some(Cores { coordinator, workers })
+    }
+}
+
+impl Drop for Allowed {
+    fn drop(&mut self) {
+        // They were allowed before; where they are not any more, nothing can be done about it.
+        let _ = sched_setaffinity(None, &self.0);
     }
 }
 
@@ -153,4 +170,21 @@ fn size(folder: &Path) -> Result<u64> {
         };
     }
     Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_pinned_for_one_measurement_is_free_for_the_next() {
+        let allowed = Allowed::now().unwrap();
+        let two = allowed.two();
+        if let Some(cores) = two {
+            pin(cores.workers).unwrap();
+            assert_eq!(Allowed::now().unwrap().two(), None);
+        }
+        drop(allowed);
+        assert_eq!(Allowed::now().unwrap().two(), two);
+    }
 }

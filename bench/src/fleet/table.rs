@@ -14,8 +14,8 @@ const MIB: f64 = 1_048_576.0;
 pub(super) fn page(all: &[Figures], root: &Path) -> String {
     let mut page = format!(
         "# The coordinator under a large fleet\n\n\
-         Made by `cargo xtask bench-fleet`. A real `barrage coordinator` (release) on one core, simulated workers on another,\n\
-         over the real protocol on loopback. The watermark lag is the most that it can have been between two looks, which are\n\
+         Made by `cargo xtask bench-fleet`. A real `barrage coordinator` (release) and simulated workers, on cores as said\n\
+         below, over the real protocol on loopback. The watermark lag is the most that it can have been between two looks, which are\n\
          250 ms apart. Every worker uploads a delta for each second: {STEPS} steps of {SAMPLES} requests with\n\
          response, service and first-byte times (lognormal, median 20 ms, σ 0.8), dispatch lag and iteration time; encoded\n\
          before the run. All upload at the interval's end, at the same instant, as real workers do: nothing is staggered.\n\

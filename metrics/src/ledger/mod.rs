@@ -52,9 +52,9 @@ pub const EVENTS_MAX: usize = 10_000;
 pub struct LedgerConfig {
     /// The plan: its steps, scenarios, loads and tags are the only ones a delta may name.
     pub plan: Arc<Plan>,
-    /// The marks that are known so far; [`Ledger::set_marks`] takes further ones.
+    /// The marks.
     pub marks: Marks,
-    /// The workers that take part; [`Ledger::add_worker`] takes further ones.
+    /// The workers that take part.
     pub workers: Vec<WorkerInfo>,
     /// Arrivals that the schedule asks for, by load, whatever the workers say; `unsent` and `unknown` ones included.
     /// For open models and counted loads only. [`Ledger::set_scheduled`] corrects it.
@@ -475,21 +475,9 @@ impl Ledger {
         &self.marks
     }
 
-    /// Takes the marks as they are now. Segments that have been counted keep their numbers, so marks are only added.
-    pub fn set_marks(&mut self, marks: Marks) {
-        if marks.len() >= self.marks.len() {
-            self.marks = marks;
-        }
-    }
-
     /// The workers, by number.
     pub fn workers(&self) -> impl Iterator<Item = &WorkerInfo> {
         self.workers.values()
-    }
-
-    /// Takes a further worker.
-    pub fn add_worker(&mut self, worker: WorkerInfo) {
-        self.workers.insert(worker.id, worker);
     }
 
     /// Corrects how many arrivals the schedule asks for: after a change of rate, or when a run stops early.

@@ -497,9 +497,11 @@ impl<B: Book> Run<B> {
         let ended = self.seats.iter().filter_map(|seat| seat.ended).max();
         let ended = ended.map(|ended| ended.min(heard));
         // The plan's end is no word of a worker: who was done by then, but for the error of the clocks, was there until then.
-        let mut alive = self.seats.iter().filter(|seat| !seat.is_lost());
-        let mut reached =
-            |at: Moment| alive.any(|seat| seat.done_at.is_some_and(|done| at <= done + seat.slack(Duration::ZERO)));
+        let reached = |at: Moment| {
+            let done = self.seats.iter().filter(|seat| !seat.is_lost());
+            let mut latest = done.filter_map(|seat| Some(seat.done_at? + seat.slack(Duration::ZERO)));
+            latest.any(|latest| at <= latest)
+        };
         let timed = self.timed_end().map(|at| if reached(at) { at } else { at.min(heard) });
         ended.max(timed).unwrap_or(heard)
     }

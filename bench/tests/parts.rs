@@ -186,6 +186,42 @@ fn what_cannot_be_measured_or_written_is_said_before_anything_is_installed() {
     }
 }
 
+#[test]
+fn a_package_that_is_not_to_be_had_keeps_no_other_from_being_installed() {
+    if !rustix::process::getuid().is_root() {
+        return;
+    }
+    let root = tempfile::tempdir().expect("a temporary folder");
+    let apt = root.path().join("apt-get");
+    // Knows wrk alone.
+    let script = "#!/bin/sh\nfor word; do last=$word; case $word in ab|apache2-utils|nginx|nghttp2-client|hey) exit 100;; esac; done\n\
+                  [ $last = update ] || echo $last >> $(/usr/bin/dirname $0)/installed\n";
+    std::fs::write(&apt, script).expect("a file can be written");
+    std::fs::set_permissions(&apt, Permissions::from_mode(0o755)).expect("a file can be made a program");
+    let out = Command::new(PROGRAM)
+        .args([
+            "--only",
+            "k6",
+            "--section",
+            "freeze",
+            "--rounds",
+            "1",
+            "--barrage",
+            PROGRAM,
+            "--root",
+        ])
+        .arg(root.path())
+        .env("PATH", root.path())
+        .output()
+        .expect("it starts");
+    let said = String::from_utf8_lossy(&out.stderr);
+    if said.contains("it takes two cores") {
+        return;
+    }
+    let installed = std::fs::read_to_string(root.path().join("installed"));
+    assert_eq!(installed.ok().as_deref(), Some("wrk\n"), "{said}");
+}
+
 /// Where the light server of a measurement listens, once the bare loop has been started beside it.
 fn measured(temporary: &Path) -> Option<SocketAddr> {
     let folder = std::fs::read_dir(temporary).ok()?.next()?.ok()?.path();

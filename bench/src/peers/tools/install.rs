@@ -96,20 +96,18 @@ fn existing(path: &Path) -> Option<PathBuf> {
 }
 
 fn install_packages(folder: &Path) -> Result<()> {
-    let missing: Vec<&str> = PACKAGES
+    let mut missing: Vec<&str> = PACKAGES
         .into_iter()
         .filter(|(name, _)| find_program(name).is_none())
         .map(|(_, package)| package)
         .collect();
+    if missing.contains(&"nginx") && Path::new("/run/systemd/system").exists() {
+        say::progress("install nginx yourself: here its package would start a service, now and with the machine");
+        missing.retain(|package| *package != "nginx");
+    }
     if missing.is_empty() {
         return Ok(());
     }
-    ensure!(
-        !missing.contains(&"nginx") || !Path::new("/run/systemd/system").exists(),
-        "not installed: here the package of nginx would start a service, now and with the machine; \
-         install {} yourself",
-        missing.join(", ")
-    );
     let apt = find_program("apt-get").context("not installed, and there is no apt-get here")?;
     ensure!(
         rustix::process::getuid().is_root(),
@@ -118,8 +116,17 @@ fn install_packages(folder: &Path) -> Result<()> {
     say::progress(&format!("installing {} with apt-get", missing.join(", ")));
     let quiet = ["-q", "-o", "Acquire::http::Timeout=30"];
     install(&apt, &[&quiet[..], &["update"]].concat(), INSTALL_LIMIT, folder)?;
-    let arguments = [&quiet[..], &["install", "--yes", "--no-install-recommends"], &missing].concat();
-    install(&apt, &arguments, INSTALL_LIMIT, folder)
+    let get = |packages: &[&str]| {
+        let arguments = [&quiet[..], &["install", "--yes", "--no-install-recommends"], packages].concat();
+        install(&apt, &arguments, INSTALL_LIMIT, folder)
+    };
+    let together = get(&missing);
+    if together.is_ok() || missing.len() == 1 {
+        return together;
+    }
+    // One that a distribution lacks keeps the others from being installed with it.
+    let failed: Vec<anyhow::Error> = missing.iter().filter_map(|package| get(&[package]).err()).collect();
+    failed.into_iter().next().map_or(Ok(()), Err)
 }
 
 fn install_oha(tools: &Path, folder: &Path) -> Result<()> {

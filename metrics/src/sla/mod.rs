@@ -422,10 +422,16 @@ impl Track {
                 SlaVerdict::NotEnoughSamples,
                 "its window is longer than the seconds that are kept apart".to_owned(),
             ),
-            Some(false) if self.sla.in_a_row <= 1 && !judge::is_short(&self.sla.that, &seen) => (
-                SlaVerdict::Failed,
-                format!("breached over {} samples, though no window was full", seen.samples),
-            ),
+            Some(false) if self.sla.in_a_row <= 1 && !judge::is_short(&self.sla.that, &seen) => {
+                let lacked = match self.latest {
+                    Some(_) => "had enough of them",
+                    None => "was full",
+                };
+                (
+                    SlaVerdict::Failed,
+                    format!("breached over {} samples, though no window {lacked}", seen.samples),
+                )
+            }
             None if self.latest.is_none() => (SlaVerdict::NotEnoughSamples, too_few(&self.sla, &seen)),
             _ => match &self.latest {
                 Some(latest) => (SlaVerdict::NotEnoughSamples, too_few(&self.sla, latest)),

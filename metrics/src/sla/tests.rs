@@ -283,6 +283,24 @@ fn the_reason_says_whether_windows_were_breached() {
 }
 
 #[test]
+fn the_reason_says_what_every_window_lacked() {
+    for (text, want) in [
+        (
+            "max < 1us; over: 2; min: 10",
+            "breached over 12 samples, though no window had enough of them",
+        ),
+        (
+            "max < 1us; over: 4; min: 10",
+            "breached over 12 samples, though no window was full",
+        ),
+    ] {
+        let Run { ledger, mut engine, .. } = follow(text, "4k 4k 4k");
+        let result = engine.finish(&ledger, GeneratorVerdict::Valid).remove(0);
+        assert_eq!((result.verdict, result.reason.as_str()), (Failed, want), "{text}");
+    }
+}
+
+#[test]
 fn rates_are_not_judged_over_the_drain() {
     let text = "throughput >= 4/s; over: 2";
     let mut ledger = ledger(1, 3, 0);

@@ -55,6 +55,8 @@ struct Track {
     latest: Option<Judged>,
     /// Whether any window gave a verdict.
     any_judged: bool,
+    /// Whether it held in any window.
+    any_held: bool,
     worst: Option<Judged>,
     /// The evaluation that made the first breach.
     breach: Option<Breach>,
@@ -194,6 +196,7 @@ impl Track {
             streak: 0,
             latest: None,
             any_judged: false,
+            any_held: false,
             worst: None,
             breach: None,
             stopped: None,
@@ -255,8 +258,9 @@ impl Track {
             Some(false) => self.streak = self.streak.saturating_add(1),
             Some(true) | None => self.streak = 0,
         }
-        if seen.holds.is_some() {
+        if let Some(holds) = seen.holds {
             self.any_judged = true;
+            self.any_held |= holds;
             if self
                 .worst
                 .as_ref()
@@ -357,7 +361,8 @@ impl Track {
             .take()
             .filter(|breach| breach.before < with_row && first > 0);
         if first == 0 {
-            (self.worst, self.latest, self.any_judged) = (None, None, false);
+            (self.worst, self.latest) = (None, None);
+            (self.any_judged, self.any_held) = (false, false);
         }
         if self.breach.is_none() && self.sla.in_a_row <= 1 {
             // It was seen with counts still missing.
@@ -403,6 +408,13 @@ impl Track {
     fn windows(&mut self, ledger: &Ledger, filters: &Filters) -> SlaResult {
         if self.breach.is_some() {
             return self.breached();
+        }
+        if self.any_judged && !self.any_held && self.sla.in_a_row > 1 {
+            let reason = format!(
+                "breached in every window, but there were no {} in a row; the worst is shown",
+                self.sla.in_a_row
+            );
+            return self.result(self.worst.as_ref(), SlaVerdict::NotEnoughSamples, reason, None);
         }
         if self.any_judged {
             let breached = self.worst.as_ref().is_some_and(|worst| worst.holds == Some(false));

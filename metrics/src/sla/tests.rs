@@ -283,6 +283,20 @@ fn the_reason_says_whether_windows_were_breached() {
 }
 
 #[test]
+fn what_has_held_in_no_window_has_not_passed() {
+    let want = "breached in every window, but there were no 3 in a row; the worst is shown";
+    for words in ["4f", "4f 4f", "4f 4f - 4f"] {
+        let Run { ledger, mut engine, .. } = follow("error_rate < 50%; over: 1; for: 3", words);
+        let result = engine.finish(&ledger, GeneratorVerdict::Valid).remove(0);
+        assert_eq!(
+            (result.verdict, result.reason.as_str()),
+            (NotEnoughSamples, want),
+            "{words}"
+        );
+    }
+}
+
+#[test]
 fn the_reason_says_what_every_window_lacked() {
     for (text, want) in [
         (

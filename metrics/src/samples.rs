@@ -99,6 +99,22 @@ impl Samples {
         None
     }
 
+    /// What the sample of a rank is at most, µs: that of this rank, were all censored samples above all others. `None` when
+    /// nobody knows.
+    pub(crate) fn at_most(&self, rank: u64) -> Option<u64> {
+        let top = index_of(HIGHEST_US) as usize;
+        let mut below = 0u64;
+        for (index, count) in self.all.iter().enumerate() {
+            let censored = self.censored.get(index).copied().unwrap_or(0);
+            below = below.saturating_add(count.saturating_sub(censored));
+            if below >= rank {
+                let clipped = self.clipped > 0 && index == top;
+                return (!clipped).then(|| highest(index as u32));
+            }
+        }
+        None
+    }
+
     /// The smallest sample, at its bucket's lower end.
     pub fn min(&self) -> Option<Quantile> {
         let first = self.all.iter().position(|count| *count > 0)?;

@@ -175,15 +175,30 @@ fn rate_of(ledger: &Ledger, expr: &Expr, filter: &Filter, window: &Window) -> Op
     }
 }
 
+fn micros(quantile: crate::summary::Quantile) -> Observed {
+    if quantile.at_least {
+        Observed::AtLeastMicros(quantile.value_us)
+    } else {
+        Observed::Micros(quantile.value_us)
+    }
+}
+
+/// The sample of a rank. One censored sample below it makes it a lower bound, however far it lies from the censored ones;
+/// what it is at most is known then.
+fn quantile_of(samples: &Samples, rank: u64) -> Option<Observed> {
+    let found = samples.at_rank(rank)?;
+    Some(match samples.at_most(rank).filter(|_| found.at_least) {
+        None => micros(found),
+        Some(most) if most == found.value_us => Observed::Micros(most),
+        Some(most) => Observed::MicrosBetween {
+            least: found.value_us,
+            most,
+        },
+    })
+}
+
 /// Evaluates a latency SLA over given samples.
 pub(crate) fn judge_samples(sla: &Sla, stat: Stat, samples: &Samples) -> Judged {
-    let micros = |quantile: crate::summary::Quantile| {
-        if quantile.at_least {
-            Observed::AtLeastMicros(quantile.value_us)
-        } else {
-            Observed::Micros(quantile.value_us)
-        }
-    };
     let count = samples.count();
     let (observed, needed) = match stat {
         Stat::Min => (samples.min().map(micros), 1),
@@ -198,7 +213,7 @@ pub(crate) fn judge_samples(sla: &Sla, stat: Stat, samples: &Samples) -> Judged 
             ((count > 0).then_some(mean), 1)
         }
         Stat::Quantile(quantile) => (
-            samples.at_rank(quantile.rank(count)).map(micros),
+            quantile_of(samples, quantile.rank(count)),
             quantile.samples_needed(BEYOND_QUANTILE),
         ),
     };

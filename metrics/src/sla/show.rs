@@ -12,6 +12,7 @@ pub(crate) fn observed(value: &Observed) -> String {
     match *value {
         Observed::Micros(us) => format!("= {}", micros(us)),
         Observed::AtLeastMicros(us) => format!("≥ {}", micros(us)),
+        Observed::MicrosBetween { least, most } => format!("≥ {}, ≤ {}", micros(least), micros(most)),
         Observed::MeanMicros { sum, count } => format!("= {}", mean(sum, count)),
         Observed::AtLeastMeanMicros { sum, count } => format!("≥ {}", mean(sum, count)),
         Observed::Ratio { part, whole: 0 } => format!("= {part} of 0"),
@@ -46,7 +47,7 @@ fn decimal(value: f64) -> String {
 pub(crate) fn magnitude(value: &Observed) -> f64 {
     let over = |above: f64, below: f64| if below > 0.0 { above / below } else { 0.0 };
     match *value {
-        Observed::Micros(us) | Observed::AtLeastMicros(us) => us as f64,
+        Observed::Micros(us) | Observed::AtLeastMicros(us) | Observed::MicrosBetween { least: us, .. } => us as f64,
         Observed::MeanMicros { sum, count } | Observed::AtLeastMeanMicros { sum, count } => {
             over(sum as f64, count as f64)
         }
@@ -66,6 +67,13 @@ mod tests {
         for (value, want) in [
             (Observed::Micros(231_423), "= 231.423ms"),
             (Observed::AtLeastMicros(10_000_000), "≥ 10s"),
+            (
+                Observed::MicrosBetween {
+                    least: 21_823,
+                    most: 21_887,
+                },
+                "≥ 21.823ms, ≤ 21.887ms",
+            ),
             (Observed::MeanMicros { sum: 10, count: 4 }, "= 2us"),
             (
                 Observed::Ratio {

@@ -169,6 +169,11 @@ fn percentiles() {
     check("p95 < 10s", "190k10l", Passed, "p95 = 1ms");
     check("p95 > 1s", "189k11l", Passed, "p95 ≥ 2.000895s");
     check("p95 > 3s", "189k11l", Failed, "p95 ≥ 2.000895s");
+    // What they cannot move beyond a limit is below it.
+    check("p95 < 10s", "150k1l49t", Passed, "p95 = 5.001215s");
+    check("p95 < 10s", "189k1l10t", Passed, "p95 ≥ 2.000895s, ≤ 5.001215s");
+    check("p95 < 5s", "189k1l10t", Failed, "p95 ≥ 2.000895s, ≤ 5.001215s");
+    check("p95 > 2s", "189k1l10t", Passed, "p95 ≥ 2.000895s, ≤ 5.001215s");
     check("max < 10s", "190k1l", Failed, "max ≥ 2.000895s");
     check("mean < 10s", "190k1l", Failed, "mean ≥ 11.467ms");
     check("p95(ok) < 10s", "189k11l", NotEnoughSamples, "p95(ok) = 1ms");

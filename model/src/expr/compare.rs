@@ -61,6 +61,16 @@ impl Cmp {
     }
 }
 
+impl Cmp {
+    /// Whether the comparison is certain for a left side between two values that are so ordered to the right side.
+    fn accepts_all_between(self, least: Ordering, most: Ordering) -> bool {
+        match self {
+            Self::Ne => least.is_gt() || most.is_lt(),
+            _ => self.accepts(least) && self.accepts(most),
+        }
+    }
+}
+
 impl fmt::Display for Cmp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.sign())
@@ -74,6 +84,13 @@ pub enum Observed {
     Micros(u64),
     /// A latency that falls among censored samples: at least so many µs, shown as `≥ x`.
     AtLeastMicros(u64),
+    /// A latency that so few censored samples can move that its most is known as well.
+    MicrosBetween {
+        /// What it is at least, µs.
+        least: u64,
+        /// What it is at most, were all censored samples endless, µs.
+        most: u64,
+    },
     /// A mean latency: the sum of the samples over their number.
     MeanMicros {
         /// Sum of the samples, µs.
@@ -119,8 +136,14 @@ impl Observed {
     /// Whether the comparison holds. `None` where there is nothing to compare: a denominator of zero, or a threshold
     /// of another dimension.
     ///
-    /// Of a lower bound only what it proves holds: `<`, `<=` and `==` never do.
+    /// Of a lower bound only what it proves holds: `<`, `<=` and `==` never do. Of a value between two bounds holds what
+    /// does for both.
     pub fn compare(&self, cmp: Cmp, threshold: &Threshold) -> Option<bool> {
+        if let Self::MicrosBetween { least, most } = *self {
+            let least = Self::Micros(least).order(threshold)?;
+            let most = Self::Micros(most).order(threshold)?;
+            return Some(cmp.accepts_all_between(least, most));
+        }
         let order = self.order(threshold)?;
         Some(match self {
             Self::AtLeastMicros(_) | Self::AtLeastMeanMicros { .. } => cmp.accepts_at_least(order),
@@ -132,9 +155,10 @@ impl Observed {
         const MICROS: u128 = 1_000_000;
         let wide = u128::from;
         match (*self, *threshold) {
-            (Self::Micros(micros) | Self::AtLeastMicros(micros), Threshold::Duration(limit)) => {
-                Some((wide(micros) * 1_000).cmp(&limit.as_nanos()))
-            }
+            (
+                Self::Micros(micros) | Self::AtLeastMicros(micros) | Self::MicrosBetween { least: micros, .. },
+                Threshold::Duration(limit),
+            ) => Some((wide(micros) * 1_000).cmp(&limit.as_nanos())),
             (Self::MeanMicros { sum, count } | Self::AtLeastMeanMicros { sum, count }, Threshold::Duration(limit)) => {
                 fractions(sum, wide(count), limit.as_nanos(), 1_000)
             }
@@ -270,6 +294,33 @@ mod tests {
                 "at least 1ms {cmp} {limit_us}us"
             );
         }
+    }
+
+    #[test]
+    fn what_lies_between_two_bounds_holds_where_it_does_for_both() {
+        let observed = Observed::MicrosBetween {
+            least: 1_000,
+            most: 2_000,
+        };
+        for (cmp, limit_us, want) in [
+            (Cmp::Lt, 2_000, false),
+            (Cmp::Lt, 2_001, true),
+            (Cmp::Le, 1_999, false),
+            (Cmp::Le, 2_000, true),
+            (Cmp::Gt, 1_000, false),
+            (Cmp::Gt, 999, true),
+            (Cmp::Ge, 1_000, true),
+            (Cmp::Ge, 1_001, false),
+            (Cmp::Eq, 1_500, false),
+            (Cmp::Eq, 1_000, false),
+            (Cmp::Ne, 1_500, false),
+            (Cmp::Ne, 999, true),
+            (Cmp::Ne, 2_001, true),
+        ] {
+            let threshold = Threshold::Duration(Duration::from_micros(limit_us));
+            assert_eq!(observed.compare(cmp, &threshold), Some(want), "{cmp} {limit_us}us");
+        }
+        assert_eq!(observed.compare(Cmp::Lt, &Threshold::Count(7)), None);
     }
 
     proptest! {

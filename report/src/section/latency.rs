@@ -21,7 +21,7 @@ const COLUMNS: [Column; 11] = [
 
 pub(super) fn section(summary: &Summary) -> Section {
     let mut section = Section::new("Latency");
-    if let Some(text) = censored(&summary.latency.response) {
+    if let Some(text) = censored(summary) {
         section.note(Tone::Warn, text);
     }
     if summary.clipped > 0 {
@@ -55,12 +55,19 @@ pub(super) fn section(summary: &Summary) -> Section {
     section
 }
 
-/// What dropped arrivals mean for the percentiles; `None` when there are none.
-pub(super) fn censored(response: &Latency) -> Option<String> {
-    (response.censored > 0).then(|| {
+/// What arrivals that sent no request mean for the percentiles; `None` when there are none.
+fn censored(summary: &Summary) -> Option<String> {
+    let censored = summary.latency.response.censored;
+    // Some may have begun, but were cancelled before their first request.
+    let happened = if censored > summary.iterations.dropped.total() {
+        "were dropped or cancelled before their first request"
+    } else {
+        "were dropped"
+    };
+    (censored > 0).then(|| {
         format!(
-            "{} arrivals were dropped; they are in the response time at the age they had reached, so ≥ marks a lower bound",
-            count(response.censored)
+            "{} arrivals {happened}; they are in the response time at the age they had reached, so ≥ marks a lower bound",
+            count(censored)
         )
     })
 }

@@ -53,6 +53,16 @@ fn the_histogram_log_reads_back_bucket_by_bucket() {
     assert_eq!(starts, [1_772_600_767_250, 1_772_600_767_250]);
 }
 
+#[test]
+fn censored_samples_are_not_called_dropped_where_nothing_was() {
+    let mut summary = lost_worker();
+    let dropped = "300 arrivals were dropped; they are";
+    assert!(text_of(&summary, Format::Text).contains(dropped));
+    summary.iterations.dropped.no_slot = 299;
+    let either = "300 arrivals were dropped or cancelled before their first request; they are";
+    assert!(text_of(&summary, Format::Text).contains(either));
+}
+
 /// Decodes standard base64.
 fn base64(text: &str) -> Vec<u8> {
     const ALPHABET: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";

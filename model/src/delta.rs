@@ -191,6 +191,8 @@ pub struct Shortages {
     pub ports: u64,
     /// No memory was left for a socket (`ENOBUFS`, `ENOMEM`).
     pub memory: u64,
+    /// No thread was left for a name lookup.
+    pub threads: u64,
 }
 
 impl Shortages {
@@ -199,6 +201,7 @@ impl Shortages {
         self.descriptors = self.descriptors.saturating_add(more.descriptors);
         self.ports = self.ports.saturating_add(more.ports);
         self.memory = self.memory.saturating_add(more.memory);
+        self.threads = self.threads.saturating_add(more.threads);
     }
 }
 
@@ -212,7 +215,7 @@ pub const COVERED_MIN_US: u64 = 100_000;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CoresBusy {
     percents: [u8; CORES_TOLD_MAX],
-    count: usize,
+    count: u8,
 }
 
 impl CoresBusy {
@@ -224,13 +227,13 @@ impl CoresBusy {
 
     /// One number for each core, 0 to 100.
     pub fn percents(&self) -> &[u8] {
-        &self.percents[..self.count]
+        &self.percents[..usize::from(self.count)]
     }
 
     /// The higher of both for each core.
     #[must_use]
     pub fn highest(self, other: Self) -> Self {
-        let count = self.count.max(other.count);
+        let count = usize::from(self.count.max(other.count));
         let pairs = self.percents.into_iter().zip(other.percents);
         pairs.take(count).map(|(a, b)| a.max(b)).collect()
     }

@@ -195,6 +195,7 @@ fn health() -> Health {
             descriptors: 22,
             ports: 23,
             memory: 24,
+            threads: 25,
         },
     }
 }

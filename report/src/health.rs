@@ -13,7 +13,7 @@ use crate::put::put;
 type NumberColumn = (&'static str, fn(&HealthPoint) -> Option<u64>);
 
 /// Columns after those that say when and who.
-const NUMBERS: [NumberColumn; 26] = [
+const NUMBERS: [NumberColumn; 27] = [
     ("covered_us", |point| Some(point.health.covered_us)),
     ("dispatch_lag_p99_us", |point| Some(point.health.dispatch_lag_p99_us)),
     ("poll_delay_max_us", |point| Some(point.health.poll_delay_max_us)),
@@ -51,6 +51,7 @@ const NUMBERS: [NumberColumn; 26] = [
     ("short_of_descriptors", |point| Some(point.health.shortages.descriptors)),
     ("short_of_ports", |point| Some(point.health.shortages.ports)),
     ("short_of_memory", |point| Some(point.health.shortages.memory)),
+    ("short_of_threads", |point| Some(point.health.shortages.threads)),
     ("cores", |point| some(point.health.cores.into())),
 ];
 

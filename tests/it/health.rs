@@ -451,6 +451,61 @@ fn a_worker_without_local_ports_blames_itself() {
     assert_eq!(whole(&report, "steps_total.failed.connect"), short);
 }
 
+/// A worker in a group in which it may have so many threads more than an idle one, and a run on it.
+fn with_threads_more(home: &TempDir, group: &Group, target: &Target, more: usize) -> Ended {
+    let store = home.path().join("store").display().to_string();
+    let coordinator = Process::server(home, ["coordinator", "--listen", "127.0.0.1:0", "--store", &store]);
+    let worker = Process::start(home, worker_args(&coordinator.url, "w1"));
+    wait::until("the worker", LIMIT, || {
+        let asked = run(home, ["doctor", "--coordinator", &coordinator.url]);
+        asked.stdout.contains(", 1 workers").then_some(())
+    });
+    group.take_with_threads(&worker, more);
+    let named = target.url.replace("127.0.0.1", "localhost");
+    let text = format!(
+        "{{ name: narrow, target: '{named}', load: {{ rate: 50/s, for: 1s, max_active: 50 }}, steps: [ get: / ] }}"
+    );
+    let plan = plan::write(home, &text);
+    let begun = now();
+    let args = [
+        "submit",
+        &plan,
+        "--coordinator",
+        &coordinator.url,
+        "--no-progress",
+        "--format",
+        "json",
+    ];
+    let ended = run(home, args);
+    let took = now().duration_since(begun);
+    assert!(took < Duration::from_secs(20), "{took:?}: {}", ended.stderr);
+    drop((worker, coordinator));
+    ended
+}
+
+#[test]
+fn a_worker_without_threads_blames_itself() {
+    let group = match Group::of_threads() {
+        Ok(group) => group,
+        Err(reason) => return skip::skipped("a_worker_without_threads_blames_itself", &reason),
+    };
+    let (home, target) = (home(), Target::start(at_once, None));
+    // None to compile the plan on.
+    let ended = with_threads_more(&home, &group, &target, 0);
+    assert_exit(&ended, 4);
+    let why = "could not start a thread that compiles the plan: the system gives no thread";
+    assert!(ended.stderr.contains(why), "{}", ended.stderr);
+    // One for that and then for the load, and none for a name lookup.
+    let ended = with_threads_more(&home, &group, &target, 1);
+    assert_exit(&ended, 95);
+    let report = ended.json();
+    assert!(kinds(&report).contains(&"no_thread"), "{}", report["generator"]);
+    let short = whole(&report["workers"][0], "health.short_of_threads");
+    assert!(short > 0);
+    assert_eq!(whole(&report, "steps_total.failed.dns"), short);
+    assert_eq!(whole(&report, "steps_total.timeout"), 0);
+}
+
 #[test]
 fn an_invalid_run_that_is_accepted_counts_by_its_slas() {
     let (home, target) = (home(), Target::start(slowly, None));

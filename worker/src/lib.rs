@@ -13,6 +13,7 @@
 //! - Every sample is recorded; none is ever left out to keep up.
 //! - Secrets are never shown, stored or sent to the coordinator.
 
+mod aside;
 pub mod clock;
 mod config;
 mod control;

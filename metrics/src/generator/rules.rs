@@ -109,7 +109,7 @@ const STOOD: &str = "% of the time a shard's loop stood still, for 30 ms or more
 const DESCRIPTORS: &str = "% of the limit on open descriptors";
 
 /// The thresholds. Intervals of the warm-up are judged only by those that count failures.
-pub const RULES: [Rule; 17] = [
+pub const RULES: [Rule; 18] = [
     Rule {
         kind: "dispatch_lag",
         what: LAG,
@@ -280,6 +280,16 @@ pub const RULES: [Rule; 17] = [
         invalid: Some(share(0, 1)),
         why: "these failures are the generator's, not the target's",
         reading: |health, _| health.shortages.memory,
+    },
+    Rule {
+        kind: "no_thread",
+        what: "attempts failed because the generator had no thread left for a name lookup",
+        limit: 0,
+        degraded: None,
+        stretch: None,
+        invalid: Some(share(0, 1)),
+        why: "these failures are the generator's, not the target's",
+        reading: |health, _| health.shortages.threads,
     },
 ];
 

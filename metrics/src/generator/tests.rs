@@ -40,6 +40,7 @@ const CALM: Health = Health {
         descriptors: 0,
         ports: 0,
         memory: 0,
+        threads: 0,
     },
 };
 
@@ -212,18 +213,24 @@ fn thresholds_of_what_can_run_out() {
     };
     check(5, 5, memory(50_000), Valid);
     check(5, 5, memory(49_999), Degraded);
-    let short = |descriptors, ports, memory| Health {
+    let short = |descriptors, ports, memory, threads| Health {
         shortages: Shortages {
             descriptors,
             ports,
             memory,
+            threads,
         },
         ..CALM
     };
-    for one in [short(1, 0, 0), short(0, 1, 0), short(0, 0, 1)] {
+    for one in [
+        short(1, 0, 0, 0),
+        short(0, 1, 0, 0),
+        short(0, 0, 1, 0),
+        short(0, 0, 0, 1),
+    ] {
         check(999, 1, one, Invalid);
     }
-    let reasons = tally("..xx.", short(3, 0, 0)).reasons(WorkerId(0));
+    let reasons = tally("..xx.", short(3, 0, 0, 0)).reasons(WorkerId(0));
     assert_eq!(
         (reasons[0].kind, reasons[0].text.as_str()),
         (
@@ -234,7 +241,7 @@ fn thresholds_of_what_can_run_out() {
     // In the warm-up, and in an end in which nothing was asked, they are as much the generator's.
     for (last, warm_up) in [(false, true), (true, false), (true, true)] {
         let mut tally = Tally::default();
-        tally.add(&delta(0, short(0, 2, 0), last), 1, Pacing::Timer, warm_up);
+        tally.add(&delta(0, short(0, 2, 0, 0), last), 1, Pacing::Timer, warm_up);
         tally.add(&delta(1, CALM, false), 1, Pacing::Timer, false);
         let reasons = tally.reasons(WorkerId(0));
         assert_eq!(

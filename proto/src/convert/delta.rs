@@ -314,6 +314,7 @@ impl From<&Health> for v1::Health {
             short_of_descriptors: health.shortages.descriptors,
             short_of_ports: health.shortages.ports,
             short_of_memory: health.shortages.memory,
+            short_of_threads: health.shortages.threads,
         }
     }
 }
@@ -349,6 +350,7 @@ impl From<v1::Health> for Health {
                 descriptors: wire.short_of_descriptors,
                 ports: wire.short_of_ports,
                 memory: wire.short_of_memory,
+                threads: wire.short_of_threads,
             },
         }
     }

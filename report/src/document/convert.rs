@@ -330,6 +330,7 @@ impl From<&summary::HealthExtremes> for Health {
             short_of_descriptors: from.shortages.descriptors,
             short_of_ports: from.shortages.ports,
             short_of_memory: from.shortages.memory,
+            short_of_threads: from.shortages.threads,
             connections_max: from.connections_max,
             slots_max: from.slots_max,
         }

@@ -236,6 +236,8 @@ pub struct Health {
     pub short_of_ports: u64,
     /// Attempts that failed because the worker itself had no memory for sockets left.
     pub short_of_memory: u64,
+    /// Name lookups for which the worker got no thread.
+    pub short_of_threads: u64,
     /// Most connections.
     pub connections_max: u32,
     /// Most slots.

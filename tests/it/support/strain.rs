@@ -14,7 +14,7 @@ use super::barrage::Process;
 /// Period of a quota, µs: the kernel's own default.
 const PERIOD_US: u64 = 100_000;
 
-/// A control group of one's own below the processor controller, which is removed at the end.
+/// A control group of one's own, which is removed at the end.
 #[derive(Debug)]
 pub struct Group {
     folder: PathBuf,
@@ -23,8 +23,17 @@ pub struct Group {
 }
 
 impl Group {
-    /// Makes a group, or says why there can be none on this machine.
+    /// Makes a group with a processor quota, or says why there can be none on this machine.
     pub fn make() -> Result<Self, String> {
+        Self::below("cpu", |group| group.set_quota(None))
+    }
+
+    /// Makes a group that can limit threads, or says why there can be none on this machine.
+    pub fn of_threads() -> Result<Self, String> {
+        Self::below("pids", |group| fs::write(group.folder.join("pids.max"), "max"))
+    }
+
+    fn below(controller: &str, prepare: impl Fn(&Self) -> std::io::Result<()>) -> Result<Self, String> {
         static MADE: AtomicU32 = AtomicU32::new(0);
         let name = format!(
             "barrage-test-{}-{}",
@@ -33,12 +42,12 @@ impl Group {
         );
         let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
         let mut reasons = Vec::new();
-        for (root, two) in mounts.lines().filter_map(mount) {
+        for (root, two) in mounts.lines().filter_map(|line| mount(line, controller)) {
             let group = Self {
                 folder: root.join(&name),
                 two,
             };
-            match fs::create_dir(&group.folder).and_then(|()| group.set_quota(None)) {
+            match fs::create_dir(&group.folder).and_then(|()| prepare(&group)) {
                 Ok(()) => return Ok(group),
                 Err(error) => {
                     // Nothing is in it.
@@ -48,9 +57,17 @@ impl Group {
             }
         }
         Err(format!(
-            "no control group with a processor quota can be made ({})",
+            "no control group for {controller} can be made ({})",
             reasons.join("; ")
         ))
+    }
+
+    /// Puts a process into the group, which may have so many threads more than it has now.
+    pub fn take_with_threads(&self, process: &Process, more: usize) {
+        self.take(process);
+        let threads = fs::read_dir(format!("/proc/{}/task", process.id())).expect("the process runs");
+        let most = threads.count() + more;
+        fs::write(self.folder.join("pids.max"), most.to_string()).expect("the group's threads can be limited");
     }
 
     fn set_quota(&self, quota_us: Option<u64>) -> std::io::Result<()> {
@@ -95,14 +112,14 @@ impl Drop for Group {
     }
 }
 
-/// A mount of the processor controller, and whether it is of version 2.
-fn mount(line: &str) -> Option<(PathBuf, bool)> {
+/// A mount of this controller, and whether it is of version 2.
+fn mount(line: &str, controller: &str) -> Option<(PathBuf, bool)> {
     let (place, kind) = line.split_once(" - ")?;
     let point = Path::new(place.split(' ').nth(4)?);
     let (kind, options) = (kind.split(' ').next()?, kind.split(' ').nth(2)?);
     match kind {
         "cgroup2" => Some((point.to_owned(), true)),
-        "cgroup" if options.split(',').any(|option| option == "cpu") => Some((point.to_owned(), false)),
+        "cgroup" if options.split(',').any(|option| option == controller) => Some((point.to_owned(), false)),
         _ => None,
     }
 }

@@ -11,6 +11,7 @@ use barrage_proto::{BadMessage, v1};
 use sha2::{Digest as _, Sha256};
 use tonic::transport::Channel;
 
+use crate::aside::{NoThread, aside};
 use crate::clock::Clock;
 use crate::recorder::TraceSink;
 use crate::scenario::{Files, PrepareError, RunContext};
@@ -67,6 +68,8 @@ pub(super) enum NotReady {
     Setup(#[from] SetupError),
     #[error("the plan cannot be compiled")]
     Compile(#[from] PrepareError),
+    #[error("could not start a thread that compiles the plan")]
+    Thread(#[source] NoThread),
 }
 
 /// What the worker itself brings.
@@ -123,8 +126,9 @@ pub(super) async fn prepare(
             .collect(),
         values: Vec::new(),
     };
-    let compiling = tokio::task::spawn_blocking(move || Program::compile(plan, &files, &context, clock));
-    let program = compiling.await.expect("compiling ends by itself and does not panic")?;
+    let compiling = aside("compile", move || Program::compile(plan, &files, &context, clock));
+    let compiled = compiling.map_err(NotReady::Thread)?.await;
+    let program = compiled.expect("compiling ends by itself and does not panic")?;
     Ok(Ready {
         run: RunId(prepare.run),
         layout,

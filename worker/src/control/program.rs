@@ -8,11 +8,11 @@ use std::sync::Arc;
 use barrage_model::ids::{LoadId, ScenarioId, SegmentId};
 use barrage_model::ledger::Open;
 use barrage_model::plan::Plan;
-use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use super::prepare::chain;
 use super::threads::Layout;
+use crate::aside::aside;
 use crate::clock::{Clock, Stamp};
 use crate::recorder::{Connected, Part, Recorder, Shape, TraceSink};
 use crate::scenario::{
@@ -120,22 +120,18 @@ impl Program {
         let plan = self.plan.with_setup_values(values);
         let connections = self.connections.clone();
         async move {
-            let (say, said) = oneshot::channel();
-            let work = move || {
-                let end = go_once(&plan, &connections, teardown, to, clock, &cancel);
-                // Nobody listens any more when the worker ends.
-                let _gone = say.send(end);
-            };
-            let spawned = std::thread::Builder::new().name("once".to_owned()).spawn(work);
+            let going = aside("once", move || {
+                go_once(&plan, &connections, teardown, to, clock, &cancel)
+            });
             let failed = |reason: &str| OnceEnd {
                 teardown,
                 result: Err(reason.to_owned()),
                 parts: Vec::new(),
             };
-            if spawned.is_err() {
-                return failed("could not start a thread");
+            match going {
+                Ok(going) => going.await.unwrap_or_else(|_| failed("its thread has died")),
+                Err(_) => failed("could not start a thread"),
             }
-            said.await.unwrap_or_else(|_| failed("its thread has died"))
         }
     }
 }

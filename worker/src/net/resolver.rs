@@ -15,8 +15,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use barrage_model::plan::{DnsPolicy, Resolve};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 
+use crate::aside::{self, NoThread};
 use crate::clock::{Clock, Stamp};
 
 /// Addresses kept of one answer; further ones are ignored.
@@ -25,11 +26,15 @@ const ADDRESSES_MAX: usize = 64;
 const NAMES_MAX: usize = 4_096;
 /// Lookups that run at once, those given up by all who asked among them; each holds a thread. Further ones wait for a place.
 const LOOKUPS_MAX: usize = 256;
+/// What their threads are called.
+const LOOKUP: &str = "lookup";
 
 /// What a lookup has found.
 type Found = Result<Arc<[SocketAddr]>, ResolveError>;
 /// The system's resolver, or a test's; it blocks.
 type Ask = fn(&str) -> io::Result<Vec<SocketAddr>>;
+/// What gives a lookup its thread.
+type Begin = fn(&str, aside::Work) -> Result<(), NoThread>;
 
 fn bare(host: &str) -> &str {
     host.strip_prefix('[')
@@ -54,7 +59,7 @@ impl Family {
     }
 }
 
-/// A name that has no address.
+/// A name that has no address, or that could not be looked up.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("could not resolve {host}")]
 pub struct ResolveError {
@@ -70,6 +75,14 @@ impl ResolveError {
         Self {
             host: host.chars().take(253).collect(),
             source: None,
+        }
+    }
+
+    /// The error for a name for whose lookup the system gives no thread.
+    fn without_thread(host: &str, source: NoThread) -> Self {
+        Self {
+            source: Some(Arc::new(io::Error::other(source))),
+            ..Self::without_address(host)
         }
     }
 }
@@ -134,6 +147,7 @@ pub struct Resolver {
     names: Mutex<BTreeMap<String, Arc<Entry>>>,
     places: Arc<Semaphore>,
     ask: Ask,
+    begin: Begin,
 }
 
 impl Resolver {
@@ -162,6 +176,7 @@ impl Resolver {
             names: Mutex::default(),
             places: Arc::new(Semaphore::new(LOOKUPS_MAX)),
             ask: ask_system,
+            begin: aside::begin,
         }
     }
 
@@ -235,14 +250,15 @@ impl Resolver {
     async fn own(&self, host: &str) -> Found {
         let place = self.place().await;
         let (ask, name) = (self.ask, host.to_owned());
-        let looked_up = tokio::task::spawn_blocking(move || {
+        let (say, said) = oneshot::channel();
+        let work = move || {
             let _place = place;
-            lookup(ask, &name)
-        });
-        // It does not panic, and is lost only with its runtime.
-        looked_up
-            .await
-            .unwrap_or_else(|_| Err(ResolveError::without_address(host)))
+            // Nobody listens any more when the request has been given up.
+            let _gone = say.send(lookup(ask, &name));
+        };
+        (self.begin)(LOOKUP, Box::new(work)).map_err(|error| ResolveError::without_thread(host, error))?;
+        // It does not panic.
+        said.await.unwrap_or_else(|_| Err(ResolveError::without_address(host)))
     }
 
     /// By what is known, else by the lookup that runs, else by one that others may share.
@@ -251,14 +267,14 @@ impl Resolver {
             let standing = entry.known().standing(self.clock.now(), ttl);
             let standing = match standing {
                 Some(standing) => standing,
-                None => self.begin(entry, host, ttl, self.place().await),
+                None => self.share(entry, host, ttl, self.place().await)?,
             };
             let mut running = match standing {
                 Standing::Found(addresses) => return Ok(addresses),
                 Standing::Running(running) => running,
             };
             let found = running.wait_for(Option::is_some).await.map(|found| (*found).clone());
-            // A lookup ends without an answer only where its runtime has ended, which may be another shard's.
+            // A lookup ends without an answer where it gets no thread.
             if let Ok(Some(found)) = found {
                 return found;
             }
@@ -271,25 +287,32 @@ impl Resolver {
     }
 
     /// Begins a lookup unless somebody has meanwhile. It belongs to nobody who asks: it leaves its answer in the entry.
-    fn begin(&self, entry: &Arc<Entry>, host: &str, ttl: Option<Duration>, place: OwnedSemaphorePermit) -> Standing {
+    fn share(
+        &self,
+        entry: &Arc<Entry>,
+        host: &str,
+        ttl: Option<Duration>,
+        place: OwnedSemaphorePermit,
+    ) -> Result<Standing, ResolveError> {
         let mut known = entry.known();
         if let Some(standing) = known.standing(self.clock.now(), ttl) {
-            return standing;
+            return Ok(standing);
         }
         let (sender, running) = watch::channel(None);
         known.running = Some(running.clone());
         drop(known);
-        let (clock, ask, entry, host) = (self.clock, self.ask, Arc::clone(entry), host.to_owned());
-        tokio::task::spawn_blocking(move || {
+        let (clock, ask, entry, name) = (self.clock, self.ask, Arc::clone(entry), host.to_owned());
+        let work = move || {
             let _place = place;
-            let found = lookup(ask, &host);
+            let found = lookup(ask, &name);
             if let Ok(addresses) = &found {
                 entry.known().found = Some((clock.now(), Arc::clone(addresses)));
             }
             sender.send_replace(Some(found));
-        });
+        };
+        (self.begin)(LOOKUP, Box::new(work)).map_err(|error| ResolveError::without_thread(host, error))?;
         // Kept, since it may have answered before anybody looks again.
-        Standing::Running(running)
+        Ok(Standing::Running(running))
     }
 }
 

@@ -7,6 +7,8 @@ use std::sync::Arc;
 use barrage_model::delta::Shortages;
 use rustix::io::Errno;
 
+use crate::aside::NoThread;
+
 /// What the generator, or its host, has run out of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scarce {
@@ -16,6 +18,8 @@ pub enum Scarce {
     Ports,
     /// Memory for sockets.
     Memory,
+    /// Threads, as name lookups need them.
+    Threads,
 }
 
 /// Most causes of an error that are looked at.
@@ -27,6 +31,9 @@ impl Scarce {
         let mut next = Some(error);
         for _ in 0..CAUSES_MAX {
             let cause = next?;
+            if cause.is::<NoThread>() {
+                return Some(Self::Threads);
+            }
             let system = cause
                 .downcast_ref::<io::Error>()
                 .or_else(|| cause.downcast_ref::<Arc<io::Error>>().map(|shared| &**shared));
@@ -63,6 +70,7 @@ impl Scarce {
             Self::Descriptors => "the generator has no descriptor left",
             Self::Ports => "the generator has no local port or address left",
             Self::Memory => "the generator has no memory for sockets left",
+            Self::Threads => "the generator has no thread left",
         }
     }
 
@@ -72,6 +80,7 @@ impl Scarce {
             Self::Descriptors => &mut shortages.descriptors,
             Self::Ports => &mut shortages.ports,
             Self::Memory => &mut shortages.memory,
+            Self::Threads => &mut shortages.threads,
         };
         *count = count.saturating_add(1);
     }

@@ -1,4 +1,5 @@
 use super::*;
+use crate::net::Scarce;
 
 fn resolver(policy: DnsPolicy, fixed: &[(&str, Option<u16>, &str)]) -> Resolver {
     let fixed: Vec<_> = fixed
@@ -233,7 +234,7 @@ async fn lookups_that_run_are_bounded_whatever_is_asked() {
 }
 
 #[test]
-fn a_lookup_that_ended_with_its_runtime_is_begun_again() {
+fn a_lookup_that_ended_without_an_answer_is_begun_again() {
     let (desk, ask) = desk!(|_| Ok(vec![SocketAddr::from(([127, 0, 0, 7], 0))]));
     let resolver = asking(DnsPolicy::Once, ask);
     let entry = resolver.entry("other-shard.test");
@@ -248,6 +249,27 @@ fn a_lookup_that_ended_with_its_runtime_is_begun_again() {
         runtime.block_on(async { tokio::join!(resolver.resolve("other-shard.test", 80), async { drop(sender) }) });
     assert!(found.is_ok());
     assert_eq!(desk.0.lock().unwrap().asked, 1);
+}
+
+#[tokio::test]
+async fn a_lookup_without_a_thread_fails_at_once() {
+    for policy in [DnsPolicy::PerConnection, DnsPolicy::Once] {
+        let (desk, ask) = desk!(|_| Ok(vec![SocketAddr::from(([127, 0, 0, 7], 0))]));
+        let none: Begin = |_, _| Err(NoThread(io::Error::from_raw_os_error(11)));
+        let mut resolver = Resolver {
+            begin: none,
+            ..asking(policy, ask)
+        };
+        let waits = (0..3).map(|_| resolver.resolve("shop.test", 80));
+        for found in futures_util::future::join_all(waits).await {
+            let error = found.unwrap_err();
+            assert_eq!(Scarce::cause_of(&error), Some(Scarce::Threads), "{policy:?}: {error:?}");
+        }
+        assert_eq!(resolver.places.available_permits(), LOOKUPS_MAX);
+        resolver.begin = aside::begin;
+        let_through(desk, 1);
+        assert!(resolver.resolve("shop.test", 80).await.is_ok(), "it does not stick");
+    }
 }
 
 #[test]

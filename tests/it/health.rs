@@ -563,6 +563,23 @@ fn the_preflight_says_what_stops_this_machine() {
 }
 
 #[test]
+fn the_preflight_says_how_many_threads_there_may_be() {
+    let group = match Group::of_threads() {
+        Ok(group) => group,
+        Err(reason) => return skip::skipped("the_preflight_says_how_many_threads_there_may_be", &reason),
+    };
+    let home = home();
+    group.allow_threads(4);
+    let poor = Process::spawn(group.enclose(&barrage(&home, ["doctor"]))).wait(LIMIT);
+    assert_eq!(poor.code, 4, "{}{}", poor.stdout, poor.stderr);
+    assert!(
+        poor.stdout.contains("fail  threads       1 more allowed"),
+        "{}",
+        poor.stdout
+    );
+}
+
+#[test]
 fn the_preflight_asks_a_coordinator() {
     let home = home();
     let store = home.path().join("store").display().to_string();

@@ -66,7 +66,11 @@ impl Group {
     pub fn take_with_threads(&self, process: &Process, more: usize) {
         self.take(process);
         let threads = fs::read_dir(format!("/proc/{}/task", process.id())).expect("the process runs");
-        let most = threads.count() + more;
+        self.allow_threads(threads.count() + more);
+    }
+
+    /// From now on its processes have so many threads at most.
+    pub fn allow_threads(&self, most: usize) {
         fs::write(self.folder.join("pids.max"), most.to_string()).expect("the group's threads can be limited");
     }
 

@@ -1,12 +1,12 @@
 //! The control groups that this process is in, of both versions: their processor quota, how long they were throttled, and
-//! their limit on memory.
+//! their limits on memory and threads.
 //!
 //! A limit binds everything below it, so every group from the process's own up to the mount's root is looked at.
 
 use std::path::{Path, PathBuf};
 
 use super::text::Memory;
-use super::{Kept, read};
+use super::{Kept, number, read};
 
 /// Most groups looked at, for each controller.
 const GROUPS_MAX: usize = 16;
@@ -33,6 +33,7 @@ enum Version {
 pub struct Groups {
     processor: Vec<(Version, PathBuf)>,
     memory: Vec<(Version, PathBuf)>,
+    threads: Vec<PathBuf>,
 }
 
 impl Groups {
@@ -43,6 +44,10 @@ impl Groups {
         Self {
             processor: groups(&mounts, &cgroup, "cpu"),
             memory: groups(&mounts, &cgroup, "memory"),
+            threads: groups(&mounts, &cgroup, "pids")
+                .into_iter()
+                .map(|(_, group)| group)
+                .collect(),
         }
     }
 
@@ -63,6 +68,15 @@ impl Groups {
             }
         });
         quotas.min_by(f64::total_cmp)
+    }
+
+    /// How many threads and processes the tightest limit still allows; `None` without one.
+    pub fn threads_left(&self) -> Option<u64> {
+        let left = self.threads.iter().filter_map(|group| {
+            let most = number(group.join("pids.max"))?;
+            Some(most.saturating_sub(number(group.join("pids.current"))?))
+        });
+        left.min()
     }
 
     /// The files that say what memory their limits leave.
@@ -312,8 +326,8 @@ mod tests {
             (version, group)
         });
         Groups {
-            processor: Vec::new(),
             memory: memory.collect(),
+            ..Groups::default()
         }
     }
 
@@ -366,6 +380,36 @@ mod tests {
         ];
         let groups = limited(folder.path(), Version::One, &[first, root]);
         assert_eq!(groups.limits().memory(host), in_all(300, 150));
+    }
+
+    #[test]
+    fn the_group_with_the_fewest_threads_left_counts() {
+        let folder = tempfile::tempdir().unwrap();
+        let group = |name: &str, most: &str, current: &str| {
+            let group = folder.path().join(name);
+            std::fs::create_dir(&group).unwrap();
+            std::fs::write(group.join("pids.max"), most).unwrap();
+            std::fs::write(group.join("pids.current"), current).unwrap();
+            group
+        };
+        let all = [
+            group("a", "max\n", "900\n"),
+            group("b", "100\n", "40\n"),
+            group("c", "50\n", "20\n"),
+            group("over", "5\n", "6\n"),
+            folder.path().join("none"),
+        ];
+        let left = |threads: &[PathBuf]| {
+            let threads = threads.to_vec();
+            let groups = Groups {
+                threads,
+                ..Groups::default()
+            };
+            groups.threads_left()
+        };
+        assert_eq!(left(&all[..3]), Some(30));
+        assert_eq!(left(&all), Some(0));
+        assert_eq!((left(&all[..1]), left(&all[4..])), (None, None));
     }
 
     #[test]

@@ -42,6 +42,8 @@ pub(super) struct Facts {
     /// Share of the last ten seconds in which some thread waited for a core, percent.
     pub(super) pressure: Option<f64>,
     pub(super) memory: Option<Memory>,
+    /// Threads and processes that the control groups still allow; `None` without a limit.
+    pub(super) threads_left: Option<u64>,
     /// How late wake-ups are, sorted.
     pub(super) late: Vec<Duration>,
     pub(super) clock_source: Option<String>,
@@ -70,10 +72,8 @@ pub(super) enum Coordinator {
 /// Reads everything; takes about half a second.
 pub(super) async fn gather(coordinator: Option<&str>) -> Result<Facts, Failure> {
     let own = |error: std::io::Error| Failure::own("could not try out the timer", &error);
-    let mut facts = tokio::task::spawn_blocking(system)
-        .await
-        .map_err(|error| Failure::own("could not look at the system", &error))?
-        .map_err(own)?;
+    // In this place: there may be no further thread to be had, which is one of the things to say.
+    let mut facts = tokio::task::block_in_place(system).map_err(own)?;
     if let Some(url) = coordinator {
         facts.coordinator = Some(ask(url).await?);
     }
@@ -115,6 +115,7 @@ fn system() -> std::io::Result<Facts> {
         busiest,
         pressure: read("/proc/pressure/cpu").and_then(|text| text::pressure(&text)),
         memory: host::MemoryFiles::of(&groups).read(),
+        threads_left: groups.threads_left(),
         late,
         clock_source: word("/sys/devices/system/clocksource/clocksource0/current_clocksource"),
         clock_ns: clock_cost_ns(clock),

@@ -55,6 +55,10 @@ pub(super) struct Capacity {
 const DESCRIPTORS_OTHER: u64 = 100;
 /// What an idle connection takes here and in the kernel, bytes.
 const CONNECTION_BYTES: u64 = 20 * 1024;
+/// Threads that a run has beside those that make load and those of name lookups.
+const THREADS_OTHER: u64 = 8;
+/// Name lookups that go on at once where nothing is slow; each has a thread.
+const THREADS_LOOKUPS: u64 = 24;
 /// Linux keeps a port for this long after this side has closed its connection.
 const TIME_WAIT_S: u64 = 60;
 /// Small requests per second that one load thread makes with half of a core of 2 to 3 GHz.
@@ -74,6 +78,7 @@ pub(super) fn checks(facts: &Facts) -> Vec<Check> {
         timer(facts),
         clock(facts),
         memory(facts),
+        threads_left(facts),
         governor(facts),
         container(facts),
     ];
@@ -328,6 +333,24 @@ fn memory(facts: &Facts) -> Check {
         memory.available_bytes < 64 << 20,
         memory.available_bytes < 256 << 20 || memory.available_bytes < memory.total_bytes / 20,
         "an idle connection takes up to 20 KiB, and a host that swaps measures itself: free some memory",
+    )
+}
+
+fn threads_left(facts: &Facts) -> Check {
+    if !facts.groups_shown {
+        return unseen("threads");
+    }
+    let Some(left) = facts.threads_left else {
+        return check("threads", "no limit".to_owned(), false, false, "");
+    };
+    let needed = u64::from(load_threads(facts)) + THREADS_OTHER;
+    check(
+        "threads",
+        format!("{} more allowed", grouped(left)),
+        left < needed,
+        left < needed + THREADS_LOOKUPS,
+        "a run has one for each core that makes load, some others, and one for each name lookup that goes on: raise the \
+         limit (pids.max, TasksMax=, docker run --pids-limit)",
     )
 }
 

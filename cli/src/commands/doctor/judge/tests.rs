@@ -23,6 +23,7 @@ fn fit() -> Facts {
             total_bytes: 8 << 30,
             available_bytes: 6 << 30,
         }),
+        threads_left: None,
         late: (1..=100).map(Duration::from_micros).collect(),
         clock_source: Some("tsc".to_owned()),
         clock_ns: 25,
@@ -68,6 +69,7 @@ fn a_fit_machine_has_nothing_to_complain_of() {
         timer: wakes 50 µs late (p50), 99 µs (p99)
         clock: tsc, 25 ns a reading
         memory: 6,144 of 8,192 MiB available
+        threads: no limit
         cpu governor: not shown
         container: no sign of one"]]
     .assert_eq(&found.join("\n"));
@@ -128,6 +130,11 @@ fn what_can_run_out() {
             });
         }
     };
+    let threads = |left| move |facts: &mut Facts| facts.threads_left = Some(left);
+    check_only(threads(35), &[]);
+    check_only(threads(34), &[("threads", Warn, "34 more allowed")]);
+    check_only(threads(11), &[("threads", Warn, "11 more allowed")]);
+    check_only(threads(10), &[("threads", Fail, "10 more allowed")]);
     check_only(memory(200 << 20), &[("memory", Warn, "200 of 1,024 MiB available")]);
     check_only(memory(63 << 20), &[("memory", Fail, "63 of 1,024 MiB available")]);
 }
@@ -142,7 +149,10 @@ fn what_takes_processor_time_away() {
     check_only(|facts| facts.quota_cores = Some(4.0), &[]);
     check_only(
         |facts| facts.groups_shown = false,
-        &[("cpu quota", Warn, "not shown by this system")],
+        &[
+            ("cpu quota", Warn, "not shown by this system"),
+            ("threads", Warn, "not shown by this system"),
+        ],
     );
     check_only(
         |facts| facts.quota_cores = Some(1.5),

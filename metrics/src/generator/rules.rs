@@ -331,9 +331,13 @@ impl Rule {
     /// What was seen, in one sentence: `strained` of `judged` intervals, readings of `sum` together and `worst` at most.
     pub(super) fn sentence(&self, strained: u32, judged: u32, sum: u64, worst: u64) -> String {
         if self.counts_failures() {
+            let what = if sum == 1 {
+                self.what.replacen("attempts", "attempt", 1)
+            } else {
+                self.what.to_owned()
+            };
             return format!(
-                "{sum} {} in {strained} {}",
-                self.what,
+                "{sum} {what} in {strained} {}",
                 if strained == 1 { "interval" } else { "intervals" }
             );
         }

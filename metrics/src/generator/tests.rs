@@ -238,6 +238,11 @@ fn thresholds_of_what_can_run_out() {
             "6 attempts failed because the generator had no descriptor left in 2 intervals"
         )
     );
+    let one = tally("x.", short(0, 0, 0, 1)).reasons(WorkerId(0));
+    assert_eq!(
+        one[0].text,
+        "1 attempt failed because the generator had no thread left for a name lookup in 1 interval"
+    );
     // In the warm-up, and in an end in which nothing was asked, they are as much the generator's.
     for (last, warm_up) in [(false, true), (true, false), (true, true)] {
         let mut tally = Tally::default();

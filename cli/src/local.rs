@@ -27,6 +27,9 @@ impl Local {
         }
         let folder = place.store.clone().map_or_else(default_store, Ok)?;
         let reader = Reader::open(&folder);
+        if reader.is_none() && place.store.is_some() {
+            return Err(Failure::Usage(format!("there is no store in {}", folder.display())));
+        }
         Ok(Some(Self { folder, reader }))
     }
 

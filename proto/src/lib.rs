@@ -10,7 +10,7 @@ pub mod convert;
 mod version;
 
 pub use convert::BadMessage;
-pub use version::{MESSAGE_MAX_BYTES, PROTOCOL};
+pub use version::{MESSAGE_MAX_BYTES, PROTOCOL, WORKER_NAME_MAX};
 
 /// Messages and services of protocol version 1, generated from `barrage/v1/*.proto`.
 #[expect(

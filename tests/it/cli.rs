@@ -542,6 +542,24 @@ fn assert_local(home: &TempDir, store: &str, id: &str, report: &Value) {
     assert_code(&run(home, ["runs", "rm", id, "--store", store]), 0);
     assert_eq!(listed(home, &local).len(), 0);
     assert_code(&run(home, ["report", id, "--store", store]), 2);
+    let missing = run(home, ["runs", "ls", "--store", "no-such-folder"]);
+    assert_code(&missing, 2);
+    assert!(
+        missing.stderr.contains("there is no store in no-such-folder"),
+        "{}",
+        missing.stderr
+    );
+}
+
+#[test]
+fn a_worker_that_no_coordinator_takes_is_told_at_once() {
+    let home = home();
+    let long = "w".repeat(201);
+    for (flag, value) in [("--max-rate", "0/s"), ("--name", ""), ("--name", long.as_str())] {
+        let ended = run(&home, ["worker", "--coordinator", "http://127.0.0.1:9", flag, value]);
+        assert_code(&ended, 2);
+        assert!(ended.stderr.contains(flag), "{}", ended.stderr);
+    }
 }
 
 #[test]
@@ -702,7 +720,7 @@ fn signalled(home: &TempDir, server: &Server, signal: Signal, out: &str) -> Ende
 
 #[test]
 fn the_first_signal_is_graceful() {
-    for (signal, code) in [(Signal::INT, 130), (Signal::TERM, 143)] {
+    for (signal, code) in [(Signal::INT, 130), (Signal::TERM, 143), (Signal::HUP, 143)] {
         let home = home();
         let server = ok_server();
         let out = home.path().join("out");

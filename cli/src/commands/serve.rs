@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use barrage_coordinator::{Coordinator, StartError};
 use barrage_model::units::parse_rate;
+use barrage_proto::WORKER_NAME_MAX;
 use tokio_util::sync::CancellationToken;
 
 use crate::args::{CoordinatorArgs, WorkerArgs};
@@ -64,9 +65,19 @@ pub(crate) async fn worker(args: &WorkerArgs) -> Outcome {
         .map(parse_rate)
         .transpose()
         .map_err(|error| Failure::Usage(format!("--max-rate: {error}")))?;
+    if max_rate.is_some_and(|rate| rate.micro() == 0) {
+        return Err(Failure::Usage(
+            "--max-rate: found `0/s`; expected a rate above 0/s".to_owned(),
+        ));
+    }
+    let name = args.name.clone().unwrap_or_else(host_name);
+    if args.name.is_some() && !(1..=WORKER_NAME_MAX).contains(&name.len()) {
+        let problem = format!("--name: found {} bytes; expected 1 to {WORKER_NAME_MAX}", name.len());
+        return Err(Failure::Usage(problem));
+    }
     let config = barrage_worker::Config {
         coordinator: args.coordinator.clone(),
-        name: args.name.clone().unwrap_or_else(host_name),
+        name,
         labels: args.labels.iter().cloned().collect(),
         shards: args.threads.map_or_else(allowed_cores, usize::from),
         max_rate,

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use barrage_model::ids::{Incarnation, LoadId, RunId, WorkerId};
 use barrage_model::units::Rate;
+use barrage_proto::WORKER_NAME_MAX;
 use barrage_proto::convert::delta_in;
 use barrage_proto::v1::{self, from_worker::Frame};
 use futures_util::Stream;
@@ -243,8 +244,8 @@ async fn hear(hub: &Handle, connection: ConnectionId, message: v1::FromWorker) -
 }
 
 fn hello_in(hello: v1::Hello) -> Result<Hello, String> {
-    if hello.name.is_empty() || hello.name.len() > 200 {
-        return Err("a worker's name has 1 to 200 bytes".to_owned());
+    if !(1..=WORKER_NAME_MAX).contains(&hello.name.len()) {
+        return Err(format!("a worker's name has 1 to {WORKER_NAME_MAX} bytes"));
     }
     if hello.labels.len() > LABELS_MAX || hello.labels.iter().any(|(name, value)| name.len() + value.len() > 400) {
         return Err(format!("a worker has at most {LABELS_MAX} labels of at most 400 bytes"));

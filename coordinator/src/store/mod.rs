@@ -85,6 +85,25 @@ impl Place {
         self.dir.join("barrage.sqlite")
     }
 
+    /// The name under which `SQLite` reads the database of a folder that cannot be written to: there it cannot make the
+    /// files that readers share with writers, and nobody writes. `None` after other errors, and with a log that was never
+    /// merged, without which the database is not whole.
+    fn unchanging(&self, error: &rusqlite::Error) -> Option<PathBuf> {
+        use rusqlite::ErrorCode::{CannotOpen, ReadOnly};
+        let closed = matches!(error.sqlite_error_code(), Some(CannotOpen | ReadOnly));
+        let log = fs::metadata(self.dir.join("barrage.sqlite-wal")).map_or(0, |about| about.len());
+        if !closed || log > 0 {
+            return None;
+        }
+        let path = std::path::absolute(self.database()).ok()?;
+        let escaped = path
+            .to_str()?
+            .replace('%', "%25")
+            .replace('?', "%3f")
+            .replace('#', "%23");
+        Some(PathBuf::from(format!("file:{escaped}?immutable=1")))
+    }
+
     fn broken(&self, error: rusqlite::Error) -> StoreError {
         StoreError::Database(self.dir.clone(), error)
     }
@@ -213,12 +232,20 @@ impl Reader {
     /// `None` for a store that has no tables yet: its first process is about to make them.
     fn connect(&self) -> Result<Option<Connection>, StoreError> {
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let connection = Connection::open_with_flags(self.place.database(), flags).map_err(StoreError::Read)?;
-        connection.busy_timeout(BUSY).map_err(StoreError::Read)?;
-        match schema::version(&connection).map_err(StoreError::Read)? {
-            version if version > schema::VERSION => Err(StoreError::Later(self.place.dir.clone())),
-            0 => Ok(None),
-            _ => Ok(Some(connection)),
+        let open = |name: &Path, flags| -> rusqlite::Result<(Connection, usize)> {
+            let connection = Connection::open_with_flags(name, flags)?;
+            connection.busy_timeout(BUSY)?;
+            let version = schema::version(&connection)?;
+            Ok((connection, version))
+        };
+        let opened = open(&self.place.database(), flags).or_else(|error| match self.place.unchanging(&error) {
+            Some(name) => open(&name, flags | OpenFlags::SQLITE_OPEN_URI),
+            None => Err(error),
+        });
+        match opened.map_err(StoreError::Read)? {
+            (_, version) if version > schema::VERSION => Err(StoreError::Later(self.place.dir.clone())),
+            (_, 0) => Ok(None),
+            (connection, _) => Ok(Some(connection)),
         }
     }
 }

@@ -548,6 +548,22 @@ fn batches_of_the_store_are_those_of_the_ledger() {
 }
 
 #[test]
+fn a_store_that_cannot_be_written_to_is_read() {
+    let dir = tempfile::Builder::new().prefix("100% #sure?").tempdir().unwrap();
+    let store = open(dir.path());
+    fill(&store, &[(0, 1), (1, 1)]);
+    store.close();
+    // Where this is no file, it is as in a folder that takes none.
+    std::fs::create_dir(dir.path().join("barrage.sqlite-shm")).unwrap();
+    let reader = Reader::open(dir.path()).unwrap();
+    assert_eq!(reader.load_run(RUN).unwrap().ledger, merged(&[(0, 1), (1, 1)]));
+    // What has not been merged is missing in the database.
+    std::fs::write(dir.path().join("barrage.sqlite-wal"), [1; 8_192]).unwrap();
+    let read = reader.load_run(RUN).map(|run| run.ledger);
+    assert!(matches!(read, Err(StoreError::Read(_))), "{read:?}");
+}
+
+#[test]
 fn a_store_that_is_being_made_has_no_runs() {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("barrage.sqlite"), "").unwrap();

@@ -156,7 +156,7 @@ pub(crate) static EXPECT: Object = Object {
                 of: &Shape::OneOf(&[Shape::Json, Shape::Object(&JSON_MATCHER)]),
                 max: 100,
             },
-            "JSONPaths: a value, `present`, `absent` or a map.",
+            "JSONPaths: a value, `present`, `absent` or a map. Whole numbers are compared exactly up to 64 bits, beyond as doubles.",
         ),
         key(
             "size",

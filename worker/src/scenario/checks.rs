@@ -368,7 +368,7 @@ fn is_equal(one: &Value, other: &Value) -> bool {
         (Value::Number(one), Value::Number(other)) => {
             let of = |number: &serde_json::Number| {
                 let whole = number.as_i64().map(i128::from).or(number.as_u64().map(i128::from));
-                // A double this small is exact, and so is what it is turned into.
+                // Beyond 64 bits it may have been rounded when it was read, as doubles are everywhere in JSON.
                 let exact = |double: f64| (double.fract() == 0.0 && double.abs() < 1e30).then_some(double as i128);
                 (whole.or_else(|| exact(number.as_f64()?)), number.as_f64())
             };

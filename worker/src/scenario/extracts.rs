@@ -89,7 +89,7 @@ impl Extract {
         let json = reading.json().ok_or("the body is no JSON that can be read")?;
         let value = path.query(json).first().ok_or("there is none")?;
         if is_rounded(value) {
-            return Err("it is a number that 64 bits do not hold; a regex takes it as it is");
+            return Err("it is, or holds, a number that 64 bits do not hold; a regex takes it as it is");
         }
         Ok(json_text(value))
     }
@@ -115,13 +115,18 @@ impl Extract {
     }
 }
 
-/// Whether a number may have been another one in the answer: whole ones beyond 64 bits are read as doubles.
-fn is_rounded(value: &Value) -> bool {
+/// Whether a number in the value may have been another one in the text: whole ones beyond 64 bits are read as doubles.
+pub(super) fn is_rounded(value: &Value) -> bool {
     // What is not a double: -2^63 to 2^64 - 1.
     const LEAST: f64 = -9_223_372_036_854_775_808.0;
     const BEYOND: f64 = 18_446_744_073_709_551_616.0;
     let beyond = |number: f64| number.fract() == 0.0 && !(LEAST < number && number < BEYOND);
-    value.is_f64() && value.as_f64().is_some_and(beyond)
+    match value {
+        Value::Number(number) => number.is_f64() && number.as_f64().is_some_and(beyond),
+        Value::Array(items) => items.iter().any(is_rounded),
+        Value::Object(fields) => fields.values().any(is_rounded),
+        Value::Null | Value::Bool(_) | Value::String(_) => false,
+    }
 }
 
 fn text(bytes: &[u8]) -> String {

@@ -45,6 +45,9 @@ pub enum ProtocolError {
     /// The first line is not a status line of HTTP/1.
     #[error("the answer does not begin like HTTP/1.1")]
     NotHttp,
+    /// It begins with `HTTP/1.`, and goes on as no status line does.
+    #[error("malformed status line: {0}")]
+    StatusLine(httparse::Error),
     /// The head is malformed.
     #[error("malformed answer head: {0}")]
     Head(httparse::Error),
@@ -339,7 +342,7 @@ impl Parser {
             let mut response = httparse::Response::new(&mut []);
             response
                 .parse(&self.carry[..=line_end])
-                .map_err(|_| ProtocolError::NotHttp)?;
+                .map_err(ProtocolError::StatusLine)?;
             self.status_line_checked = true;
         }
         Ok(())

@@ -49,10 +49,7 @@ pub(super) fn failure(error: &h2::Error, gauge: &Gauge, progress: Progress) -> F
     }
     let protocol = Cause::Failed(FailureClass::Protocol);
     if gauge.spoke_http1() {
-        return Failure::text(
-            protocol,
-            "the server answered in HTTP/1: it does not take HTTP/2 without having been asked in a TLS handshake",
-        );
+        return Failure::text(protocol, "the server answered in HTTP/1 to what was asked in HTTP/2");
     }
     if error.is_library() {
         return Failure::text(

@@ -6,6 +6,7 @@ use std::io::Read as _;
 use barrage_model::plan::DataFormat;
 use serde_json::Value;
 
+use super::super::extracts::is_rounded;
 use super::{FILE_MAX, Filling, Table};
 
 /// A record after all others. A field whose quote is never closed takes in all that follows it, this record as well.
@@ -109,6 +110,15 @@ fn json_lines(content: &[u8], columns: &[String]) -> Result<Table, String> {
         let Value::Object(object) = serde_json::from_str(line).map_err(|_| problem())? else {
             return Err(problem());
         };
+        if let Some(column) = columns
+            .iter()
+            .find(|column| object.get(*column).is_some_and(is_rounded))
+        {
+            return Err(format!(
+                "line {}: `{column}` is, or holds, a number that 64 bits do not hold; in quotes it stays as it is",
+                at + 1
+            ));
+        }
         filling.row(columns.iter().zip(&mut seen).map(|(column, seen)| {
             let value = object.get(column)?;
             *seen = true;
@@ -140,6 +150,19 @@ mod tests {
                 (0..table.rows()).map(row).collect::<Vec<_>>().join("\n")
             }
         }
+    }
+
+    #[test]
+    fn a_number_that_would_be_rounded_is_refused() {
+        let want = "line 2: `a` is, or holds, a number that 64 bits do not hold; in quotes it stays as it is";
+        assert_eq!(
+            show(
+                DataFormat::JsonLines,
+                "{\"a\":1}\n{\"a\":[12345678901234567890123]}\n",
+                &["a"]
+            ),
+            want
+        );
     }
 
     #[test]

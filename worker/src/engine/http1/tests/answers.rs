@@ -335,6 +335,21 @@ async fn what_is_not_http_is_a_protocol_failure_at_once() {
 }
 
 #[tokio::test]
+async fn what_is_wrong_with_the_first_line_is_told() {
+    for (line, want) in [
+        ("SSH-2.0-OpenSSH_9.2\r\n", "the answer does not begin like HTTP/1.1"),
+        ("HTTP/1.1 1000 x\r\n", "malformed status line: invalid"),
+        ("HTTP/1.1 20 OK\r\n", "malformed status line: invalid"),
+    ] {
+        let server = Server::start(vec![vec![Do::Read, send(line), Do::Hang]]).await;
+        let mut slot = Slot::new(EngineOptions::default());
+        let result = slot.ask(&server.origin(0), Method::Get, PATIENCE_MS).await;
+        let message = result.unwrap_err().message;
+        assert!(message.contains(want), "{line}: {message}");
+    }
+}
+
+#[tokio::test]
 async fn bytes_behind_an_answer_cost_the_connection_and_nothing_else() {
     let twice = "HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\naHTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nb";
     let server = Server::start(vec![vec![Do::Read, send(twice), Do::Hang]]).await;

@@ -101,10 +101,6 @@ pub trait Runner: 'static {
     fn connected(&self) -> Connected;
 }
 
-/// Tasks that run before the runtime looks at the clock and at the shard again. A connection of the full client to which more is
-/// sent than can be read takes hundreds of milliseconds for one.
-const TURNS: u32 = 4;
-
 /// Starts a load thread. `make` is called on it. A thread that has been sealed stays until it is released, so that what the
 /// kernel says of it can be read to its end.
 ///
@@ -120,7 +116,6 @@ pub fn spawn<R: Runner>(
         let options = tokio::runtime::LocalOptions::default();
         let built = tokio::runtime::Builder::new_current_thread()
             .enable_all()
-            .event_interval(TURNS)
             .build_local(options);
         let runtime = match built {
             Ok(runtime) => runtime,

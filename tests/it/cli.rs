@@ -11,6 +11,7 @@ use tempfile::TempDir;
 use crate::support::barrage::{Ended, Fleet, Process, command, home, run};
 use crate::support::report::{assert_exit, assert_iterations_balance, assert_steps_balance, at, sum, whole};
 use crate::support::server::{Reply, Server};
+use crate::support::strain::wrapped;
 use crate::support::{plan, wait};
 
 const LIMIT: Duration = Duration::from_mins(1);
@@ -746,6 +747,28 @@ fn the_first_signal_is_graceful() {
         assert_eq!(at(&report, "conservation.consistent"), true, "{report:#}");
         assert!(out.join("report.html").exists(), "the report is written");
     }
+}
+
+#[test]
+fn a_hangup_that_is_to_be_ignored_ends_nothing() {
+    let home = home();
+    let server = ok_server();
+    let mut barrage = command(&home);
+    barrage.args([
+        "run",
+        "-r",
+        "50/s",
+        "-d",
+        "2s",
+        "--no-progress",
+        "--accept-invalid",
+        &server.url,
+    ]);
+    let process = Process::spawn(wrapped("trap '' HUP", &barrage));
+    wait::until("load", LIMIT, || (server.count() >= 10).then_some(()));
+    process.signal(Signal::HUP);
+    assert_code(&process.wait(LIMIT), 0);
+    assert_eq!(server.count(), 100);
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! As many open connections in one worker as people ask for, each of them cheap.
+//! As many open connections in one worker as people ask for, each of them cheap; and answers of any size.
 
 use std::time::Duration;
 
@@ -6,8 +6,10 @@ use rustix::process::{Resource, getrlimit, setrlimit};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::support::barrage::{Fleet, Process, home};
+use crate::support::barrage::{Fleet, Process, command, home};
 use crate::support::report::{assert_steps_balance, sum, whole};
+use crate::support::server::{Reply, Server};
+use crate::support::strain::Group;
 use crate::support::target::{Answer, Target};
 use crate::support::{plan, quiet, skip};
 
@@ -134,4 +136,42 @@ fn many_connections_are_cheap() {
             Ok(())
         },
     );
+}
+
+/// Bodies that are read by a check are kept; all of them together have no room in the worker's memory.
+#[test]
+fn bodies_that_have_no_room_are_the_generators_failures() {
+    const MEMORY: u64 = 256 * 1024 * 1024;
+    let group = match Group::of_memory(MEMORY) {
+        Ok(group) => group,
+        Err(reason) => return skip::skipped("bodies_that_have_no_room_are_the_generators_failures", &reason),
+    };
+    for engine in ["http1", "http2", "reqwest"] {
+        let (home, text) = (home(), "x".repeat(16 * 1024 * 1024));
+        let server = Server::start(move |_| Ok(Reply::text(text.clone())));
+        let plan = plan::write(
+            &home,
+            &format!(
+                "{{ name: large, target: '{}', users: {{ stages: [ hold: {{ users: 32, for: 2s }} ] }}, \
+                 defaults: {{ engine: {engine} }}, \
+                 steps: [ {{ get: /, timeout: 20s, expect: {{ body_contains: y }} }} ] }}",
+                server.url
+            ),
+        );
+        let store = home.path().join("store").display().to_string();
+        let mut run = command(&home);
+        run.args(["run", &plan, "--no-progress", "--format", "json", "--store", &store]);
+        let ended = Process::spawn(group.enclose(&run)).wait(Duration::from_secs(60));
+        assert_eq!(ended.code, 95, "{engine}: {}", ended.stderr);
+        let report = ended.json();
+        let short = whole(&report["workers"][0], "health.short_of_memory");
+        let failed = sum(&report, "steps_total.failed");
+        assert!(short > 0 && whole(&report, "steps_total.failed.protocol") == short, "{report}");
+        assert_eq!(failed, short + whole(&report, "steps_total.failed.check"), "{engine}");
+        assert!(
+            report["errors"].to_string().contains("the generator has no memory left"),
+            "{}",
+            report["errors"]
+        );
+    }
 }

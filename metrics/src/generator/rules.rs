@@ -273,7 +273,7 @@ pub const RULES: [Rule; 18] = [
     },
     Rule {
         kind: "no_memory",
-        what: "attempts failed because the generator had no memory for sockets left",
+        what: "attempts failed because the generator had no memory for sockets or kept bodies left",
         limit: 0,
         degraded: None,
         stretch: None,

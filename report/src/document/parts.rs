@@ -234,7 +234,7 @@ pub struct Health {
     pub short_of_descriptors: u64,
     /// Attempts that failed because the worker itself had no local port left.
     pub short_of_ports: u64,
-    /// Attempts that failed because the worker itself had no memory for sockets left.
+    /// Attempts that failed because the worker itself had no memory for sockets or kept bodies left.
     pub short_of_memory: u64,
     /// Name lookups for which the worker got no thread.
     pub short_of_threads: u64,

@@ -33,6 +33,14 @@ impl Group {
         Self::below("pids", |group| fs::write(group.folder.join("pids.max"), "max"))
     }
 
+    /// Makes a group with so much memory, or says why there can be none on this machine.
+    pub fn of_memory(bytes: u64) -> Result<Self, String> {
+        Self::below("memory", |group| {
+            let file = if group.two { "memory.max" } else { "memory.limit_in_bytes" };
+            fs::write(group.folder.join(file), bytes.to_string())
+        })
+    }
+
     fn below(controller: &str, prepare: impl Fn(&Self) -> std::io::Result<()>) -> Result<Self, String> {
         static MADE: AtomicU32 = AtomicU32::new(0);
         let name = format!(

@@ -13,6 +13,7 @@ use tonic::transport::Channel;
 
 use crate::aside::{NoThread, aside};
 use crate::clock::Clock;
+use crate::engine::body::set_budget;
 use crate::recorder::TraceSink;
 use crate::scenario::{Files, PrepareError, RunContext};
 use crate::shard::machine::SetupError;
@@ -114,6 +115,7 @@ pub(super) async fn prepare(
     };
     layout.machines()?;
     let files = fetch_all(&plan, client).await?;
+    set_budget();
     let context = RunContext {
         run: RunId(prepare.run),
         run_name: prepare.run_name,

@@ -6,11 +6,10 @@ use std::fmt::Write as _;
 
 use barrage_model::outcome::{FailureClass, Outcome};
 
+use super::body::Body;
 use crate::clock::Stamp;
 use crate::net::{Scarce, Timings};
 
-/// Body capacity that a slot keeps between requests; a larger body gives its memory back.
-const KEPT_CAPACITY: usize = 256 * 1024;
 /// Longest failure message, in bytes.
 const MESSAGE_MAX: usize = 200;
 
@@ -79,14 +78,15 @@ pub struct WireBytes {
 }
 
 /// The answer to one request, in buffers that the slot uses again. After a failure it holds what had arrived until then.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
+#[cfg_attr(test, derive(Clone))]
 pub struct Answer {
     /// The status code of the final answer; 0 before one has arrived.
     pub status: u16,
     /// Empty unless the request asked for headers.
     pub headers: HeaderBlock,
     /// Empty unless the request asked for the body.
-    pub body: Vec<u8>,
+    pub body: Body,
     /// Bytes of body received, without the framing; with the full client, after decompression.
     pub body_bytes_in: u64,
     /// Bytes of the request's own body that the connection had not taken by the end. The full client does not tell them.
@@ -126,7 +126,6 @@ impl Answer {
             done_at,
         } = self;
         body.clear();
-        body.shrink_to(KEPT_CAPACITY);
         headers.clear();
         (*status, *wire_requests, *body_bytes_in, *body_bytes_unsent) = (0, 0, 0, 0);
         (*wire, *timings, *reused, *sent_at) = (None, Timings::default(), false, None);
@@ -280,21 +279,5 @@ mod tests {
             Some(Box::new(Said("inner".to_owned(), None))),
         );
         assert_eq!(chain(&quoting), "outer: inner");
-    }
-
-    #[test]
-    fn clearing_keeps_small_buffers_and_gives_back_large_ones() {
-        let mut answer = Answer {
-            body: vec![1; KEPT_CAPACITY * 4],
-            status: 200,
-            ..Answer::default()
-        };
-        answer.clear(Stamp::from_us(5));
-        assert!(answer.body.is_empty() && answer.body.capacity() <= KEPT_CAPACITY);
-        assert_eq!((answer.status, answer.began_at), (0, Stamp::from_us(5)));
-        answer.body.extend_from_slice(b"abc");
-        let capacity = answer.body.capacity();
-        answer.clear(Stamp::from_us(6));
-        assert_eq!(answer.body.capacity(), capacity);
     }
 }

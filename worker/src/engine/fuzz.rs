@@ -83,7 +83,12 @@ fn observe(parser: &mut Parser, choice: u8, input: &[u8], piece: usize) -> Resul
         assert_eq!(fed.taken, part.len(), "an incomplete answer takes everything");
     }
     let done = done || parser.finish();
-    let answer = (answer.status, answer.body, answer.body_bytes_in, answer.headers);
+    let answer = (
+        answer.status,
+        answer.body.to_vec(),
+        answer.body_bytes_in,
+        answer.headers,
+    );
     Ok(Observed {
         taken,
         done,

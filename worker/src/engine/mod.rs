@@ -9,6 +9,7 @@
 //! - Whatever a server sends, memory and time are bounded, and the failure has exactly one class.
 
 pub mod answer;
+pub(crate) mod body;
 mod browser;
 pub mod fuzz;
 pub mod http1;
@@ -20,6 +21,7 @@ mod testing;
 mod timer;
 
 pub use self::answer::{Answer, Cause, Failure, HeaderBlock, WireBytes};
+pub use self::body::{Body, NoRoom};
 pub use self::browser::Cookies;
 pub use self::http1::{Limits, OnIdleClose, ProtocolError};
 pub(crate) use self::request::http_method;

@@ -8,6 +8,7 @@ use barrage_model::delta::Shortages;
 use rustix::io::Errno;
 
 use crate::aside::NoThread;
+use crate::engine::NoRoom;
 
 /// What the generator, or its host, has run out of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,7 +17,7 @@ pub enum Scarce {
     Descriptors,
     /// Local ports.
     Ports,
-    /// Memory for sockets.
+    /// Memory for sockets, or for bodies that are kept.
     Memory,
     /// Threads, as name lookups need them.
     Threads,
@@ -33,6 +34,9 @@ impl Scarce {
             let cause = next?;
             if cause.is::<NoThread>() {
                 return Some(Self::Threads);
+            }
+            if cause.is::<NoRoom>() {
+                return Some(Self::Memory);
             }
             let system = cause
                 .downcast_ref::<io::Error>()
@@ -69,7 +73,7 @@ impl Scarce {
         match self {
             Self::Descriptors => "the generator has no descriptor left",
             Self::Ports => "the generator has no local port or address left",
-            Self::Memory => "the generator has no memory for sockets left",
+            Self::Memory => "the generator has no memory left",
             Self::Threads => "the generator has no thread left",
         }
     }

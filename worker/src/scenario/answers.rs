@@ -91,7 +91,7 @@ mod tests {
     fn quotations_are_short_and_on_one_line_and_hold_no_part_of_a_secret() {
         let redactor = Redactor::new(&["0123456789".to_owned()]);
         let answer = Answer {
-            body: b"a\xff".to_vec(),
+            body: b"a\xff".to_vec().into(),
             ..Answer::default()
         };
         let reading = Reading::new(&answer, &redactor);
@@ -113,14 +113,14 @@ mod tests {
             let shown = reading.shown(&text);
             assert!(!shown.contains('0') && shown.len() < 80, "{shown}");
             let answer = Answer {
-                body: text.into_bytes(),
+                body: text.into_bytes().into(),
                 ..Answer::default()
             };
             let shown = Reading::new(&answer, &redactor).shown_body();
             assert!(!shown.contains('0') && shown.len() < 80, "{shown}");
         }
         let answer = Answer {
-            body: vec![b'\n'; 1_000],
+            body: vec![b'\n'; 1_000].into(),
             ..Answer::default()
         };
         assert!(Reading::new(&answer, &redactor).shown_body().ends_with('…'));

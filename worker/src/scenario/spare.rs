@@ -4,6 +4,7 @@
 use std::cell::RefCell;
 
 use super::exchange::Buffers;
+use crate::engine::Body;
 
 /// A smaller buffer stays where it is.
 const LARGE: usize = 4 * 1024;
@@ -13,13 +14,13 @@ const KEPT: usize = 32;
 /// Of one shard.
 #[derive(Debug, Default)]
 pub struct Spare {
-    bodies: RefCell<Vec<Vec<u8>>>,
+    bodies: RefCell<Vec<Body>>,
     buffers: RefCell<Vec<Buffers>>,
 }
 
 impl Spare {
     /// Gives buffers to a user that is about to send and has none.
-    pub(super) fn lend(&self, body: Option<&mut Vec<u8>>, buffers: &mut Buffers) {
+    pub(super) fn lend(&self, body: Option<&mut Body>, buffers: &mut Buffers) {
         if let Some(body) = body.filter(|body| body.capacity() == 0) {
             *body = self.bodies.borrow_mut().pop().unwrap_or_default();
         }
@@ -29,7 +30,7 @@ impl Spare {
     }
 
     /// Takes a body that is needed no more.
-    pub(super) fn take_body(&self, body: &mut Vec<u8>) {
+    pub(super) fn take_body(&self, body: &mut Body) {
         if body.capacity() > LARGE {
             put(&self.bodies, std::mem::take(body));
         }
@@ -57,7 +58,7 @@ mod tests {
     #[test]
     fn large_bodies_go_from_one_user_to_the_next() {
         let spare = Spare::default();
-        let (mut body, mut small) = (vec![1_u8; LARGE + 1], vec![1_u8; 10]);
+        let (mut body, mut small) = (Body::from(vec![1; LARGE + 1]), Body::from(vec![1; 10]));
         spare.take_body(&mut body);
         spare.take_body(&mut small);
         assert_eq!((body.capacity(), small.len()), (0, 10));
@@ -69,7 +70,7 @@ mod tests {
         spare.lend(Some(&mut body), &mut buffers);
         assert!(body.capacity() > LARGE && spare.bodies.borrow().is_empty());
         for _ in 0..KEPT * 2 {
-            spare.take_body(&mut vec![1; LARGE + 1]);
+            spare.take_body(&mut Body::from(vec![1; LARGE + 1]));
         }
         assert_eq!(spare.bodies.borrow().len(), KEPT);
     }

@@ -326,7 +326,8 @@ impl Browser {
             }
             answer.body_bytes_in = total;
             if terms.keep_body {
-                answer.body.extend_from_slice(&chunk);
+                let kept = answer.body.push(&chunk);
+                kept.map_err(|full| Failure::from_error(Cause::Failed(FailureClass::Protocol), &full))?;
             }
         }
         answer.done_at = clock.now();

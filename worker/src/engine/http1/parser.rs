@@ -8,6 +8,7 @@ use std::rc::Rc;
 
 use super::chunked::ChunkDecoder;
 use crate::engine::answer::{Answer, HeaderBlock};
+use crate::engine::body::NoRoom;
 
 /// Header fields of one head.
 const HEADERS_MAX: usize = 256;
@@ -75,6 +76,9 @@ pub enum ProtocolError {
     /// The body is over its limit.
     #[error("the answer's body is over the limit")]
     BodyTooLarge,
+    /// The worker keeps too many bodies already.
+    #[error("the answer's body cannot be kept")]
+    NoRoom(#[from] NoRoom),
     /// The chunked framing is broken.
     #[error("malformed chunked body")]
     Chunk,
@@ -536,7 +540,7 @@ fn store(answer: &mut Answer, data: &[u8], keep: bool, limits: Limits) -> Result
     }
     answer.body_bytes_in = total;
     if keep {
-        answer.body.extend_from_slice(data);
+        answer.body.push(data)?;
     }
     Ok(())
 }

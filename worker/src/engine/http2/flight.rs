@@ -355,7 +355,9 @@ impl<'a> Flight<'a> {
             return Err(Failure::from_error(cause, &ProtocolError::BodyTooLarge));
         }
         if self.out.terms.keep_body {
-            answer.body.extend_from_slice(data);
+            let kept = answer.body.push(data);
+            let cause = Cause::Failed(FailureClass::Protocol);
+            kept.map_err(|full| Failure::from_error(cause, &full))?;
         }
         // What is not given back here is when the stream is dropped.
         self.unreleased += data.len();

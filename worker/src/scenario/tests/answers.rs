@@ -16,7 +16,7 @@ const BODY: &str = r#"{"a":1,"b":"two","c":[{"d":1.0},{"d":2}],"n":null,"t":"hun
 fn answer(status: u16, body: &[u8]) -> Answer {
     let mut answer = Answer {
         status,
-        body: body.to_vec(),
+        body: body.to_vec().into(),
         body_bytes_in: body.len() as u64,
         ..Answer::default()
     };

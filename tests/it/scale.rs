@@ -166,10 +166,15 @@ fn bodies_that_have_no_room_are_the_generators_failures() {
         let report = ended.json();
         let short = whole(&report["workers"][0], "health.short_of_memory");
         let failed = sum(&report, "steps_total.failed");
-        assert!(short > 0 && whole(&report, "steps_total.failed.protocol") == short, "{report}");
+        assert!(
+            short > 0 && whole(&report, "steps_total.failed.protocol") == short,
+            "{report}"
+        );
         assert_eq!(failed, short + whole(&report, "steps_total.failed.check"), "{engine}");
         assert!(
-            report["errors"].to_string().contains("the generator has no memory left"),
+            report["errors"]
+                .to_string()
+                .contains("the generator has no memory left"),
             "{}",
             report["errors"]
         );

@@ -39,7 +39,7 @@ pub(crate) fn head(summary: &Summary, limits: &Limits) -> Head {
         tone: verdict_tone(summary.verdict),
         verdict: summary.verdict.word().replace('_', " ").to_uppercase(),
         reasons,
-        generator: generator(summary.generator.verdict),
+        generator: generator(summary),
         strains: strains(summary, limits),
         facts: facts(summary),
     }
@@ -55,8 +55,11 @@ fn verdict_tone(verdict: Verdict) -> Tone {
     }
 }
 
-fn generator(verdict: GeneratorVerdict) -> Note {
-    let (tone, text) = match verdict {
+fn generator(summary: &Summary) -> Note {
+    let (tone, text) = match summary.generator.verdict {
+        GeneratorVerdict::Valid if summary.steps_total.counts.sent == 0 => {
+            (Tone::Plain, "generator valid, as far as can be said: nothing was sent")
+        }
         GeneratorVerdict::Valid => (
             Tone::Good,
             "generator valid: these numbers are the target's, not its own",

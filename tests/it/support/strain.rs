@@ -36,7 +36,11 @@ impl Group {
     /// Makes a group with so much memory, or says why there can be none on this machine.
     pub fn of_memory(bytes: u64) -> Result<Self, String> {
         Self::below("memory", |group| {
-            let file = if group.two { "memory.max" } else { "memory.limit_in_bytes" };
+            let file = if group.two {
+                "memory.max"
+            } else {
+                "memory.limit_in_bytes"
+            };
             fs::write(group.folder.join(file), bytes.to_string())
         })
     }

@@ -21,6 +21,25 @@ pub(crate) struct Client {
     url: String,
 }
 
+/// A coordinator's address as people write it, `http://` or not, made whole.
+///
+/// # Errors
+/// [`Failure::Usage`] for what is none.
+pub(crate) fn address(url: &str) -> Result<(String, Endpoint), Failure> {
+    let full = if url.contains("://") {
+        url.to_owned()
+    } else {
+        format!("http://{url}")
+    };
+    let endpoint = full
+        .starts_with("http://")
+        .then(|| Endpoint::from_shared(full.clone()).ok())
+        .flatten();
+    let endpoint = endpoint
+        .ok_or_else(|| Failure::Usage(format!("{url:?} is no coordinator address; expected http://HOST:PORT")))?;
+    Ok((full, endpoint))
+}
+
 impl Client {
     /// Connects, and asks for a sign of life, since a connection alone proves nothing.
     pub(crate) async fn connect(url: &str) -> Result<Self, Failure> {
@@ -39,17 +58,8 @@ impl Client {
 
     /// Connects and returns the sign of life whatever its version.
     pub(crate) async fn connect_with_health(url: &str) -> Result<(Self, v1::HealthReply), Failure> {
-        let full = if url.contains("://") {
-            url.to_owned()
-        } else {
-            format!("http://{url}")
-        };
-        let no_address = || Failure::Usage(format!("{url:?} is no coordinator address; expected http://HOST:PORT"));
-        if !full.starts_with("http://") {
-            return Err(no_address());
-        }
-        let endpoint = Endpoint::from_shared(full.clone())
-            .map_err(|_| no_address())?
+        let (full, endpoint) = address(url)?;
+        let endpoint = endpoint
             .connect_timeout(CONNECT_LIMIT)
             .http2_keep_alive_interval(Duration::from_secs(5))
             .keep_alive_timeout(Duration::from_secs(10))

@@ -10,7 +10,7 @@ use tempfile::TempDir;
 
 use crate::support::barrage::{Ended, Fleet, Process, command, home, run};
 use crate::support::report::{assert_exit, assert_iterations_balance, assert_steps_balance, at, sum, whole};
-use crate::support::server::{Reply, Server};
+use crate::support::server::{Reply, Server, closed_port};
 use crate::support::strain::wrapped;
 use crate::support::{plan, wait};
 
@@ -561,6 +561,18 @@ fn a_worker_that_no_coordinator_takes_is_told_at_once() {
         assert_code(&ended, 2);
         assert!(ended.stderr.contains(flag), "{}", ended.stderr);
     }
+    for address in ["https://127.0.0.1:9", "two words", "http://"] {
+        let ended = run(&home, ["worker", "--coordinator", address]);
+        assert_code(&ended, 2);
+        let says = format!("{address:?} is no coordinator address; expected http://HOST:PORT");
+        assert!(ended.stderr.contains(&says), "{}", ended.stderr);
+    }
+    // As the commands of a client it takes one without the scheme.
+    let nobody = format!("127.0.0.1:{}", closed_port());
+    let ended = run(&home, ["worker", "--coordinator", &nobody]);
+    assert_code(&ended, 4);
+    let says = format!("no coordinator can be reached at http://{nobody}");
+    assert!(ended.stderr.contains(&says), "{}", ended.stderr);
 }
 
 #[test]

@@ -8,6 +8,7 @@ use barrage_proto::WORKER_NAME_MAX;
 use tokio_util::sync::CancellationToken;
 
 use crate::args::{CoordinatorArgs, WorkerArgs};
+use crate::client::address;
 use crate::commands::until_told;
 use crate::exit::{Failure, Outcome};
 use crate::registry;
@@ -76,7 +77,7 @@ pub(crate) async fn worker(args: &WorkerArgs) -> Outcome {
         return Err(Failure::Usage(problem));
     }
     let config = barrage_worker::Config {
-        coordinator: args.coordinator.clone(),
+        coordinator: address(&args.coordinator)?.0,
         name,
         labels: args.labels.iter().cloned().collect(),
         shards: args.threads.map_or_else(allowed_cores, usize::from),

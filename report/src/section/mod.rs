@@ -12,6 +12,7 @@ mod steps;
 mod time;
 
 use barrage_metrics::summary::Summary;
+use barrage_model::expr::PhaseSelector;
 use barrage_model::phase::Phase;
 
 pub(crate) use head::{Head, head};
@@ -187,15 +188,30 @@ pub(crate) fn sections(summary: &Summary, limits: &Limits) -> Vec<Section> {
     all.into_iter().filter(|section| !section.is_empty()).collect()
 }
 
-/// A phase as expressions write it: `steady`, `stage(peak)`.
+/// A phase as expressions write it: `steady`, `stage(peak)`, `stage("hold 1")`.
 pub(crate) fn phase_name(phase: &Phase) -> String {
-    match phase {
-        Phase::WarmUp => "warm_up".to_owned(),
-        Phase::Steady => "steady".to_owned(),
-        Phase::Stage(name) => format!("stage({name})"),
-        Phase::Baseline(fault) => format!("baseline({fault})"),
-        Phase::Fault(fault) => format!("fault({fault})"),
-        Phase::Recovery(fault) => format!("recovery({fault})"),
-        Phase::Undoing => "undoing".to_owned(),
+    let selector = match phase {
+        Phase::WarmUp => PhaseSelector::WarmUp,
+        Phase::Steady => PhaseSelector::Steady,
+        Phase::Stage(name) => PhaseSelector::Stage(name.clone()),
+        Phase::Baseline(fault) => PhaseSelector::Baseline(fault.clone()),
+        Phase::Fault(fault) => PhaseSelector::Fault(fault.clone()),
+        Phase::Recovery(fault) => PhaseSelector::Recovery(fault.clone()),
+        Phase::Undoing => return "undoing".to_owned(),
+    };
+    selector.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_phase_is_written_as_during_takes_it() {
+        for name in ["peak", "hold 1", "a)b", "quo\"te", "\u{e4}"] {
+            let phase = Phase::Stage(name.to_owned());
+            let read = PhaseSelector::parse(&phase_name(&phase)).unwrap();
+            assert!(read.covers(&phase), "{name}");
+        }
     }
 }

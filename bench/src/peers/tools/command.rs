@@ -171,6 +171,7 @@ fn k6_script(load: &Load) -> Result<String> {
     Ok(format!(
         "import http from 'k6/http';
 export const options = {{
+  discardResponseBodies: true,
   insecureSkipTLSVerify: true,
   summaryTrendStats: ['p(50)', 'p(99)', 'p(99.9)', 'max'],
   scenarios: {{ main: {{ {scenario} }} }},

@@ -20,6 +20,7 @@ mod stdout;
 
 use std::io::IsTerminal as _;
 use std::process::ExitCode;
+use std::sync::Mutex;
 
 use clap::CommandFactory as _;
 use rustix::process::{Resource, getrlimit, setrlimit};
@@ -66,7 +67,42 @@ fn allow_descriptors() {
     }
 }
 
+/// Open descriptors without which no command gets far enough to say what it lacks.
+const DESCRIPTORS_LEAST: u64 = 32;
+
+fn look_for_descriptors() -> Result<(), Failure> {
+    match getrlimit(Resource::Nofile).current {
+        Some(allowed) if allowed < DESCRIPTORS_LEAST => Err(Failure::CouldNotStart(format!(
+            "{allowed} open descriptors are allowed; expected {DESCRIPTORS_LEAST} at least (ulimit -n)"
+        ))),
+        _ => Ok(()),
+    }
+}
+
+/// Threads beside the main one without which nothing works: the runtime's two, and one for what blocks.
+const THREADS_LEAST: usize = 3;
+
+/// Whether the system gives so many threads: the runtime panics, or waits for ever, where it does not.
+fn look_for_threads() -> Result<(), Failure> {
+    let gate = Mutex::new(());
+    let refused = std::thread::scope(|scope| {
+        let closed = gate.lock();
+        let wait = || drop(gate.lock());
+        let begun: Result<Vec<_>, _> = (0..THREADS_LEAST)
+            .map(|_| std::thread::Builder::new().spawn_scoped(scope, wait))
+            .collect();
+        drop(closed);
+        begun.err()
+    });
+    refused.map_or(Ok(()), |error| {
+        let trying = format!("the system does not give {THREADS_LEAST} threads more (pids.max, TasksMax=, ulimit -u)");
+        Err(Failure::start(trying, &error))
+    })
+}
+
 fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    look_for_descriptors()?;
+    look_for_threads()?;
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()

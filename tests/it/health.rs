@@ -580,6 +580,36 @@ fn the_preflight_says_how_many_threads_there_may_be() {
 }
 
 #[test]
+fn without_threads_nothing_begins() {
+    let group = match Group::of_threads() {
+        Ok(group) => group,
+        Err(reason) => return skip::skipped("without_threads_nothing_begins", &reason),
+    };
+    let home = home();
+    let says = "the system does not give 3 threads more (pids.max, TasksMax=, ulimit -u)";
+    for most in 1..4 {
+        group.allow_threads(most);
+        for args in [&["worker"][..], &["doctor"], &["run", "http://127.0.0.1:9"]] {
+            let ended = Process::spawn(group.enclose(&barrage(&home, args.iter().copied()))).wait(LIMIT);
+            assert_eq!(ended.code, 4, "{most} {args:?}: {}", ended.stderr);
+            assert!(ended.stderr.contains(says), "{most} {args:?}: {}", ended.stderr);
+        }
+    }
+}
+
+#[test]
+fn without_descriptors_nothing_begins() {
+    let home = home();
+    for (most, code) in [(6, 4), (31, 4), (32, 0)] {
+        let limited = wrapped(&format!("ulimit -n {most}"), &barrage(&home, ["man"]));
+        let ended = Process::spawn(limited).wait(LIMIT);
+        assert_eq!(ended.code, code, "{most}: {}", ended.stderr);
+        let says = format!("{most} open descriptors are allowed; expected 32 at least (ulimit -n)");
+        assert_eq!(ended.stderr.contains(&says), code != 0, "{most}: {}", ended.stderr);
+    }
+}
+
+#[test]
 fn the_preflight_asks_a_coordinator() {
     let home = home();
     let store = home.path().join("store").display().to_string();

@@ -161,7 +161,7 @@ fn bodies_that_have_no_room_are_the_generators_failures() {
         let store = home.path().join("store").display().to_string();
         let mut run = command(&home);
         run.args(["run", &plan, "--no-progress", "--format", "json", "--store", &store]);
-        let ended = Process::spawn(group.enclose(&run)).wait(Duration::from_secs(60));
+        let ended = Process::spawn(group.enclose(&run)).wait(Duration::from_mins(1));
         assert_eq!(ended.code, 95, "{engine}: {}", ended.stderr);
         let report = ended.json();
         let short = whole(&report["workers"][0], "health.short_of_memory");

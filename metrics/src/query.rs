@@ -364,7 +364,7 @@ impl Ledger {
         let takes = |key: &SketchKey| {
             key.measure == measure && takes_group(outcomes, key.group) && filter.sketch(self.catalog(), key)
         };
-        let censored = |group| group == OutcomeGroup::Censored;
+        let censored = |group| measure.is_censored(group);
         let (from, to) = match window {
             Window::Intervals(range) => (range.start, range.end),
             Window::Whole | Window::UpTo(_) => {
@@ -406,7 +406,7 @@ impl Ledger {
         for detail in self.timeline.details(interval, interval.saturating_add(1)) {
             for (key, sketch) in &detail.sketches {
                 if key.measure == measure && takes_group(outcomes, key.group) && filter.sketch(self.catalog(), key) {
-                    change(sketch, key.group == OutcomeGroup::Censored);
+                    change(sketch, measure.is_censored(key.group));
                 }
             }
         }

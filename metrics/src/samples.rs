@@ -125,6 +125,14 @@ impl Samples {
         })
     }
 
+    /// What the smallest sample is at most, µs: the smallest of which the end was seen, at its bucket's lower end.
+    pub(crate) fn min_at_most(&self) -> Option<u64> {
+        let censored = |index: usize| self.censored.get(index).copied().unwrap_or(0);
+        let known = |(index, count): (usize, &u64)| *count > censored(index);
+        let first = self.all.iter().enumerate().position(known)?;
+        Some(lowest(first as u32))
+    }
+
     /// The largest sample, at its bucket's upper end.
     pub fn max(&self) -> Option<Quantile> {
         let last = self.all.iter().rposition(|count| *count > 0)?;

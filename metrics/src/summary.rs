@@ -270,7 +270,7 @@ pub struct Quantile {
 pub struct Latency {
     /// Samples, censored ones included.
     pub count: u64,
-    /// Of those, censored: dropped arrivals at the age they had reached.
+    /// Of those, censored: arrivals dropped and requests cancelled, at the age they had reached.
     pub censored: u64,
     /// Smallest.
     pub min: Option<Quantile>,
@@ -411,6 +411,8 @@ pub struct TimelinePoint {
     pub failed: u64,
     /// Steps timed out.
     pub timeouts: u64,
+    /// Steps cancelled.
+    pub cancelled: u64,
     /// Arrivals dropped.
     pub dropped: u64,
     /// Iterations in progress at the end.

@@ -224,6 +224,16 @@ pub(crate) enum Event {
     Dropped { reason: DropReason, segment: u32, us: u64 },
 }
 
+impl Event {
+    /// Whether its time is a lower bound.
+    pub(crate) fn is_censored(&self) -> bool {
+        match self {
+            Self::Done { outcome, .. } => *outcome == Outcome::Cancelled,
+            Self::Dropped { .. } => true,
+        }
+    }
+}
+
 /// Counts events as a worker does.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Counter {

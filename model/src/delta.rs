@@ -106,6 +106,16 @@ impl Measure {
         self as usize
     }
 
+    /// Whether the samples of a group are lower bounds: of what was never sent, and of what was given up before it had ended.
+    /// How long a connection or the first byte took is known all the same.
+    pub fn is_censored(self, group: OutcomeGroup) -> bool {
+        match group {
+            OutcomeGroup::Ok | OutcomeGroup::Failed | OutcomeGroup::Timeout => false,
+            OutcomeGroup::Cancelled => matches!(self, Self::Response | Self::Service | Self::Iteration),
+            OutcomeGroup::Censored => true,
+        }
+    }
+
     /// The word used in expressions, reports and on the wire.
     pub fn word(self) -> &'static str {
         match self {

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use barrage_model::plan::{Action, EngineChoice, LoadModel, Plan, Request, Step};
+use barrage_model::expr::PhaseSelector;
+use barrage_model::plan::{Action, EngineChoice, Load, LoadModel, Plan, Request, Step};
 use barrage_model::units::Bytes;
 
 use crate::read::is_full;
@@ -72,6 +73,7 @@ pub fn warnings(plan: &Plan) -> Vec<String> {
             ));
         }
     }
+    found.extend(shared_stages(plan));
     if plan.network.tls.insecure {
         found.push("network.tls.insecure accepts any certificate".to_owned());
     }
@@ -79,6 +81,26 @@ pub fn warnings(plan: &Plan) -> Vec<String> {
     for source in &plan.data {
         if !used.contains(source.name.as_str()) {
             found.push(format!("data {} is not used", crate::problem::quoted(&source.name)));
+        }
+    }
+    found
+}
+
+/// SLAs about a stage of which there are several.
+fn shared_stages(plan: &Plan) -> Vec<String> {
+    let mut found = Vec::new();
+    for sla in &plan.sla {
+        let Some(PhaseSelector::Stage(name)) = &sla.during else {
+            continue;
+        };
+        let loads = plan.loads.iter();
+        let of = |load: &&Load| load.stretches().iter().any(|stretch| stretch.name == name);
+        let count = loads.filter(of).count();
+        let name = crate::problem::quoted(name);
+        let warning =
+            format!("{count} loads have a stage {name}: an SLA during it is about the requests of all of them");
+        if count > 1 && !found.contains(&warning) {
+            found.push(warning);
         }
     }
     found
@@ -107,7 +129,7 @@ fn peak_slots(model: &LoadModel) -> u64 {
 }
 
 /// The run time at which a load ends at the latest.
-fn length(load: &barrage_model::plan::Load) -> std::time::Duration {
+fn length(load: &Load) -> std::time::Duration {
     let own = match &load.model {
         LoadModel::Open(open) => open.stages.iter().map(|stage| stage.shape.length()).sum(),
         LoadModel::Users(users) => users.stages.iter().map(|stage| stage.shape.length()).sum(),

@@ -192,6 +192,22 @@ fn the_first_error_of_the_text_comes_first_and_all_are_kept() {
 }
 
 #[test]
+fn a_stage_of_several_loads_is_warned_of_and_a_counted_load_is_one() {
+    let plan = plan(
+        "name: stages\ntarget: http://127.0.0.1:1\nscenarios:\n\
+         - { name: a, load: { rate: 1/s, for: 2s }, steps: [ get: / ] }\n\
+         - { name: b, load: { rate: 1/s, for: 2s }, steps: [ get: / ] }\n\
+         - { name: c, iterations: { count: 5, users: 1 }, steps: [ get: / ] }\n\
+         sla:\n\
+         - { that: error_rate < 1%, during: 'stage(\"hold 1\")' }\n\
+         - { that: p50 < 1s, during: 'stage(\"hold 1\")' }\n\
+         - { that: p50 < 1s, during: stage(c) }\n",
+    );
+    let want = "2 loads have a stage `hold 1`: an SLA during it is about the requests of all of them";
+    assert_eq!(warnings(&plan), [want]);
+}
+
+#[test]
 fn warnings_name_what_is_odd() {
     let plan = plan(&format!(
         "{SMALL}  - get: http://127.0.0.1:2/\n  - get: /a/../b\n  - get: {{ url: /a/%2E./b, engine: reqwest }}\nwarm_up: 5s\ndata: {{ d: {{ csv: a.csv }} }}\nnetwork: {{ tls: {{ insecure: true }}, streams_per_connection: 2 }}\n"

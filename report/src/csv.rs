@@ -6,7 +6,7 @@ use barrage_metrics::summary::{Quantile, Summary, TimelinePoint};
 use crate::clean::{NAME_MAX, clean};
 use crate::put::put;
 
-const HEADER: &str = "t_s,length_s,stage,offered,started,sent,ok,failed,timeout,dropped,active,body_bytes_in,\
+const HEADER: &str = "t_s,length_s,stage,offered,started,sent,ok,failed,timeout,cancelled,dropped,active,body_bytes_in,\
     response_p50_us,response_p50_at_least,response_p95_us,response_p95_at_least,response_p99_us,response_p99_at_least,\
     service_p50_us,service_p50_at_least,service_p99_us,service_p99_at_least,error_rate_ratio,workers_reported,\
     workers_expected,hole";
@@ -32,6 +32,7 @@ fn row(out: &mut String, point: &TimelinePoint) {
         point.ok,
         point.failed,
         point.timeouts,
+        point.cancelled,
         point.dropped,
         point.active,
         point.body_bytes_in,

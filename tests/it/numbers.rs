@@ -179,6 +179,28 @@ fn what_was_sent_to_a_tag_is_what_came_back_from_it() {
 }
 
 #[test]
+fn bodies_out_are_counted_also_on_a_connection_that_is_shared() {
+    let home = home();
+    for (users, streams) in [(1, 1), (8, 8)] {
+        let text = format!(
+            "iterations: {{ count: 400, users: {users} }}\ndefaults: {{ engine: http2 }}\n\
+             network: {{ streams_per_connection: {streams} }}\n\
+             steps: [ post: {{ url: /wait/1, body: '{}' }} ]\n",
+            "x".repeat(10_000)
+        );
+        let server = Server::start(handler);
+        let report = balanced(&start(&home, &server, "1", &text).wait(LIMIT), &server);
+        let received: usize = server.seen().iter().map(|seen| seen.body.len()).sum();
+        assert_eq!((received, whole(&report, "steps_total.ok")), (4_000_000, 400));
+        assert_eq!(
+            whole(&report, "steps_total.body_bytes_out"),
+            4_000_000,
+            "{streams} streams"
+        );
+    }
+}
+
+#[test]
 fn workers_of_a_counted_load_do_not_wait_for_its_indices() {
     let (home, server) = (home(), Server::start(handler));
     let fleet = Fleet::start(&home, 2, |_| Vec::new());

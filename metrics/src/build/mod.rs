@@ -175,9 +175,9 @@ impl Judgement {
 /// What to say about a run that passed although nothing worked: a plan without an SLA on errors cannot fail through them.
 fn hollow(ledger: &Ledger) -> Option<String> {
     let steps = ledger.counts(&Selector::default(), None, &Window::Whole).steps;
-    let judged = steps.judged();
-    (judged > 0 && steps.ok == 0)
-        .then(|| format!("not one of {judged} requests was answered as expected, and no SLA failed for it"))
+    let sent = steps.judged().saturating_add(steps.cancelled);
+    (sent > 0 && steps.ok == 0)
+        .then(|| format!("not one of {sent} requests was answered as expected, and no SLA failed for it"))
 }
 
 fn generator(ledger: &Ledger, mut reasons: Vec<GeneratorReason>) -> GeneratorSummary {

@@ -184,7 +184,7 @@ fn step_samples(ledger: &Ledger, id: StepId, tag: Option<TagId>, measure: Measur
         let wanted = key.subject == Subject::Step(id) && key.measure == measure;
         let group = outcomes == Outcomes::All || key.group == OutcomeGroup::Ok;
         if wanted && group && tag.is_none_or(|tag| key.tag == tag) {
-            samples.add_pile(sketch, key.group == OutcomeGroup::Censored);
+            samples.add_pile(sketch, measure.is_censored(key.group));
         }
     }
     samples
@@ -228,7 +228,7 @@ fn scenario_samples(ledger: &Ledger, id: ScenarioId, measure: Measure) -> Sample
     let mut samples = Samples::new();
     for (key, sketch) in ledger.sketches.iter() {
         if key.subject == Subject::Scenario(id) && key.measure == measure {
-            samples.add_pile(sketch, key.group == OutcomeGroup::Censored);
+            samples.add_pile(sketch, measure.is_censored(key.group));
         }
     }
     samples

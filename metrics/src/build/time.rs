@@ -5,11 +5,10 @@ use barrage_model::expr::{Outcomes, Selector};
 use barrage_model::ids::{LoadId, SegmentId};
 use barrage_model::phase::Phase;
 use barrage_model::plan::{Load, LoadModel, Stretch};
-use barrage_model::sketch::Packed;
 use barrage_model::time::Moment;
 
 use super::{parts, people};
-use crate::ledger::slot::Slot;
+use crate::ledger::slot::{Slot, Times};
 use crate::ledger::{Ledger, Member};
 use crate::query::{Filter, Segments, Window};
 use crate::samples::{sparse_distribution, sparse_quantile};
@@ -45,10 +44,10 @@ fn point(
 ) -> TimelinePoint {
     let (iterations, steps) = (&slot.totals.iterations, &slot.totals.steps);
     let latencies = ledger.timeline.latencies(slot);
-    let (censored, service) = (latencies.censored.packed(), latencies.service.packed());
-    let response = latencies.with_censored().packed();
-    let of_response = |q| sparse_quantile(&response, &censored, q);
-    let of_service = |q| sparse_quantile(&service, &Packed::default(), q);
+    let packed = |times: &Times| (times.all().packed(), times.censored.packed());
+    let (response, service) = (packed(&latencies.response), packed(&latencies.service));
+    let of_response = |q| sparse_quantile(&response.0, &response.1, q);
+    let of_service = |q| sparse_quantile(&service.0, &service.1, q);
     let failed = steps.failed_total();
     let judged = steps.judged();
     let (expected, hole) = crew.expected(start, length);
@@ -61,6 +60,7 @@ fn point(
         ok: steps.ok,
         failed,
         timeouts: steps.timeout,
+        cancelled: steps.cancelled,
         dropped: iterations.dropped_total(),
         active: slot.active(),
         body_bytes_in: steps.body_bytes_in,
@@ -153,8 +153,8 @@ fn curves(ledger: &Ledger) -> Vec<IntervalCurve> {
         IntervalCurve {
             t_s: start,
             length_s: ledger.timeline.length_at(start),
-            response: sparse_distribution(&latencies.with_censored()),
-            service: sparse_distribution(&latencies.service),
+            response: sparse_distribution(&latencies.response.all()),
+            service: sparse_distribution(&latencies.service.all()),
         }
     };
     ledger

@@ -8,7 +8,6 @@ use std::sync::Arc;
 use barrage_model::delta::{Delta, Measure, SketchKey, SketchRow, Subject};
 use barrage_model::ids::{Incarnation, LoadId, ScenarioId, SegmentId, StepId, TagId, WorkerId};
 use barrage_model::ledger::{IterationCounts, StepCounts};
-use barrage_model::outcome::OutcomeGroup;
 
 use super::seen::Seen;
 use crate::catalog::Catalog;
@@ -63,11 +62,17 @@ pub(crate) struct Totals {
 /// Latencies of all requests but those of setup and teardown.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Latencies {
-    /// Response times, all outcomes but censored.
-    pub(crate) response: Pile,
-    /// Ages of dropped arrivals.
+    pub(crate) response: Times,
+    pub(crate) service: Times,
+}
+
+/// Samples of one measure.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Times {
+    /// Those whose end was seen.
+    known: Pile,
+    /// Lower bounds: what was dropped or cancelled, at the age it had reached.
     pub(crate) censored: Pile,
-    pub(crate) service: Pile,
 }
 
 /// Sums by series.
@@ -103,36 +108,54 @@ impl Latencies {
         if catalog.steps.get(&id).is_none_or(|step| step.once() || step.group()) {
             return None;
         }
-        match (key.measure, key.group) {
-            (Measure::Response, OutcomeGroup::Censored) => Some(&mut self.censored),
-            (Measure::Response, _) => Some(&mut self.response),
-            (Measure::Service, _) => Some(&mut self.service),
-            _ => None,
-        }
-    }
-
-    /// Response times and the ages of what never started.
-    pub(crate) fn with_censored(&self) -> Pile {
-        let mut response = self.response.clone();
-        response.join(&self.censored);
-        response
+        let times = match key.measure {
+            Measure::Response => &mut self.response,
+            Measure::Service => &mut self.service,
+            _ => return None,
+        };
+        Some(if key.measure.is_censored(key.group) {
+            &mut times.censored
+        } else {
+            &mut times.known
+        })
     }
 
     /// Samples of any kind.
     pub(crate) fn count(&self) -> u64 {
-        self.response.count() + self.censored.count() + self.service.count()
+        self.each().map(Pile::count).sum()
     }
 
     fn join(&mut self, other: &Self) {
-        self.response.join(&other.response);
-        self.censored.join(&other.censored);
-        self.service.join(&other.service);
+        for (sum, more) in self.each_mut().zip(other.each()) {
+            sum.join(more);
+        }
     }
 
     fn close(&mut self) {
-        for pile in [&mut self.response, &mut self.censored, &mut self.service] {
+        for pile in self.each_mut() {
             pile.close();
         }
+    }
+
+    fn each(&self) -> impl Iterator<Item = &Pile> {
+        [&self.response, &self.service]
+            .into_iter()
+            .flat_map(|times| [&times.known, &times.censored])
+    }
+
+    fn each_mut(&mut self) -> impl Iterator<Item = &mut Pile> {
+        let all = [&mut self.response, &mut self.service];
+        all.into_iter()
+            .flat_map(|times| [&mut times.known, &mut times.censored])
+    }
+}
+
+impl Times {
+    /// All samples, lower bounds at what they are.
+    pub(crate) fn all(&self) -> Pile {
+        let mut all = self.known.clone();
+        all.join(&self.censored);
+        all
     }
 }
 

@@ -91,11 +91,10 @@ proptest! {
         let (one, two) = (filled(&shuffled(&runs, &one)), filled(&shuffled(&runs, &two)));
         prop_assert_eq!(&one, &two);
         let events = || runs.iter().flatten().flat_map(|(_, events)| events);
-        let is_dropped = |event: &&Event| matches!(event, Event::Dropped { .. });
-        let dropped = events().filter(is_dropped).count() as u64;
+        let censored = events().filter(|event| event.is_censored()).count() as u64;
         let slots = one.timeline.iter().map(|(_, slot)| one.timeline.latencies(slot));
-        let counted = slots.fold((0, 0), |sum, slot| (sum.0 + slot.response.count(), sum.1 + slot.censored.count()));
-        prop_assert_eq!(counted, (events().count() as u64 - dropped, dropped));
+        let counted = slots.fold((0, 0), |sum, slot| (sum.0 + slot.response.all().count() - slot.response.censored.count(), sum.1 + slot.response.censored.count()));
+        prop_assert_eq!(counted, (events().count() as u64 - censored, censored));
     }
 
     #[test]
@@ -131,10 +130,8 @@ proptest! {
         let ledger = filled(&shuffled(&runs, &[0, 1, 2]));
         let mut raw: Vec<(u64, bool)> = Vec::new();
         for event in runs.iter().flatten().flat_map(|(_, events)| events) {
-            match *event {
-                Event::Done { us, .. } => raw.push((us, false)),
-                Event::Dropped { us, .. } => raw.push((us, true)),
-            }
+            let (Event::Done { us, .. } | Event::Dropped { us, .. }) = *event;
+            raw.push((us, event.is_censored()));
         }
         raw.sort_unstable();
         let whole = Some(&PhaseSelector::Whole);
@@ -475,7 +472,7 @@ fn old_intervals_are_merged_and_nothing_is_lost() {
     let samples: u64 = ledger
         .timeline
         .iter()
-        .map(|(_, slot)| ledger.timeline.latencies(slot).response.count())
+        .map(|(_, slot)| ledger.timeline.latencies(slot).response.all().count())
         .sum();
     assert_eq!((started, samples), (expected, expected));
     let slots: Vec<u32> = ledger.timeline.iter().map(|(start, _)| start).collect();

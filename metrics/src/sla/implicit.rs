@@ -36,9 +36,8 @@ pub(crate) fn min_started(ledger: &Ledger, stopped_early: bool) -> Implicit {
     let mut found = Implicit::default();
     for (number, load) in open {
         let mut counts = ledger.load_counts(LoadId(number as u16));
-        if stopped_early {
-            counts.dropped[DropReason::Stopped.index()] = 0;
-        }
+        let stopped = &mut counts.dropped[DropReason::Stopped.index()];
+        let waiting = if stopped_early { std::mem::take(stopped) } else { 0 };
         let due = counts.started.saturating_add(counts.dropped_total());
         let mut judgement = judge(&counts, plan.min_started);
         let lost = ledger.losses().filter(|loss| usize::from(loss.load.0) == number);
@@ -53,6 +52,15 @@ pub(crate) fn min_started(ledger: &Ledger, stopped_early: bool) -> Implicit {
             let left = format!("; what lost workers left is not part of it: {unknown} unknown, {unsent} unsent");
             judgement.reason.push_str(&left);
         }
+        if waiting > 0 {
+            let left = format!("; what was waiting when the run stopped is not part of it: {waiting}");
+            judgement.reason.push_str(&left);
+        }
+        let mut observed = format!("started {} of {due}", counts.started);
+        let left_out = waiting.saturating_add(unknown).saturating_add(unsent);
+        if left_out > 0 {
+            observed.push_str(&format!(", {left_out} left out"));
+        }
         let of = if plan.loads.len() > 1 {
             format!(" of load \"{}\"", load.name)
         } else {
@@ -65,7 +73,7 @@ pub(crate) fn min_started(ledger: &Ledger, stopped_early: bool) -> Implicit {
             in_a_row: 1,
             stop: false,
             implicit: true,
-            observed: format!("started {} of {due}", counts.started),
+            observed,
             verdict: judgement.verdict,
             reason: judgement.reason,
             at: None,

@@ -81,10 +81,18 @@ pub(crate) fn is_rate(expr: &Expr) -> bool {
     matches!(metric.kind, MetricKind::Rate(_) | MetricKind::ByteRate(_))
 }
 
+/// Whether the expression is a count or bytes.
+pub(super) fn is_sum(expr: &Expr) -> bool {
+    matches!(&expr.left, Operand::Metric(metric) if sums(metric))
+}
+
+fn sums(metric: &Metric) -> bool {
+    matches!(metric.kind, MetricKind::Count(_) | MetricKind::Bytes(_))
+}
+
 /// Whether a count or bytes are below what the expression asks for, of which there are fewer the less time there is.
 pub(super) fn is_short(expr: &Expr, seen: &Judged) -> bool {
-    let counts = |metric: &Metric| matches!(metric.kind, MetricKind::Count(_) | MetricKind::Bytes(_));
-    is_below(expr, seen, counts)
+    is_below(expr, seen, sums)
 }
 
 /// The same, or a rate, of which there is less while counts are missing.
@@ -138,7 +146,7 @@ pub(crate) fn judge(ledger: &Ledger, sla: &Sla, filters: &Filters, window: &Wind
         Operand::Metric(metric) => match metric.kind {
             MetricKind::Latency { .. } | MetricKind::Rate(_) | MetricKind::ByteRate(_) => (None, 0, 1),
             MetricKind::Ratio(ratio) => {
-                let (part, whole) = ratio_of(ratio, &counts);
+                let (part, whole) = ratio_of(ratio, &counts, window);
                 (Some(Observed::Ratio { part, whole }), whole, 1)
             }
             MetricKind::Count(which) => {
@@ -186,8 +194,12 @@ fn micros(quantile: crate::summary::Quantile) -> Observed {
 /// The sample of a rank. One censored sample below it makes it a lower bound, however far it lies from the censored ones;
 /// what it is at most is known then.
 fn quantile_of(samples: &Samples, rank: u64) -> Option<Observed> {
-    let found = samples.at_rank(rank)?;
-    Some(match samples.at_most(rank).filter(|_| found.at_least) {
+    bounded(samples.at_rank(rank), samples.at_most(rank))
+}
+
+fn bounded(found: Option<crate::summary::Quantile>, at_most: Option<u64>) -> Option<Observed> {
+    let found = found?;
+    Some(match at_most.filter(|_| found.at_least) {
         None => micros(found),
         Some(most) if most == found.value_us => Observed::Micros(most),
         Some(most) => Observed::MicrosBetween {
@@ -201,7 +213,7 @@ fn quantile_of(samples: &Samples, rank: u64) -> Option<Observed> {
 pub(crate) fn judge_samples(sla: &Sla, stat: Stat, samples: &Samples) -> Judged {
     let count = samples.count();
     let (observed, needed) = match stat {
-        Stat::Min => (samples.min().map(micros), 1),
+        Stat::Min => (bounded(samples.min(), samples.min_at_most()), 1),
         Stat::Max => (samples.max().map(micros), 1),
         Stat::Mean => {
             let sum = samples.sum_us();
@@ -233,9 +245,14 @@ fn conclude(sla: &Sla, observed: Option<Observed>, samples: u64, needed: u64) ->
     }
 }
 
-/// As the metric says; `started_rate` without closed models, which have no arrivals.
-fn ratio_of(ratio: RatioMetric, counts: &Counts) -> (u64, u64) {
+/// As the metric says; `started_rate` without closed models, which have no arrivals. In a sliding window, which counts what
+/// happened in it, `drop_rate` is of the arrivals that were started or dropped: those that fell due may be others.
+fn ratio_of(ratio: RatioMetric, counts: &Counts, window: &Window) -> (u64, u64) {
     match ratio {
+        RatioMetric::DropRate if matches!(window, Window::Intervals(_)) => {
+            let dropped = counts.iterations.dropped_total();
+            (dropped, dropped.saturating_add(counts.started_scheduled))
+        }
         RatioMetric::StartedRate => (counts.started_scheduled, counts.iterations.scheduled),
         _ => ratio.of(&counts.iterations, &counts.steps),
     }

@@ -231,8 +231,9 @@ impl Track {
         }
     }
 
-    /// The window that ends here, if all of it belongs to the selected phases and, for rates, to the load's time, and is
-    /// still kept by series.
+    /// The window that ends here, if all of it belongs to the selected phases and, but for sums, to the load's time, and is
+    /// still kept by series. While a run drains only stragglers end: what share of them failed, or how long they took, says
+    /// nothing of the load.
     fn full_window(&self, ledger: &Ledger, filters: &Filters, length: u32, before: u32) -> Option<Window> {
         let from = before.checked_sub(length)?;
         if from < ledger.timeline.fine_from() {
@@ -240,7 +241,7 @@ impl Track {
         }
         let window = Window::Intervals(from..before);
         let covered = ledger.covered_by(&filters.first().segments, &window);
-        let in_load = !judge::is_rate(&self.sla.that) || second(before) <= ledger.load_end();
+        let in_load = judge::is_sum(&self.sla.that) || second(before) <= ledger.load_end();
         (in_load && covered >= u64::from(length) * 1_000_000).then_some(window)
     }
 

@@ -334,6 +334,81 @@ fn rates_are_not_judged_over_the_drain() {
     assert_eq!(result.verdict, Passed, "{}", result.observed);
 }
 
+/// Follows these seconds of a run whose load lasts for three.
+fn drained(text: &str, words: [&str; 5]) -> (Option<StopDecision>, SlaResult) {
+    let mut ledger = ledger(1, 3, 0);
+    let mut engine = SlaEngine::new(&[sla(text)]);
+    let mut stop = None;
+    for (interval, word) in (0..).zip(words) {
+        let delta = delta_of(interval, events(word));
+        ledger.apply(WorkerId(0), FIRST, &delta).expect("in order");
+        stop = stop.or(engine.at_watermark(&ledger, &closed(interval)));
+    }
+    ledger.set_end(Moment::from_secs(5));
+    (stop, engine.finish(&ledger, GeneratorVerdict::Valid).remove(0))
+}
+
+#[test]
+fn stragglers_of_the_drain_are_in_no_window_of_the_load() {
+    for text in [
+        "error_rate < 50%; over: 1; stop",
+        "p50 < 2s; over: 1; min: 1; stop",
+        "timeouts / sent < 50%; over: 1; stop",
+    ] {
+        let (stop, result) = drained(text, ["20k", "20k", "20k", "1t", "2t"]);
+        assert_eq!((stop, result.verdict), (None, Passed), "{text}: {}", result.observed);
+        // Those that end while the load is on are.
+        let (stop, result) = drained(text, ["20k", "2k8t", "20k", "-", "-"]);
+        assert_eq!((stop.is_some(), result.verdict), (true, Failed), "{text}");
+    }
+    // The run as a whole has them.
+    let (_, result) = drained("error_rate < 4%", ["20k", "20k", "20k", "1t", "2t"]);
+    assert_eq!(result.observed, "error_rate = 4.762% (3 of 63)");
+    assert_eq!(result.verdict, Failed);
+}
+
+#[test]
+fn the_drop_rate_of_a_window_is_of_the_arrivals_that_were_decided_in_it() {
+    let mut ledger = ledger(1, 3, 0);
+    for interval in 0..3 {
+        let mut delta = delta_of(interval, events("2k40l"));
+        // Those that were dropped fell due long before.
+        delta.iterations[0].counts.scheduled = 2;
+        ledger.apply(WorkerId(0), FIRST, &delta).expect("in order");
+    }
+    let result = SlaEngine::new(&[sla("drop_rate < 90%; over: 1")])
+        .finish(&ledger, GeneratorVerdict::Valid)
+        .remove(0);
+    assert_eq!(
+        (result.verdict, result.observed.as_str()),
+        (Failed, "drop_rate = 95.238% (40 of 42)")
+    );
+}
+
+#[test]
+fn what_was_cancelled_took_longer_than_it_was_waited_for() {
+    let cancelled = std::iter::repeat_n(ended(Outcome::Cancelled, 3_000_000), 80);
+    let judged = |text: &str, more: usize| {
+        let mut ledger = ledger(1, 1, 0);
+        let events = cancelled.clone().chain(std::iter::repeat_n(ok(1_000), more));
+        ledger
+            .apply(WorkerId(0), FIRST, &delta_of(0, events))
+            .expect("in order");
+        let mut engine = SlaEngine::new(&[sla(text)]);
+        let result = engine.finish(&ledger, GeneratorVerdict::Valid).remove(0);
+        (result.verdict, result.observed)
+    };
+    for measure in ["", "(service)", "(iteration)"] {
+        let (verdict, observed) = judged(&format!("p50{measure} < 5s"), 0);
+        assert_eq!((verdict, observed.contains("≥")), (Failed, true), "{observed}");
+        let (verdict, observed) = judged(&format!("p50{measure} < 5s"), 100);
+        assert_eq!(verdict, Passed, "{observed}");
+    }
+    // Of the smallest it is known what it is at most.
+    assert_eq!(judged("min < 1s", 1).0, Passed);
+    assert_eq!(judged("min < 4s", 0).0, Failed);
+}
+
 #[test]
 fn counts_are_not_asked_for_beyond_the_load_nor_before_the_end() {
     for (text, verdict) in [

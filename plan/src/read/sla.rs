@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use barrage_model::expr::{Expr, Named, Operand, PhaseSelector, Selector};
-use barrage_model::plan::{LoadModel, Plan, Sla, SlaWindow, StageShape, UserStageShape};
+use barrage_model::plan::{Plan, Sla, SlaWindow};
 use barrage_model::syntax::nearest;
 
 use super::scalars::is_map;
@@ -52,23 +52,10 @@ impl Known {
         known.scenarios.extend(["setup".to_owned(), "teardown".to_owned()]);
         let (mut holds, mut moves) = (false, false);
         for load in &plan.loads {
-            let mut stage = |name: &str, hold: bool| {
-                known.stages.push(name.to_owned());
-                holds |= hold;
-                moves |= !hold;
-            };
-            match &load.model {
-                LoadModel::Open(open) => {
-                    for one in &open.stages {
-                        stage(&one.name, matches!(one.shape, StageShape::Hold { .. }));
-                    }
-                }
-                LoadModel::Users(users) => {
-                    for one in &users.stages {
-                        stage(&one.name, matches!(one.shape, UserStageShape::Hold { .. }));
-                    }
-                }
-                LoadModel::Iterations(_) => {}
+            for stretch in load.stretches() {
+                known.stages.push(stretch.name.to_owned());
+                holds |= stretch.holds && !stretch.counted;
+                moves |= !stretch.holds;
             }
         }
         known.ramps = holds && moves;

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 pub struct Latency {
     /// Samples, censored ones included.
     pub count: u64,
-    /// Of those, censored: dropped arrivals.
+    /// Of those, censored: arrivals dropped and requests cancelled, at the age they had reached.
     pub censored: u64,
     /// Smallest.
     pub min_us: Option<u64>,
@@ -113,6 +113,8 @@ pub struct TimelinePoint {
     pub failed: u64,
     /// Steps timed out.
     pub timeout: u64,
+    /// Steps cancelled.
+    pub cancelled: u64,
     /// Arrivals dropped.
     pub dropped: u64,
     /// Iterations in progress at the end.

@@ -99,6 +99,7 @@ impl From<&summary::TimelinePoint> for TimelinePoint {
             ok: from.ok,
             failed: from.failed,
             timeout: from.timeouts,
+            cancelled: from.cancelled,
             dropped: from.dropped,
             active: from.active,
             body_bytes_in: from.body_bytes_in,

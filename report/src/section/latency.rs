@@ -55,18 +55,17 @@ pub(super) fn section(summary: &Summary) -> Section {
     section
 }
 
-/// What arrivals that sent no request mean for the percentiles; `None` when there are none.
+/// What arrivals and requests without an end mean for the percentiles; `None` when there are none.
 fn censored(summary: &Summary) -> Option<String> {
     let censored = summary.latency.response.censored;
-    // Some may have begun, but were cancelled before their first request.
     let happened = if censored > summary.iterations.dropped.total() {
-        "were dropped or cancelled before their first request"
+        "arrivals and requests were dropped or cancelled"
     } else {
-        "were dropped"
+        "arrivals were dropped"
     };
     (censored > 0).then(|| {
         format!(
-            "{} arrivals {happened}; they are in the response time at the age they had reached, so ≥ marks a lower bound",
+            "{} {happened}; they are in the response time at the age they had reached, so ≥ marks a lower bound",
             count(censored)
         )
     })

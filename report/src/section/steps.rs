@@ -97,6 +97,16 @@ pub(super) fn steps(summary: &Summary, limits: &Limits) -> Section {
         let text = format!("{samples} samples are in the totals alone: the run had more series than are kept apart");
         section.note(Tone::Warn, text);
     }
+    let cancelled = summary.steps_total.counts.cancelled;
+    if cancelled > 0 {
+        let text = format!(
+            "{} of {} requests were cancelled before they had ended: they are no errors, and in latencies at the age they had \
+             reached",
+            count(cancelled),
+            count(summary.steps_total.counts.sent)
+        );
+        section.note(Tone::Warn, text);
+    }
     let columns = [
         Column::Text("step"),
         Column::Number("sent"),

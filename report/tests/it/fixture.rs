@@ -266,6 +266,7 @@ fn timeline() -> Vec<TimelinePoint> {
                 ok: 2 * n - failed - timeouts,
                 failed,
                 timeouts,
+                cancelled: 0,
                 dropped: 0,
                 active: 4 * slow,
                 body_bytes_in: 4_096 * n,

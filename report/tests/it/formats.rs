@@ -59,7 +59,7 @@ fn censored_samples_are_not_called_dropped_where_nothing_was() {
     let dropped = "300 arrivals were dropped; they are";
     assert!(text_of(&summary, Format::Text).contains(dropped));
     summary.iterations.dropped.no_slot = 299;
-    let either = "300 arrivals were dropped or cancelled before their first request; they are";
+    let either = "300 arrivals and requests were dropped or cancelled; they are";
     assert!(text_of(&summary, Format::Text).contains(either));
 }
 

@@ -322,8 +322,6 @@ pub(super) fn record(
 ) {
     let WireBytes { received, sent } = answer.wire.unwrap_or_default();
     let body_sent = (body_bytes as u64).saturating_sub(answer.body_bytes_unsent);
-    // What TLS has taken and not written yet is not out.
-    let body_sent = answer.wire.map_or(body_sent, |wire| body_sent.min(wire.sent));
     let message = program.redactor.clean(&judged.message);
     recorder.borrow_mut().step_ended(&StepSample {
         step: request.id,

@@ -140,15 +140,22 @@ impl<'a> Flight<'a> {
         if bytes.is_empty() {
             return Some(self.ended(parser));
         }
+        let first_byte = answer.sent_at.map(|sent_at| now.since(sent_at));
         if answer.timings.first_byte.is_none() {
-            answer.timings.first_byte = answer.sent_at.map(|sent_at| now.since(sent_at));
+            answer.timings.first_byte = first_byte;
         }
         // Judged by the clock and not by which event came first, so that a stalled generator cannot turn a late answer
         // into a good one; and an endless answer would never let the timer be asked.
         if now > self.out.terms.deadline {
             return Some(Err(self.timed_out(parser)));
         }
-        match parser.feed(bytes, answer) {
+        let interim = parser.interim();
+        let fed = parser.feed(bytes, answer);
+        if parser.interim() != interim {
+            // The first byte is that of the answer, not of one before it.
+            answer.timings.first_byte = first_byte.filter(|_| !parser.awaits_head());
+        }
+        match fed {
             Ok(fed) if fed.done => {
                 let clean = fed.taken == bytes.len() && matches!(self.sending, Sending::Done);
                 Some(Ok(clean))

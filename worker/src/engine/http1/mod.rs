@@ -276,7 +276,9 @@ impl Http1 {
                 sent: sent - before.1,
             });
             if !out.body.is_empty() {
-                answer.body_bytes_unsent = flight.body_bytes_unsent();
+                // What TLS has taken and not written yet is not out.
+                let unwritten = (out.body.len() as u64).saturating_sub(sent - before.1);
+                answer.body_bytes_unsent = flight.body_bytes_unsent().max(unwritten);
             }
             polled
         })

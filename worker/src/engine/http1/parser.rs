@@ -235,6 +235,16 @@ impl Parser {
         self.touched
     }
 
+    /// Interim answers (1xx) that are complete.
+    pub(crate) fn interim(&self) -> u8 {
+        self.interim
+    }
+
+    /// Whether nothing of the head that comes next has arrived.
+    pub(crate) fn awaits_head(&self) -> bool {
+        matches!(self.state, State::Head) && self.carry.is_empty()
+    }
+
     /// Whether the complete answer leaves the connection open for another request.
     pub(crate) fn keep_alive(&self) -> bool {
         self.keep_alive

@@ -237,6 +237,7 @@ impl<'a> Flight<'a> {
         self.reused = self.link.has_answered();
         self.received_before = self.link.gauge().received();
         let body = self.out.body;
+        let timings = self.link.timings_untold();
         let (response, mut stream, ticket) = match self.link.begin(self.out.head, body.is_empty()) {
             Ok(begun) => begun,
             Err(refusal) => {
@@ -244,6 +245,8 @@ impl<'a> Flight<'a> {
                 return Poll::Ready(Some(Landed::Elsewhere(Some(refusal))));
             }
         };
+        // Told once, by the request that uses the connection first, whoever has had it made.
+        answer.timings = timings;
         answer.sent_at = Some(now);
         answer.wire_requests = 1;
         answer.reused = self.reused;

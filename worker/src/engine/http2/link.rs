@@ -194,6 +194,15 @@ impl Link {
         self.state.timings.get()
     }
 
+    /// The same, unless a request has used it and told them.
+    pub(super) fn timings_untold(&self) -> Timings {
+        if self.requests.get() == 0 {
+            self.timings()
+        } else {
+            Timings::default()
+        }
+    }
+
     pub(super) fn opened_at(&self) -> Stamp {
         self.opened_at.get()
     }

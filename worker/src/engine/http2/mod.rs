@@ -50,7 +50,7 @@ use crate::net::{Connector, Origin};
 /// Bytes that one read can take; shared by all connections of a shard.
 const SCRATCH_BYTES: usize = 64 * 1024;
 /// Origins to which one slot keeps a seat; beyond that it leaves the one taken first.
-const SEATS_MAX: usize = 16;
+const SEATS_MAX: usize = 256;
 
 /// What the connections of one shard have in common.
 #[derive(Debug)]

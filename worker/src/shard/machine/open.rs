@@ -274,7 +274,8 @@ impl Open {
         };
         let user = shared.slots[slot.0 as usize].user;
         let segment = shared.marks.segment_at(due);
-        let own_lag = Some(now.since(due.max(self.unblocked_since)) + shared.still.within(due, self.unblocked_since));
+        let stood = stood_for(due, now, shared).then(|| shared.still.within(due, self.unblocked_since));
+        let own_lag = Some(now.since(due.max(self.unblocked_since)) + stood.unwrap_or_default());
         let start = Start {
             slot,
             load,

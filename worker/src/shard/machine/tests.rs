@@ -576,11 +576,12 @@ fn standing_still_is_own_lag_also_for_those_who_then_wait_for_a_slot() {
         let record = asleep(slots, 60, |begun| begun + 1_000, 3_000_000);
         assert_eq!((record.started.len(), record.dropped.len()), (6_000, 0));
         let woken = record.started[2_001].at;
-        for start in record
-            .started
-            .iter()
-            .filter(|start| start.index > 2_000 && start.due < woken)
-        {
+        // Of those who came at its very end the queue was the greater part of the wait.
+        let held = |start: &&Start| {
+            let stood = woken.since(start.due);
+            start.index > 2_000 && stood * 10 > start.at.since(start.due)
+        };
+        for start in record.started.iter().filter(held) {
             let own = start.own_lag.unwrap();
             assert!(
                 own + Duration::from_millis(1) >= woken.since(start.due),
@@ -599,6 +600,27 @@ fn standing_still_is_own_lag_also_for_those_who_then_wait_for_a_slot() {
         let lag: Vec<u128> = record.stood[..6].iter().map(|stood| stood.lag.as_millis()).collect();
         assert_eq!(lag, [0, 0, 2_990, 1_991, 991, 0]);
     }
+}
+
+#[test]
+fn a_short_standstill_is_no_lag_of_those_who_have_waited_long() {
+    // A queue of seconds before a target that is too slow, and 60 ms of ours at 2 s.
+    let slow: Target = |begun| begun + 240_000;
+    let own = |record: &Record| {
+        let own = record
+            .started
+            .iter()
+            .filter_map(|start| Some((start.at, start.own_lag?)));
+        own.filter(|(_, lag)| *lag > Duration::from_millis(10))
+            .map(|(at, _)| at)
+            .collect::<Vec<_>>()
+    };
+    let strained = own(&asleep(20, 60, slow, 60_000));
+    let last = strained.last().copied().unwrap_or(Moment::ZERO);
+    assert!(last < Moment::from_millis(2_700), "{last:?}");
+    // One of a second is a good part of what the next ones had waited.
+    let strained = own(&asleep(20, 60, slow, 1_000_000));
+    assert!(strained.len() > 20);
 }
 
 #[test]

@@ -243,6 +243,35 @@ async fn a_hundred_interim_answers_may_come_before_the_final_one() {
 }
 
 #[tokio::test]
+async fn the_first_byte_is_that_of_the_answer_and_not_of_an_interim_one() {
+    const GAP: Duration = Duration::from_millis(30);
+    let (hints, ok) = (
+        "HTTP/1.1 103 Early Hints\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
+    );
+    let in_pieces = |first: &str, second: &str| {
+        let send = |text: &str| Do::Send(text.as_bytes().to_vec());
+        vec![Do::Read, send(first), Do::Wait(GAP), send(second), Do::Hang]
+    };
+    for (first, second, late) in [
+        (hints, ok.to_owned(), true),
+        (&hints[..9], format!("{}{ok}", &hints[9..]), true),
+        (&format!("{hints}{}", &ok[..9]), ok[9..].to_owned(), false),
+    ] {
+        let server = Server::start(vec![in_pieces(first, &second)]).await;
+        let mut slot = Slot::new(EngineOptions::default());
+        let result = slot.ask(&server.origin(0), Method::Get, PATIENCE_MS).await;
+        assert_eq!(slot.word(&result), "200 ", "{result:?}");
+        let (first_byte, answer) = (slot.answer.timings.first_byte.unwrap(), &slot.answer);
+        let whole = answer.done_at.since(answer.sent_at.unwrap());
+        assert!(
+            whole >= GAP && (first_byte == whole) == late,
+            "{first_byte:?} of {whole:?}"
+        );
+    }
+}
+
+#[tokio::test]
 async fn the_end_of_the_connection_can_be_the_end_of_the_answer() {
     let table = [
         ("HTTP/1.1 200 OK\r\n\r\nhello", "200 hello"),

@@ -304,6 +304,31 @@ fn who_waits_for_a_stream_leaves_when_the_end_is_announced() {
 }
 
 #[test]
+fn how_long_a_connection_took_is_told_by_whoever_uses_it_first() {
+    on_a_shard(async {
+        let good = vec![Do::ReadHttp2, settings_and(&[frame(1, 5, 1, &[OK])]), Do::Hang];
+        let server = Server::start(vec![good]).await;
+        let origin = server.origin(0);
+        let mut all = slots(Slot::new(sharing(2)), 2);
+        let [one, two] = &mut all[..] else { unreachable!() };
+        let request = get("/");
+        // The first has it made, and gives up before it is there.
+        let mut first = Box::pin(request.by(one, &origin, PATIENCE_MS));
+        let mut second = Box::pin(request.by(two, &origin, PATIENCE_MS));
+        std::future::poll_fn(|cx| {
+            assert!(first.as_mut().poll(cx).is_pending() && second.as_mut().poll(cx).is_pending());
+            std::task::Poll::Ready(())
+        })
+        .await;
+        drop(first);
+        let result = second.await;
+        assert_eq!(two.word(&result), "200 ", "{result:?}");
+        assert!(two.answer.timings.connect.is_some());
+        assert_eq!(server.accepted(), 1);
+    });
+}
+
+#[test]
 fn a_kept_connection_whose_end_was_announced_is_replaced_however_it_ends() {
     on_a_shard(async {
         let answer = settings_and(&[frame(1, 5, 1, &[OK])]);

@@ -56,11 +56,10 @@ pub(crate) fn min_started(ledger: &Ledger, stopped_early: bool) -> Implicit {
             let left = format!("; what was waiting when the run stopped is not part of it: {waiting}");
             judgement.reason.push_str(&left);
         }
-        let mut observed = format!("started {} of {due}", counts.started);
-        let left_out = waiting.saturating_add(unknown).saturating_add(unsent);
-        if left_out > 0 {
-            observed.push_str(&format!(", {left_out} left out"));
-        }
+        let observed = match waiting.saturating_add(unknown).saturating_add(unsent) {
+            0 => format!("started {} of {due}", counts.started),
+            left_out => format!("started {} of {due}, {left_out} left out", counts.started),
+        };
         let of = if plan.loads.len() > 1 {
             format!(" of load \"{}\"", load.name)
         } else {

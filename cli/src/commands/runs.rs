@@ -60,11 +60,11 @@ async fn list(place: &Place, limit: u32) -> Outcome {
     );
     for run in runs {
         let exit = run.exit_code.map_or_else(|| "-".to_owned(), |code| code.to_string());
-        let seconds = run.duration_us / 1_000_000;
+        let seconds = run.duration_us as f64 / 1e6;
         let started: String = run.started_at.chars().take(19).collect();
         let _infallible = writeln!(
             text,
-            "{:<16}  {:<9}  {:<12}  {exit:>4}  {started:<20}  {seconds:>9}  {:>10}  {}",
+            "{:<16}  {:<9}  {:<12}  {exit:>4}  {started:<20}  {seconds:>9.1}  {:>10}  {}",
             RunId(run.run).to_string(),
             clean(&run.state),
             clean(&run.verdict),

@@ -176,8 +176,13 @@ impl Judgement {
 fn hollow(ledger: &Ledger) -> Option<String> {
     let steps = ledger.counts(&Selector::default(), None, &Window::Whole).steps;
     let sent = steps.judged().saturating_add(steps.cancelled);
-    (sent > 0 && steps.ok == 0)
-        .then(|| format!("not one of {sent} requests was answered as expected, and no SLA failed for it"))
+    match (sent, steps.ok) {
+        (0, _) => Some("no request was sent, and no SLA failed for it".to_owned()),
+        (_, 0) => Some(format!(
+            "not one of {sent} requests was answered as expected, and no SLA failed for it"
+        )),
+        _ => None,
+    }
 }
 
 fn generator(ledger: &Ledger, mut reasons: Vec<GeneratorReason>) -> GeneratorSummary {

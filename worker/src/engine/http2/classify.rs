@@ -61,7 +61,7 @@ pub(super) fn failure(error: &h2::Error, gauge: &Gauge, progress: Progress) -> F
 }
 
 /// The server had said for which error it would end the connection.
-fn given_up(reason: Reason) -> Failure {
+pub(super) fn given_up(reason: Reason) -> Failure {
     let text = format!("the server gave up the connection: {}", name(reason));
     Failure::text(Cause::Failed(FailureClass::Reset), text)
 }

@@ -36,7 +36,7 @@ use barrage_model::plan::Reuse;
 use rustls::ClientConfig;
 use tokio::task::JoinSet;
 
-use self::classify::Refusal;
+use self::classify::{Refusal, given_up};
 use self::flight::{Flight, Landed};
 use self::link::{Link, Phase};
 use super::answer::{Answer, Cause, Failure};
@@ -227,9 +227,14 @@ impl Http2 {
                 && link.tell_loss()
             {
                 answer.reused = true;
-                Failure::fixed(
-                    Cause::Failed(FailureClass::ClosedOnReuse),
-                    "the server had closed the kept connection before the request",
+                link.gauge().given_up().map_or_else(
+                    || {
+                        Failure::fixed(
+                            Cause::Failed(FailureClass::ClosedOnReuse),
+                            "the server had closed the kept connection before the request",
+                        )
+                    },
+                    |reason| given_up(reason.into()),
                 )
             } else {
                 continue;

@@ -348,6 +348,24 @@ fn a_kept_connection_whose_end_was_announced_is_replaced_however_it_ends() {
 }
 
 #[test]
+fn a_kept_connection_that_the_server_gave_up_says_why() {
+    on_a_shard(async {
+        let answer = settings_and(&[frame(1, 5, 1, &[OK])]);
+        let given_up = Do::Send(go_away(1, Reason::ENHANCE_YOUR_CALM.into()));
+        let server = Server::start(vec![vec![Do::ReadHttp2, answer, given_up, Do::Cut]]).await;
+        let origin = server.origin(0);
+        let mut slot = Slot::new(EngineOptions::default());
+        let result = get("/").by(&mut slot, &origin, PATIENCE_MS).await;
+        assert_eq!(slot.word(&result), "200 ", "{result:?}");
+        until(|| slot.shared.open_connections() == 0).await;
+        let result = get("/").by(&mut slot, &origin, PATIENCE_MS).await;
+        assert_eq!(slot.word(&result), "failed reset", "{result:?}");
+        let message = result.unwrap_err().message;
+        assert_eq!(*message, "the server gave up the connection: ENHANCE_YOUR_CALM");
+    });
+}
+
+#[test]
 fn a_kept_connection_that_was_closed_is_told_once() {
     on_a_shard(async {
         for (on_idle_close, words) in [

@@ -127,6 +127,12 @@ impl Users {
         Ok(closed)
     }
 
+    /// When the next one begins that may; in the past where something keeps it from that.
+    pub(super) fn waits_from(&self) -> Option<Moment> {
+        let next = self.ready.peek().filter(|_| self.stopped.is_none());
+        next.map(|(due, _)| due).filter(|due| *due < self.end)
+    }
+
     pub(super) fn done(&mut self, place: u32, now: Moment) {
         self.running -= 1;
         let think = self.think;

@@ -82,6 +82,13 @@ impl Counted {
         self.exhausted = true;
     }
 
+    /// From when on a free user would have begun, had there been a grant.
+    pub(super) fn waits_from(&self, shared: &Shared) -> Option<Moment> {
+        let is_free = self.stopped.is_none() && self.pool.active() < self.pool.max();
+        let has_more = !self.blocks.is_empty() || self.supply != Supply::Dry;
+        (is_free && has_more).then(|| shared.granted_until.max(self.start_at))
+    }
+
     pub(super) fn done(&mut self, slot: SlotId) {
         self.pool.free(slot);
     }

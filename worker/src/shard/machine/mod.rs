@@ -362,7 +362,17 @@ impl Machine {
         let (mut oldest, mut held) = (end, end);
         let undecided = self.shared.is_undecided(now);
         for load in &mut self.loads {
-            let State::Open(open) = load else { continue };
+            let open = match load {
+                State::Open(open) => open,
+                State::Users(users) => {
+                    held = held.min(users.waits_from().unwrap_or(Moment::MAX));
+                    continue;
+                }
+                State::Counted(counted) => {
+                    held = held.min(counted.waits_from(&self.shared).unwrap_or(Moment::MAX));
+                    continue;
+                }
+            };
             let next = open.next_uncounted();
             let counted = if undecided {
                 0

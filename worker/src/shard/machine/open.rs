@@ -319,7 +319,12 @@ impl Open {
     fn run_out(&mut self, now: Moment, shared: &mut Shared) {
         self.expire(now, shared);
         while self.waiting > 0 && !self.left {
-            let late = self.head.peek().is_some_and(|(_, due)| stood_for(due, now, shared));
+            let is_own = match self.blocked {
+                Some(Blocked::NoGrant) => true,
+                Some(Blocked::Ceiling(held)) => held.own,
+                Some(Blocked::NoSlot) | None => false,
+            };
+            let late = is_own || self.head.peek().is_some_and(|(_, due)| stood_for(due, now, shared));
             let reason = if late { DropReason::Late } else { DropReason::Stopped };
             self.drop_head(reason, now, shared);
         }

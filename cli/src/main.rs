@@ -79,8 +79,9 @@ fn look_for_descriptors() -> Result<(), Failure> {
     }
 }
 
-/// Threads beside the main one without which nothing works: the runtime's two, and one for what blocks.
-const THREADS_LEAST: usize = 3;
+/// Threads beside the main one without which nothing works: the runtime's two, one for what blocks, and two that may still be
+/// counted after they have been tried.
+const THREADS_LEAST: usize = 5;
 
 /// Whether the system gives so many threads: the runtime panics, or waits for ever, where it does not.
 fn look_for_threads() -> Result<(), Failure> {

@@ -38,7 +38,7 @@ pub struct Summary {
     pub once_total: StepTotals,
     /// Ratios over [`Summary::steps_total`], and rates while the load was on, warm-up included.
     pub rates: Rates,
-    /// Latencies over all steps and outcomes, dropped arrivals as censored samples.
+    /// Latencies over all steps and outcomes, dropped arrivals and cancelled requests as censored samples.
     pub latency: Latencies,
     /// Latencies over the steps that ended `ok`.
     pub latency_ok: Latencies,

@@ -6,10 +6,10 @@ use barrage_metrics::summary::{Quantile, Summary, TimelinePoint};
 use crate::clean::{NAME_MAX, clean};
 use crate::put::put;
 
-const HEADER: &str = "t_s,length_s,stage,offered,started,sent,ok,failed,timeout,cancelled,dropped,active,body_bytes_in,\
+const HEADER: &str = "t_s,length_s,stage,offered,started,sent,ok,failed,timeout,dropped,active,body_bytes_in,\
     response_p50_us,response_p50_at_least,response_p95_us,response_p95_at_least,response_p99_us,response_p99_at_least,\
     service_p50_us,service_p50_at_least,service_p99_us,service_p99_at_least,error_rate_ratio,workers_reported,\
-    workers_expected,hole";
+    workers_expected,hole,cancelled";
 
 pub(crate) fn render(summary: &Summary) -> String {
     let mut out = String::with_capacity(128 * (summary.timeline.len() + 1));
@@ -32,7 +32,6 @@ fn row(out: &mut String, point: &TimelinePoint) {
         point.ok,
         point.failed,
         point.timeouts,
-        point.cancelled,
         point.dropped,
         point.active,
         point.body_bytes_in,
@@ -56,6 +55,7 @@ fn row(out: &mut String, point: &TimelinePoint) {
         None => out.push(','),
     }
     put!(out, ",{},{},{}", point.reported, point.expected, point.hole);
+    put!(out, ",{}", point.cancelled);
 }
 
 /// A cell from outside. One that a spreadsheet would take for a formula gets a `'` in front.

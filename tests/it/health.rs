@@ -569,11 +569,11 @@ fn the_preflight_says_how_many_threads_there_may_be() {
         Err(reason) => return skip::skipped("the_preflight_says_how_many_threads_there_may_be", &reason),
     };
     let home = home();
-    group.allow_threads(4);
+    group.allow_threads(6);
     let poor = Process::spawn(group.enclose(&barrage(&home, ["doctor"]))).wait(LIMIT);
     assert_eq!(poor.code, 4, "{}{}", poor.stdout, poor.stderr);
     assert!(
-        poor.stdout.contains("fail  threads       1 more allowed"),
+        poor.stdout.contains("fail  threads       3 more allowed"),
         "{}",
         poor.stdout
     );
@@ -586,8 +586,8 @@ fn without_threads_nothing_begins() {
         Err(reason) => return skip::skipped("without_threads_nothing_begins", &reason),
     };
     let home = home();
-    let says = "the system does not give 3 threads more (pids.max, TasksMax=, ulimit -u)";
-    for most in 1..4 {
+    let says = "the system does not give 5 threads more (pids.max, TasksMax=, ulimit -u)";
+    for most in 1..6 {
         group.allow_threads(most);
         for args in [&["worker"][..], &["doctor"], &["run", "http://127.0.0.1:9"]] {
             let ended = Process::spawn(group.enclose(&barrage(&home, args.iter().copied()))).wait(LIMIT);

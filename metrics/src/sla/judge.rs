@@ -246,12 +246,18 @@ fn conclude(sla: &Sla, observed: Option<Observed>, samples: u64, needed: u64) ->
 }
 
 /// As the metric says; `started_rate` without closed models, which have no arrivals. In a sliding window, which counts what
-/// happened in it, `drop_rate` is of the arrivals that were started or dropped: those that fell due may be others.
+/// happened in it, `drop_rate` and `started_rate` are of the arrivals that were started or dropped: those that fell due may be
+/// others.
 fn ratio_of(ratio: RatioMetric, counts: &Counts, window: &Window) -> (u64, u64) {
     match ratio {
-        RatioMetric::DropRate if matches!(window, Window::Intervals(_)) => {
-            let dropped = counts.iterations.dropped_total();
-            (dropped, dropped.saturating_add(counts.started_scheduled))
+        RatioMetric::DropRate | RatioMetric::StartedRate if matches!(window, Window::Intervals(_)) => {
+            let (dropped, started) = (counts.iterations.dropped_total(), counts.started_scheduled);
+            let part = if ratio == RatioMetric::DropRate {
+                dropped
+            } else {
+                started
+            };
+            (part, dropped.saturating_add(started))
         }
         RatioMetric::StartedRate => (counts.started_scheduled, counts.iterations.scheduled),
         _ => ratio.of(&counts.iterations, &counts.steps),

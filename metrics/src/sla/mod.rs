@@ -176,6 +176,11 @@ impl SlaEngine {
     }
 }
 
+/// Whole seconds up to a moment, a part of one included.
+fn seconds_of(moment: Moment) -> u32 {
+    u32::try_from(moment.as_micros().div_ceil(1_000_000)).unwrap_or(u32::MAX)
+}
+
 fn second(interval: u32) -> Moment {
     Moment::from_secs(interval.into())
 }
@@ -233,7 +238,7 @@ impl Track {
 
     /// The window that ends here, if all of it belongs to the selected phases and, but for sums, to the load's time, and is
     /// still kept by series. While a run drains only stragglers end: what share of them failed, or how long they took, says
-    /// nothing of the load.
+    /// little of the load; see [`Track::last_window`].
     fn full_window(&self, ledger: &Ledger, filters: &Filters, length: u32, before: u32) -> Option<Window> {
         let from = before.checked_sub(length)?;
         if from < ledger.timeline.fine_from() {
@@ -241,8 +246,25 @@ impl Track {
         }
         let window = Window::Intervals(from..before);
         let covered = ledger.covered_by(&filters.first().segments, &window);
-        let in_load = judge::is_sum(&self.sla.that) || second(before) <= ledger.load_end();
+        let in_load = match &self.sla.that {
+            that if judge::is_sum(that) => true,
+            that if judge::is_rate(that) => second(before) <= ledger.load_end(),
+            _ => before <= seconds_of(ledger.load_end()),
+        };
         (in_load && covered >= u64::from(length) * 1_000_000).then_some(window)
+    }
+
+    /// The last window of the load together with all that ended after it: a few stragglers weigh little in it, and an
+    /// outage that shows only while the run drains is seen. With the number of windows that it stands for.
+    fn last_window(&self, ledger: &Ledger, filters: &Filters, length: u32) -> Option<(Window, u32)> {
+        let (end, over) = (seconds_of(ledger.load_end()), ledger.next_interval());
+        if judge::is_sum(&self.sla.that) || judge::is_rate(&self.sla.that) || over <= end {
+            return None;
+        }
+        match self.full_window(ledger, filters, length, end)? {
+            Window::Intervals(range) => Some((Window::Intervals(range.start..over), over - end + 1)),
+            Window::Whole | Window::UpTo(_) => None,
+        }
     }
 
     /// Counts one window. One without a verdict ends a row of breaches; one that reaches beyond the load, where less happens,
@@ -395,6 +417,12 @@ impl Track {
                 None => judge(ledger, &self.sla, filters, &window),
             };
             self.take(seen, before, false, ledger.load_end());
+        }
+        if let Some((window, windows)) = self.last_window(ledger, filters, length) {
+            let seen = judge(ledger, &self.sla, filters, &window);
+            for _ in 0..windows {
+                self.take(seen.clone(), ledger.next_interval(), false, ledger.load_end());
+            }
         }
     }
 

@@ -361,6 +361,15 @@ fn stragglers_of_the_drain_are_in_no_window_of_the_load() {
         let (stop, result) = drained(text, ["20k", "2k8t", "20k", "-", "-"]);
         assert_eq!((stop.is_some(), result.verdict), (true, Failed), "{text}");
     }
+    // An outage of which nothing ends before the drain is no straggler.
+    for text in [
+        "error_rate < 50%; over: 1",
+        "error_rate < 50%; over: 1; for: 3",
+        "p50 < 2s; over: 2; min: 1",
+    ] {
+        let (_, result) = drained(text, ["20k", "20k", "-", "-", "30t"]);
+        assert_eq!(result.verdict, Failed, "{text}: {}", result.observed);
+    }
     // The run as a whole has them.
     let (_, result) = drained("error_rate < 4%", ["20k", "20k", "20k", "1t", "2t"]);
     assert_eq!(result.observed, "error_rate = 4.762% (3 of 63)");
@@ -383,6 +392,10 @@ fn the_drop_rate_of_a_window_is_of_the_arrivals_that_were_decided_in_it() {
         (result.verdict, result.observed.as_str()),
         (Failed, "drop_rate = 95.238% (40 of 42)")
     );
+    let result = SlaEngine::new(&[sla("started_rate <= 100%; over: 1")])
+        .finish(&ledger, GeneratorVerdict::Valid)
+        .remove(0);
+    assert_eq!(result.observed, "started_rate = 4.762% (2 of 42)");
 }
 
 #[test]

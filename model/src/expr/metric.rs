@@ -114,7 +114,7 @@ impl Quantile {
 /// Which samples a latency statistic covers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Outcomes {
-    /// Ok, failed, timed out, cancelled, and dropped arrivals as censored samples (semantics 3).
+    /// Ok, failed and timed out; cancelled requests and dropped arrivals as censored samples (semantics 3).
     #[default]
     All,
     /// `ok`: answers as expected alone.

@@ -5,8 +5,8 @@ use serde::{Deserialize, Serialize};
 
 /// One distribution in numbers, µs. Absent values are `null`: there were no samples.
 ///
-/// `…_at_least: true` stands beside a value that is only a lower bound, because dropped arrivals are in the
-/// distribution at the age they had reached; it is left out where the value is exact.
+/// `…_at_least: true` stands beside a value that is only a lower bound, because dropped arrivals and cancelled requests are in
+/// the distribution at the age they had reached; it is left out where the value is exact.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[expect(
     clippy::struct_excessive_bools,

@@ -55,7 +55,7 @@ pub struct Document {
     /// Rates and ratios over `steps_total`.
     #[serde(flatten)]
     pub rates: Rates,
-    /// Latencies over all steps and outcomes; dropped arrivals are in `response` as lower bounds.
+    /// Latencies over all steps and outcomes; what was dropped or cancelled is in them as lower bounds.
     pub latency: Latencies,
     /// Latencies over the steps that ended `ok`.
     pub latency_ok: Latencies,

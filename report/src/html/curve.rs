@@ -114,7 +114,7 @@ fn bound(response: &Latency) -> Option<String> {
     })?;
     let (censored, value) = (count(response.censored), micros(first.value_us));
     Some(format!(
-        "{censored} arrivals without a request are in the response line at the age they had reached: from {name} ({value}) on, or \
-         earlier, it is a lower bound"
+        "{censored} arrivals and requests without an end are in the response line at the age they had reached: from {name} \
+         ({value}) on, or earlier, it is a lower bound"
     ))
 }

@@ -184,7 +184,7 @@ fn latency(stretches: &[Stretch<'_>]) -> Chart {
     {
         chart
             .captions
-            .push("▲ marks a lower bound (≥): the percentile lies among dropped arrivals".to_owned());
+            .push("▲ marks a lower bound (≥): the percentile lies among what was dropped or cancelled".to_owned());
     }
     chart
 }

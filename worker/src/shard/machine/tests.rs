@@ -744,6 +744,41 @@ fn users_that_the_generator_keeps_from_beginning_are_late() {
 }
 
 #[test]
+fn closed_loads_without_a_grant_are_late_in_each_second_of_it() {
+    let hold = UserStageShape::Hold {
+        users: 5,
+        length: Duration::from_secs(8),
+    };
+    let counted = LoadModel::Iterations(IterationsLoad {
+        count: 1_000_000,
+        users: 5,
+        at_most: Duration::from_secs(8),
+    });
+    for model in [users(vec![hold], None, None), counted] {
+        let plan = plan(vec![model], Duration::ZERO);
+        let wheel = [(LoadId(0), epoch(&[0], vec![], 0, Moment::ZERO))];
+        let mut world = World::new(&plan, &wheel, |at| at + 100_000);
+        world.inputs = vec![
+            (0, Input::Grant(Moment::from_secs(2))),
+            (
+                1_000,
+                Input::Indices {
+                    load: LoadId(0),
+                    first: 0,
+                    count: 1_000_000,
+                },
+            ),
+            (5 * SECOND, Input::Grant(Moment::from_secs(100))),
+        ];
+        let record = world.run(30 * SECOND);
+        let lag: Vec<u128> = record.stood[..8].iter().map(|stood| stood.lag.as_millis()).collect();
+        let is_late: Vec<bool> = lag.iter().map(|lag| *lag > 500).collect();
+        let want = [false, false, true, true, true, false, false, false];
+        assert_eq!(is_late, want, "{lag:?}");
+    }
+}
+
+#[test]
 fn users_that_a_ceiling_holds_back_end_with_their_load() {
     let hold = UserStageShape::Hold {
         users: 5,

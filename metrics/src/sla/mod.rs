@@ -2,11 +2,10 @@
 
 mod implicit;
 mod judge;
+mod seconds;
 mod show;
 #[cfg(test)]
 mod tests;
-
-use std::collections::VecDeque;
 
 use barrage_model::expr::{Cmp, Observed};
 use barrage_model::plan::{Sla, SlaWindow};
@@ -15,9 +14,9 @@ use barrage_model::time::{Moment, whole_micros};
 pub(crate) use implicit::{Implicit, min_started};
 pub use judge::BEYOND_QUANTILE;
 use judge::{Filters, Judged, is_on_wire, judge, judge_samples, latency_of};
+use seconds::Seconds;
 
 use crate::ledger::Ledger;
-use crate::pile::Pile;
 use crate::query::Window;
 use crate::samples::Samples;
 use crate::summary::{GeneratorVerdict, SlaResult, SlaVerdict};
@@ -64,28 +63,6 @@ struct Track {
     stopped: Option<StopDecision>,
     /// What [`Track::look`] has seen last.
     seconds: Option<Box<Seconds>>,
-}
-
-/// The samples of the latest seconds, those of each apart as well: what has been added is taken away again, even if more
-/// has come to that second since.
-#[derive(Clone, Debug, Default)]
-struct Seconds {
-    samples: Samples,
-    each: VecDeque<Vec<(Pile, bool)>>,
-}
-
-impl Seconds {
-    fn slide(&mut self, second: Vec<(Pile, bool)>, length: u32) {
-        for (pile, censored) in &second {
-            self.samples.add_pile(pile, *censored);
-        }
-        self.each.push_back(second);
-        if self.each.len() > length as usize {
-            for (pile, censored) in self.each.pop_front().unwrap_or_default() {
-                self.samples.remove_pile(&pile, censored);
-            }
-        }
-    }
 }
 
 #[derive(Clone, Debug)]
@@ -321,7 +298,7 @@ impl Track {
         });
         let seconds = self.seconds.get_or_insert_default();
         seconds.slide(piles, length);
-        let seen = judge_samples(&self.sla, stat, &seconds.samples);
+        let seen = judge_samples(&self.sla, stat, seconds.samples());
         if self.full_window(ledger, &filters, length, before).is_some() {
             self.take(seen, before, false, ledger.load_end());
         }

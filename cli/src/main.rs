@@ -93,7 +93,10 @@ fn look_for_threads() -> Result<(), Failure> {
             .map(|_| std::thread::Builder::new().spawn_scoped(scope, wait))
             .collect();
         drop(closed);
-        begun.err()
+        // Their work being done is not enough: until a thread is joined the system may count it.
+        begun
+            .map(|threads| threads.into_iter().for_each(|thread| drop(thread.join())))
+            .err()
     });
     refused.map_or(Ok(()), |error| {
         let trying = format!("the system does not give {THREADS_LEAST} threads more (pids.max, TasksMax=, ulimit -u)");

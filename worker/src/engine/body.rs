@@ -90,9 +90,9 @@ impl Body {
         if capacity > FREE_CAPACITY {
             if budget.take(capacity - self.charged).is_err() {
                 capacity = needed;
-                budget.take(capacity.saturating_sub(self.charged))?;
+                budget.take(capacity - self.charged)?;
             }
-            self.charged = self.charged.max(capacity);
+            self.charged = capacity;
         }
         self.bytes.reserve_exact(capacity - self.bytes.len());
         Ok(())

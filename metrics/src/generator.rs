@@ -211,7 +211,7 @@ fn dropped_late(late: u64, scheduled: u64) -> Option<GeneratorReason> {
         _ if share > u128::from(scheduled) * u128::from(DROPPED_LATE_PPM) => GeneratorVerdict::Invalid,
         _ => GeneratorVerdict::Degraded,
     };
-    let text = format!("{late} of {scheduled} arrivals were dropped although a slot was free");
+    let text = format!("{late} of {scheduled} arrivals were dropped because the generator was late");
     Some(GeneratorReason {
         verdict,
         worker: None,

@@ -273,12 +273,13 @@ pub struct Health {
     /// Length of the time that the readings below cover, µs: about an interval; 0 when nothing was read.
     pub covered_us: u64,
     /// 99th percentile of the dispatch lag that the generator itself caused (a slot was free, or the shard stood still), µs: of
-    /// what started in the interval, and of what fell due in it while the shard stood still to its end.
+    /// what started in the interval, of what fell due in it while the shard stood still to its end, and of the ends of closed
+    /// iterations that a standstill hid.
     pub dispatch_lag_p99_us: u64,
     /// Longest time a shard's loop went unpolled, µs. One that began before the interval counts from its begin, one that
     /// ends after it up to the interval's end.
     pub poll_delay_max_us: u64,
-    /// Time for which the shard that did so longest stood still, for 30 ms or more at a time, µs.
+    /// Time for which the shard that did so longest stood still, for 10 ms or more at a time, µs.
     pub stood_us: u64,
     /// CPU time used by the process, µs.
     pub cpu_us: u64,

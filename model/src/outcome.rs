@@ -122,7 +122,7 @@ pub enum IterationEnd {
 /// Why a due arrival was never started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum DropReason {
-    /// It waited `give_up_after` although a slot was free: the generator was behind.
+    /// It waited `give_up_after`, or until the end, for the generator: that was behind, stood still, or held it back itself.
     Late,
     /// It waited `give_up_after` because `max_active` iterations were in progress.
     NoSlot,

@@ -105,7 +105,7 @@ fn allowed(health: &Health, cores: u32) -> u32 {
 const SHARD_CPU: &str = "shard_cpu";
 const LAG: &str = "µs of dispatch lag (p99) that the generator itself caused";
 const QUEUE: &str = "% of the time a shard was ready to run and had no core";
-const STOOD: &str = "% of the time a shard's loop stood still, for 30 ms or more at a time";
+const STOOD: &str = "% of the time a shard's loop stood still, for 10 ms or more at a time";
 const DESCRIPTORS: &str = "% of the limit on open descriptors";
 
 /// The thresholds. Intervals of the warm-up are judged only by those that count failures.
@@ -117,7 +117,7 @@ pub const RULES: [Rule; 18] = [
         degraded: Some(share(1, 1)),
         stretch: Some(2),
         invalid: Some(share(10, 3)),
-        why: "such a lag is seen in percentiles: a request was sent late although a slot was free",
+        why: "such a lag is seen in percentiles: a request was sent late, and not by the target",
         reading: dispatch_lag,
     },
     Rule {

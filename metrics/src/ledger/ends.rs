@@ -8,7 +8,6 @@ use barrage_model::plan::{Load, LoadModel};
 use barrage_model::time::Moment;
 
 use super::{Ledger, Member};
-use crate::summary::WorkerState;
 
 /// The time of each load by the plan, and where it ends in fact if it is a counted one; nothing where there is none.
 #[derive(Clone, Debug, Default)]
@@ -24,7 +23,8 @@ impl SteadyEnds {
 }
 
 impl Ledger {
-    /// Where one load ends. A counted one does so with the interval of its last iteration, at its limit at the latest.
+    /// Where one load ends. A counted one does so with the interval of its last iteration, at its limit at the latest; and
+    /// there where it was the limit that ended the run, even if nothing was begun for long before.
     pub(super) fn end_of(&self, id: LoadId, load: &Load) -> Moment {
         let LoadModel::Iterations(asked) = &load.model else {
             return load.end();
@@ -33,7 +33,17 @@ impl Ledger {
         if self.end.is_none() && seen.ended < asked.count {
             return load.end();
         }
+        if seen.ended < asked.count && self.is_over_by_limit(load.end()) {
+            return load.end();
+        }
         load.end().min(Moment::from_secs(seen.until.into()))
+    }
+
+    /// Whether the run went on until a counted load's limit, and nothing else tells why.
+    fn is_over_by_limit(&self, limit: Moment) -> bool {
+        let reached = self.end.is_some_and(|end| limit <= end);
+        let others = self.plan.timed_end().is_some_and(|end| limit <= end);
+        reached && !others && self.load_end.is_none() && !self.members.values().any(Member::is_lost)
     }
 
     /// Whether a timed load was stopped before its end. Its last second is not whole then, even if nothing was left to drain.
@@ -51,8 +61,7 @@ impl Ledger {
     /// The arrivals among these counts that fell due, without those that a lost worker left waiting at the end of the run:
     /// they are among what is unknown or unsent.
     pub(crate) fn fell_due(&self, counts: &IterationCounts, started_scheduled: u64) -> u64 {
-        let is_lost = |member: &Member| member.state == Some(WorkerState::Lost);
-        if self.end.is_none() || !self.members.values().any(is_lost) {
+        if self.end.is_none() || !self.members.values().any(Member::is_lost) {
             return counts.scheduled;
         }
         let begun = started_scheduled.saturating_add(counts.dropped_total());

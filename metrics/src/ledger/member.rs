@@ -71,6 +71,10 @@ pub struct Member {
 }
 
 impl Member {
+    pub(super) fn is_lost(&self) -> bool {
+        self.state == Some(WorkerState::Lost)
+    }
+
     /// Iterations of all loads.
     pub fn iterations_total(&self) -> IterationCounts {
         let mut total = IterationCounts::default();
@@ -118,7 +122,7 @@ impl Member {
         }
         let warm_up = u64::from(delta.interval) < plan.warm_up.as_secs();
         self.tally.add(delta, worker.cores, plan.pacing, warm_up);
-        if self.state != Some(WorkerState::Lost) {
+        if !self.is_lost() {
             self.state = Some(if delta.last {
                 WorkerState::Finished
             } else {
@@ -131,10 +135,7 @@ impl Member {
     /// Self-health that says something of what was measured. A lost worker that comes back has stood still in between: what it
     /// did not begin then is unsent, and in none of the figures.
     pub(crate) fn judged(&self) -> &Tally {
-        let idle = self
-            .before_idle
-            .as_deref()
-            .filter(|_| self.state == Some(WorkerState::Lost));
+        let idle = self.before_idle.as_deref().filter(|_| self.is_lost());
         idle.unwrap_or(&self.tally)
     }
 

@@ -185,6 +185,40 @@ fn counted_loads_and_early_stops() {
     }
 }
 
+/// Nothing could begin for the last three seconds: that is time of the load all the same.
+#[test]
+fn a_counted_load_that_its_limit_ends_lasts_until_then() {
+    for (at_most, end, want) in [(5, 5_000, 5_000), (5, 5_300, 5_000), (6, 5_000, 2_000)] {
+        let mut plan = counted();
+        plan.loads[0].model = LoadModel::Iterations(IterationsLoad {
+            count: 1_000,
+            users: 10,
+            at_most: Duration::from_secs(at_most),
+        });
+        let marks = cut(&[(0, &[Phase::Steady]), (at_most * 1_000, &[])]);
+        let mut ledger = Ledger::new(LedgerConfig {
+            plan: Arc::new(plan),
+            marks,
+            ..config(1, 1, 0)
+        });
+        let mut list = every(0..2, 0, 200, 200);
+        list.extend(every(2..5, 0, 0, 0));
+        for mut delta in seconds(&list) {
+            for row in &mut delta.iterations {
+                row.counts.completed = row.counts.started;
+            }
+            ledger.apply(WorkerId(0), FIRST, &delta).expect("in order");
+        }
+        ledger.set_end(at(end));
+        let happened = ledger.happened(&Selector::default(), None, &Window::Whole);
+        assert_eq!(
+            (happened.steps.ok, happened.covered_us),
+            (400, want * 1_000),
+            "{at_most} {end}"
+        );
+    }
+}
+
 /// Ten iterations that are done within a second, beside a load of 2 s whose last answer takes three more.
 #[test]
 fn a_counted_load_that_is_done_stretches_no_rate() {

@@ -116,7 +116,7 @@ pub(crate) fn judge(counts: &IterationCounts, min_started: Ratio) -> Judgement {
     }
     let generator = (misses(late) || (!misses(rest) && late >= rest)).then(|| {
         format!(
-            "{late} of {due} arrivals were dropped although a slot was free, so the load was not what the plan asks"
+            "{late} of {due} arrivals were dropped because the generator was late, so the load was not what the plan asks"
         )
     });
     if generator.is_some() && !misses(rest) {

@@ -175,6 +175,18 @@ impl Blocks {
         Some(pool.handed.get(&worker).copied().unwrap_or(0))
     }
 
+    /// The loads of which some index has not been begun, though nobody is lost who may have begun it.
+    pub(super) fn left_over(&self, seats: &[Seat]) -> impl Iterator<Item = LoadId> {
+        let left = |pool: &&Pool| {
+            let begun = |(worker, handed): (&WorkerId, &u64)| {
+                let seat = &seats[worker.0 as usize];
+                seat.is_lost() || seat.accounted.get(&pool.load).is_some_and(|begun| begun >= handed)
+            };
+            pool.next < pool.count || !pool.handed.iter().all(begun)
+        };
+        self.pools.iter().filter(left).map(|pool| pool.load)
+    }
+
     /// Whether every index has been handed out and begun (or dropped, or lost).
     pub(super) fn is_used_up(&self, seats: &[Seat]) -> bool {
         self.pools.iter().all(|pool| pool.is_used_up(seats))

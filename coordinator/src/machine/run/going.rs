@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use barrage_metrics::StopCause;
 use barrage_model::ids::WorkerId;
-use barrage_model::plan::{LoadModel, OnLoss};
+use barrage_model::plan::{Load, LoadModel, OnLoss};
 use barrage_model::time::Moment;
 
 use super::effects::Effect;
@@ -483,8 +483,8 @@ impl<B: Book> Run<B> {
         self.outputs.push_back(Output::Finished(outcome));
     }
 
-    /// What a run's length is: the run time at which its last iteration ended, and no less than that of its timed loads,
-    /// as far as they came.
+    /// What a run's length is: the run time at which its last iteration ended, and no less than that of its timed loads and
+    /// of the counted ones that their limit has ended, as far as they came.
     ///
     /// It is not the time at which the coordinator heard of that end: the way of the last counts is none of the target's.
     pub fn length(&self) -> Moment {
@@ -503,7 +503,18 @@ impl<B: Book> Run<B> {
             latest.any(|latest| at <= latest)
         };
         let timed = self.timed_end().map(|at| if reached(at) { at } else { at.min(heard) });
-        ended.max(timed).unwrap_or(heard)
+        let limit = self.limit_that_ended().filter(|at| reached(*at));
+        ended.max(timed).max(limit).unwrap_or(heard)
+    }
+
+    /// The limit of the counted loads that had iterations left, if nobody has stopped them: their users would have begun them
+    /// until then, even if nothing let them.
+    fn limit_that_ended(&self) -> Option<Moment> {
+        let limits = self.blocks.left_over(&self.seats).map(|load| {
+            let load = self.spec.plan.loads.get(usize::from(load.0));
+            load.map_or(Moment::ZERO, Load::end)
+        });
+        limits.max().filter(|_| self.stopped.is_none())
     }
 
     /// Where the timed loads end, or were stopped.

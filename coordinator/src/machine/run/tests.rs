@@ -1066,6 +1066,19 @@ fn a_counted_run_is_as_long_as_its_last_iteration_not_as_the_news_of_it() {
 }
 
 #[test]
+fn a_counted_run_that_its_limit_ends_is_as_long_as_that() {
+    // Two of the three indices have been begun, at 36 ms; the workers are done at the limit.
+    for (count, want) in [(3, 60_000_000), (2, 36_300)] {
+        let counted = sample::load("counted", 0, sample::counted(count, 2, 60));
+        let mut bench = Bench::with(vec![counted], |_| {}).start();
+        bench.reach(Moment::from_millis(60_015));
+        bench.input(ended(A, 1, 36_300)).input(ended(B, 1, 31_000));
+        bench.input(halted(A, 1)).input(halted(B, 1)).play_out();
+        assert_eq!(bench.run.length(), Moment::from_micros(want));
+    }
+}
+
+#[test]
 fn a_counted_run_is_no_longer_for_the_wait_for_a_lost_worker() {
     let counted = sample::load("counted", 0, sample::counted(2, 2, 60));
     let mut bench = Bench::with(vec![counted], |_| {}).start();

@@ -9,7 +9,8 @@ use barrage_model::rng::{Purpose, Rng, stream};
 use barrage_model::schedule::{CurveError, UserCurve, Wheel};
 use barrage_model::time::{Moment, whole_micros};
 
-use super::{BATCH, Choice, Gate, Held, Output, Shared, SlotId, Start};
+use super::still::Ends;
+use super::{BATCH, Choice, Gate, Held, Output, Shared, SlotId, SlotOwner, Start};
 
 #[derive(Debug)]
 struct User {
@@ -19,8 +20,6 @@ struct User {
     /// Iterations begun.
     begun: u64,
     slot: Option<SlotId>,
-    /// When its present or last iteration started.
-    started: Moment,
 }
 
 /// When users that live and are idle begin next, and when others are born; by place in the table of users.
@@ -79,6 +78,7 @@ pub(super) struct Users {
     unheld_since: Moment,
     /// When a user was last kept from beginning by what is the generator's own: a grant that had ended, or its own ceiling.
     kept_at: Option<Moment>,
+    pub(super) ends: Ends,
     more: bool,
 }
 
@@ -101,7 +101,6 @@ impl Users {
                 rng: stream(seed, choice.load, u64::from(number), Purpose::User),
                 begun: 0,
                 slot: None,
-                started: Moment::ZERO,
             })
             .collect();
         let mut closed = Self {
@@ -119,6 +118,7 @@ impl Users {
             held: None,
             unheld_since: Moment::ZERO,
             kept_at: None,
+            ends: Ends::default(),
             more: false,
         };
         for place in 0..closed.all.len() {
@@ -133,10 +133,11 @@ impl Users {
         next.map(|(due, _)| due).filter(|due| *due < self.end)
     }
 
-    pub(super) fn done(&mut self, place: u32, now: Moment) {
+    pub(super) fn done(&mut self, owner: &SlotOwner, now: Moment, shared: &Shared) {
         self.running -= 1;
+        self.ends.note(owner.began, now, &shared.still);
         let think = self.think;
-        let Some(user) = self.all.get_mut(place as usize) else {
+        let Some(user) = self.all.get_mut(owner.place as usize) else {
             return;
         };
         let mut next = now;
@@ -145,10 +146,10 @@ impl Users {
             next += std::time::Duration::from_micros(min + user.rng.below(max.saturating_sub(min) + 1));
         }
         if let Some(pace) = self.pace {
-            next = next.max(user.started + pace);
+            next = next.max(owner.began + pace);
         }
         if self.stopped.is_none() {
-            self.queue(place, next);
+            self.queue(owner.place, next);
         }
     }
 
@@ -174,6 +175,7 @@ impl Users {
             Ok(next) => *start = next,
             Err(_) => return false,
         }
+        self.ends.seen();
         true
     }
 
@@ -296,11 +298,11 @@ impl Users {
         let may_be_late = user.begun == 0 || self.think.is_some() || self.pace.is_some() || was_kept;
         let own_lag = may_be_late.then(|| now.since(due.max(self.unheld_since)));
         user.begun += 1;
-        user.started = now;
         let slots = &mut shared.slots;
         let slot = *user
             .slot
             .get_or_insert_with(|| Shared::make_slot(slots, load, u64::from(number), place));
+        slots[slot.0 as usize].began = now;
         Ok(Start {
             slot,
             load,

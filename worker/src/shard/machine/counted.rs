@@ -11,7 +11,8 @@ use barrage_model::schedule::Wheel;
 use barrage_model::time::Moment;
 
 use super::pool::Pool;
-use super::{BATCH, Choice, Gate, Held, Output, Shared, SlotId, Start};
+use super::still::Ends;
+use super::{BATCH, Choice, Gate, Held, Output, Shared, SlotId, SlotOwner, Start};
 
 /// Whether there are indices to ask for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,14 +39,22 @@ pub(super) struct Counted {
     exhausted: bool,
     stopped: Option<Moment>,
     held: Option<Held>,
+    /// Since when each user that is idle has been so, in order. Which of them begins next is the pool's choice; whoever begins
+    /// ends the longest wait.
+    idle: VecDeque<Moment>,
+    /// Since when there has been something to begin that no ceiling but the worker's own has held back.
+    unheld_since: Moment,
+    /// When a user was last kept from beginning by what is the generator's own: a grant that had ended, or its own ceiling.
+    kept_at: Option<Moment>,
+    pub(super) ends: Ends,
     more: bool,
 }
 
 impl Counted {
     pub(super) fn new(choice: Choice, shard: ShardId, wheel: &Wheel, model: &IterationsLoad, start_at: Moment) -> Self {
+        let pool = Pool::new(shard, wheel, model.users);
         Self {
             choice,
-            pool: Pool::new(shard, wheel, model.users),
             start_at,
             end: start_at + model.at_most,
             blocks: VecDeque::new(),
@@ -53,11 +62,16 @@ impl Counted {
             exhausted: false,
             stopped: None,
             held: None,
+            idle: std::iter::repeat_n(start_at, pool.max() as usize).collect(),
+            pool,
+            unheld_since: start_at,
+            kept_at: None,
+            ends: Ends::default(),
             more: false,
         }
     }
 
-    pub(super) fn indices(&mut self, first: u64, count: u64) {
+    pub(super) fn indices(&mut self, now: Moment, first: u64, count: u64) {
         if count == 0 {
             if self.supply == Supply::Asked {
                 self.supply = Supply::Dry;
@@ -68,6 +82,9 @@ impl Counted {
             self.supply = Supply::Unknown;
         }
         if self.stopped.is_none() {
+            if self.blocks.is_empty() {
+                self.unheld_since = self.unheld_since.max(now);
+            }
             self.blocks.push_back((first, count));
         }
     }
@@ -89,7 +106,9 @@ impl Counted {
         (is_free && has_more).then(|| shared.granted_until.max(self.start_at))
     }
 
-    pub(super) fn done(&mut self, slot: SlotId) {
+    pub(super) fn done(&mut self, slot: SlotId, owner: &SlotOwner, now: Moment, shared: &Shared) {
+        self.ends.note(owner.began, now, &shared.still);
+        self.idle.push_back(now);
         self.pool.free(slot);
     }
 
@@ -97,13 +116,21 @@ impl Counted {
         if self.stopped.is_none() && now >= self.end {
             self.stop(self.end + shared.graceful_stop);
         }
-        self.held.take_if(|held| held.until <= now);
+        if let Some(held) = self.held.take_if(|held| held.until <= now)
+            && !held.own
+        {
+            self.unheld_since = self.unheld_since.max(held.until);
+        }
         self.more = false;
         if self.stopped.is_some() || now < self.start_at {
             return;
         }
         for _ in 0..BATCH {
-            if self.held.is_some() || !self.start(now, shared, gate) {
+            if let Some(held) = self.held {
+                self.keep(held, now);
+                return;
+            }
+            if !self.start(now, shared, gate) {
                 return;
             }
         }
@@ -141,7 +168,11 @@ impl Counted {
 
     /// Starts the next index; `false` when there is none, or something holds it back.
     fn start(&mut self, now: Moment, shared: &mut Shared, gate: &mut dyn Gate) -> bool {
-        if !shared.may_send(now) || self.pool.active() >= self.pool.max() {
+        if self.pool.active() >= self.pool.max() {
+            return false;
+        }
+        if !shared.may_send(now) {
+            self.kept_at = Some(now);
             return false;
         }
         let load = self.choice.load;
@@ -155,14 +186,19 @@ impl Counted {
         let scenario = self.choice.of(shared.seed, index);
         if let Err(held) = gate.admit(load, scenario, now) {
             self.held = Some(held.after(now));
+            self.keep(held, now);
             return false;
         }
         let slots = &mut shared.slots;
         let Some(slot) = self.pool.take(|user| Shared::make_slot(slots, load, user, 0)) else {
             return false;
         };
-        let user = shared.slots[slot.0 as usize].user;
+        let idle_since = self.idle.pop_front().unwrap_or(self.start_at);
+        let owner = &mut shared.slots[slot.0 as usize];
+        owner.began = now;
+        let user = owner.user;
         let segment = shared.marks.segment_at(now);
+        let was_kept = self.kept_at.is_some_and(|at| idle_since <= at);
         let start = Start {
             slot,
             load,
@@ -173,12 +209,19 @@ impl Counted {
             due: now,
             at: now,
             segment,
-            own_lag: None,
+            own_lag: was_kept.then(|| now.since(idle_since.max(self.unheld_since))),
         };
         shared.scheduled(load, scenario, now);
         shared.outputs.push_back(Output::Start(start));
         self.take_front();
         true
+    }
+
+    /// Notes who holds back whoever is idle.
+    fn keep(&mut self, held: Held, now: Moment) {
+        if held.own && self.pool.active() < self.pool.max() {
+            self.kept_at = Some(now);
+        }
     }
 
     fn take_front(&mut self) {

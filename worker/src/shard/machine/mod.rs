@@ -39,7 +39,7 @@ use open::Open;
 use still::Standstills;
 
 /// Between two inputs at most this much time passes; a longer silence means that the machine (or the host) stood still.
-pub const TICK: Duration = Duration::from_millis(20);
+pub const TICK: Duration = Duration::from_millis(5);
 /// After a silence of more than this a shard sends nothing until its grant has been renewed.
 pub const GAP_MAX: Duration = Duration::from_secs(1);
 /// A grant may have been made this long before the shard came to, and still counts as made since.
@@ -78,6 +78,8 @@ struct SlotOwner {
     user: u64,
     /// Place in a closed load's table of users.
     place: u32,
+    /// When its present or last iteration began, but for open loads.
+    began: Moment,
 }
 
 impl Shared {
@@ -95,7 +97,12 @@ impl Shared {
     }
 
     fn make_slot(slots: &mut Vec<SlotOwner>, load: LoadId, user: u64, place: u32) -> SlotId {
-        slots.push(SlotOwner { load, user, place });
+        slots.push(SlotOwner {
+            load,
+            user,
+            place,
+            began: Moment::ZERO,
+        });
         SlotId(slots.len() as u32 - 1)
     }
 
@@ -278,7 +285,8 @@ impl Machine {
     /// load it nearly always is, and this is the short way there. `start` is what has ended, and becomes what begins; `false`
     /// with nothing changed when there may be more to it.
     pub fn again(&mut self, now: Moment, start: &mut Start, gate: &mut dyn Gate) -> bool {
-        let in_time = now >= self.last && !Standstills::is_one(self.last, now) && now < self.boundary;
+        let (still, last) = (&self.shared.still, self.last);
+        let in_time = now >= last && now < self.boundary && !Standstills::is_one(last, now) && now > still.late_until();
         let ([State::Users(users)], true) = (self.loads.as_mut_slice(), in_time) else {
             return false;
         };
@@ -359,16 +367,18 @@ impl Machine {
     fn close(&mut self, now: Moment) {
         let (begin, end) = (self.boundary - INTERVAL, self.boundary);
         let (mut scheduled, mut unseen, mut unseen_from) = (0, 0, Moment::MAX);
-        let (mut oldest, mut held) = (end, end);
+        let (mut oldest, mut held, mut hidden) = (end, end, Duration::ZERO);
         let undecided = self.shared.is_undecided(now);
         for load in &mut self.loads {
             let open = match load {
                 State::Open(open) => open,
                 State::Users(users) => {
+                    hidden = hidden.max(users.ends.take_lag());
                     held = held.min(users.waits_from().unwrap_or(Moment::MAX));
                     continue;
                 }
                 State::Counted(counted) => {
+                    hidden = hidden.max(counted.ends.take_lag());
                     held = held.min(counted.waits_from(&self.shared).unwrap_or(Moment::MAX));
                     continue;
                 }
@@ -400,6 +410,7 @@ impl Machine {
         if let Some(from) = waits_from.filter(|from| *from < end) {
             stood.lag = now.since(from.max(begin)).saturating_sub(INTERVAL / 100);
         }
+        stood.lag = stood.lag.max(hidden);
         self.shared.outputs.push_back(Output::Close { progress, stood });
         self.counted = self.counted.max(end);
         self.boundary += INTERVAL;
@@ -416,8 +427,8 @@ impl Machine {
                 };
                 match &mut self.loads[usize::from(owner.load.0)] {
                     State::Open(open) => open.done(slot, now, since.min(now), shared),
-                    State::Users(users) => users.done(owner.place, now),
-                    State::Counted(counted) => counted.done(slot),
+                    State::Users(users) => users.done(&owner, now, shared),
+                    State::Counted(counted) => counted.done(slot, &owner, now, shared),
                 }
             }
             Input::Grant(until) => {
@@ -436,7 +447,7 @@ impl Machine {
             Input::Marks(marks) => shared.marks = marks,
             Input::Indices { load, first, count } => {
                 if let Some(State::Counted(counted)) = self.loads.get_mut(usize::from(load.0)) {
-                    counted.indices(first, count);
+                    counted.indices(now, first, count);
                 }
             }
             Input::Refilled(load) => {

@@ -4,14 +4,15 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use barrage_model::delta::INTERVAL;
-use barrage_model::time::Moment;
+use barrage_model::time::{Moment, whole_micros};
 
 use super::TICK;
 
 /// A silence that is longer than [`TICK`] by this much is a standstill; shorter ones are part of every busy loop.
-const MIN: Duration = Duration::from_millis(10);
-/// Most that are remembered; after that the two oldest become one, spread over the time from the first to the last.
-const MOST: usize = 64;
+const MIN: Duration = Duration::from_millis(5);
+/// Most that are remembered, no fewer than an interval has room for; after that the two oldest become one, spread over the
+/// time from the first to the last.
+const MOST: usize = 128;
 
 /// What standing still did to one interval.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -21,7 +22,8 @@ pub struct Stood {
     /// For how long the shard stood still within the interval.
     pub total: Duration,
     /// How late an arrival that fell due in the interval was at least noticed, when it was noticed after the interval: the
-    /// 99th percentile, by the even schedule. Zero where fewer than 1 % of the interval's arrivals were.
+    /// 99th percentile, by the even schedule. Zero where fewer than 1 % of the interval's arrivals were. Or, where that is
+    /// more, how late the end of an iteration was seen behind which the same user begins again: see [`Ends`].
     pub lag: Duration,
 }
 
@@ -48,7 +50,11 @@ impl Standstill {
 
 /// The latest standstills, in order.
 #[derive(Debug, Default)]
-pub(super) struct Standstills(VecDeque<Standstill>);
+pub(super) struct Standstills {
+    known: VecDeque<Standstill>,
+    /// The last one, for those that were in progress meanwhile.
+    last: Option<Standstill>,
+}
 
 impl Standstills {
     /// Whether a machine that was told something at `last` has stood still when the next it is told comes at `now`.
@@ -59,10 +65,12 @@ impl Standstills {
     /// Notes one: what was wanted at `from` came at `to`.
     pub(super) fn note(&mut self, from: Moment, to: Moment) {
         let stood = to.since(from);
-        self.0.push_back(Standstill { from, to, stood });
-        if self.0.len() > MOST
-            && let Some(oldest) = self.0.pop_front()
-            && let Some(next) = self.0.front_mut()
+        let one = Standstill { from, to, stood };
+        self.last = Some(one);
+        self.known.push_back(one);
+        if self.known.len() > MOST
+            && let Some(oldest) = self.known.pop_front()
+            && let Some(next) = self.known.front_mut()
         {
             next.from = oldest.from;
             next.stood += oldest.stood;
@@ -71,31 +79,94 @@ impl Standstills {
 
     /// Forgets those that were over at `moment`.
     pub(super) fn forget_before(&mut self, moment: Moment) {
-        while self.0.front().is_some_and(|one| one.to <= moment) {
-            self.0.pop_front();
+        while self.known.front().is_some_and(|one| one.to <= moment) {
+            self.known.pop_front();
         }
     }
 
     /// For how long the shard stood still between two moments.
     pub(super) fn within(&self, from: Moment, to: Moment) -> Duration {
-        self.0.iter().map(|one| one.within(from, to)).sum()
+        self.known.iter().map(|one| one.within(from, to)).sum()
     }
 
     /// Whether one was going on at a moment.
     pub(super) fn is_over(&self, moment: Moment) -> bool {
-        self.0.iter().any(|one| one.from < moment && moment <= one.to)
+        self.known.iter().any(|one| one.from < moment && moment <= one.to)
     }
 
-    /// What they did to the interval that ends at `end`, but for the lag of its arrivals.
+    /// Until when ends come in that may have waited for the last one to be over.
+    pub(super) fn late_until(&self) -> Moment {
+        self.last.map_or(Moment::ZERO, |last| last.to + last.stood)
+    }
+
+    /// How long at most the end of an iteration that began at `began` has waited to be seen at `now`. What came during a
+    /// standstill is read within its length again, even where thousands wait.
+    fn hid(&self, began: Moment, now: Moment) -> Option<Duration> {
+        let last = self.last.filter(|last| began < last.from && now <= self.late_until())?;
+        Some(last.stood)
+    }
+
+    /// What they did to the interval that ends at `end`, but for its lag.
     pub(super) fn of_interval(&self, end: Moment) -> Stood {
         let begin = end - INTERVAL;
-        let touching = self.0.iter().filter(|one| one.from < end && begin < one.to);
+        let touching = self.known.iter().filter(|one| one.from < end && begin < one.to);
         let longest = touching.map(|one| one.to.min(end).since(one.from).min(one.stood));
         Stood {
             longest: longest.max().unwrap_or_default(),
             total: self.within(begin, end),
             lag: Duration::ZERO,
         }
+    }
+}
+
+/// The iterations of a load whose users begin again when they have ended: an end that is seen late makes the next one begin
+/// late, and nothing else would tell.
+#[derive(Debug, Default)]
+pub(super) struct Ends {
+    /// In the present interval.
+    all: u64,
+    /// Those that a standstill may have hidden, with its length; the latest last.
+    hidden: Vec<(Duration, u64)>,
+}
+
+impl Ends {
+    /// One that cannot have been hidden.
+    pub(super) fn seen(&mut self) {
+        self.all += 1;
+    }
+
+    /// One that began at `began` and is seen now.
+    pub(super) fn note(&mut self, began: Moment, now: Moment, still: &Standstills) {
+        self.all += 1;
+        let Some(stood) = still.hid(began, now) else { return };
+        match self.hidden.last_mut() {
+            Some((last, count)) if *last == stood => *count += 1,
+            _ => self.hidden.push((stood, 1)),
+        }
+    }
+
+    /// How late the ends of the interval were seen: the 99th percentile, µs, each having come at any time of its standstill.
+    /// The next interval begins.
+    pub(super) fn take_lag(&mut self) -> Duration {
+        let Self { all, hidden } = std::mem::take(self);
+        let most = hidden.iter().map(|(stood, _)| whole_micros(*stood)).max().unwrap_or(0);
+        let is_rare = |us: u64| {
+            let later = hidden.iter().map(|(stood, count)| {
+                let stood = whole_micros(*stood);
+                u128::from(stood.saturating_sub(us)) * u128::from(*count) * 100_000 / u128::from(stood.max(1))
+            });
+            later.sum::<u128>() < u128::from(all) * 1_000
+        };
+        let (mut low, mut high) = (0, most);
+        while low < high {
+            let middle = low.midpoint(high);
+            if is_rare(middle) {
+                high = middle;
+            } else {
+                low = middle + 1;
+            }
+        }
+        Duration::from_micros(low)
     }
 }
 
@@ -113,8 +184,8 @@ mod tests {
 
     #[test]
     fn a_silence_within_the_tick_and_a_little_is_none() {
-        assert!(!Standstills::is_one(at(100), at(130)));
-        assert!(Standstills::is_one(at(100), at(131)));
+        assert!(!Standstills::is_one(at(100), at(110)));
+        assert!(Standstills::is_one(at(100), at(111)));
         let mut still = Standstills::default();
         still.note(at(120), at(131));
         assert_eq!(still.within(at(0), at(1_000)), ms(11));
@@ -146,17 +217,17 @@ mod tests {
         for n in 0..1_000 {
             still.note(at(n * 100 + 20), at(n * 100 + 60));
         }
-        assert_eq!(still.0.len(), MOST);
-        let (from, to, stood) = (at(20), at(93_660), ms(937 * 40));
-        assert_eq!(still.0[0], Standstill { from, to, stood });
+        assert_eq!(still.known.len(), MOST);
+        let (from, to, stood) = (at(20), at(87_260), ms(873 * 40));
+        assert_eq!(still.known[0], Standstill { from, to, stood });
         // Most of that time it did not stand still.
         assert_eq!(
             still.within(at(40_000), at(50_000)),
-            Duration::from_micros(10_000_000 * 937 * 40 / 93_640)
+            Duration::from_micros(10_000_000 * 873 * 40 / 87_240)
         );
-        assert_eq!(still.of_interval(at(50_000)).longest, ms(937 * 40));
-        still.forget_before(at(93_660));
-        assert_eq!(still.0.len(), MOST - 1);
+        assert_eq!(still.of_interval(at(50_000)).longest, ms(873 * 40));
+        still.forget_before(at(87_260));
+        assert_eq!(still.known.len(), MOST - 1);
         assert_eq!(still.within(at(99_900), at(100_000)), ms(40));
     }
 }

@@ -431,7 +431,7 @@ fn who_has_stood_still_gives_nothing_up_before_it_hears_whether_it_is_lost() {
         let mut world = World::new(&plan, &epochs, |begun| begun + 1_000);
         world.sleep = (250_000, 11_500_000);
         world.inputs.extend(word.clone().map(|word| (12_000_000, word)));
-        world.run_on(if word.is_some() { 12_050_000 } else { 14_790_000 });
+        world.run_on(if word.is_some() { 12_050_000 } else { 14_810_000 });
         let record = &world.record;
         assert_eq!(
             (record.scheduled, record.started.len(), &record.dropped),
@@ -741,6 +741,101 @@ fn users_that_the_generator_keeps_from_beginning_are_late() {
         lapsed.is_some_and(|lag| lag > Duration::from_millis(1_990)),
         "{lapsed:?}"
     );
+}
+
+#[test]
+fn counted_loads_that_the_worker_itself_holds_back_are_late() {
+    let model = LoadModel::Iterations(IterationsLoad {
+        count: 1_000_000,
+        users: 20,
+        at_most: Duration::from_secs(8),
+    });
+    let plan = plan(vec![model], Duration::ZERO);
+    let wheel = [(LoadId(0), epoch(&[0], vec![], 0, Moment::ZERO))];
+    let lag = |every, own, indices: &[(u64, u64)]| {
+        let mut world = World::new(&plan, &wheel, |at| at + 1_000);
+        (world.gate.every, world.gate.own) = (every, own);
+        let blocks = indices.iter().map(|(at, count)| {
+            let (load, first, count) = (LoadId(0), *at, *count);
+            (*at, Input::Indices { load, first, count })
+        });
+        world.inputs.extend(blocks);
+        let record = world.run(9 * SECOND);
+        let lags: Vec<_> = record
+            .started
+            .iter()
+            .map(|start| start.own_lag.unwrap_or_default())
+            .collect();
+        assert!(lags.len() > 40);
+        lags
+    };
+    let all = [(0, 100_000)];
+    assert_eq!(lag(0, true, &all).into_iter().max(), Some(Duration::ZERO));
+    // The plan asks for it.
+    assert_eq!(lag(100_000, false, &all).into_iter().max(), Some(Duration::ZERO));
+    // Nineteen others have waited longer than the user who has just ended.
+    let own = lag(100_000, true, &all);
+    assert!(
+        own[30..].iter().all(|lag| *lag > Duration::from_millis(1_800)),
+        "{own:?}"
+    );
+    // What waited for indices did not wait for the ceiling.
+    let refilled = lag(1_000, true, &[(0, 5), (6 * SECOND, 100_000)]);
+    assert!(refilled.iter().max() < Some(&Duration::from_secs(2)), "{refilled:?}");
+}
+
+#[test]
+fn ends_that_a_standstill_hides_are_lag_of_closed_loads() {
+    let hold = |secs| UserStageShape::Hold {
+        users: 50,
+        length: Duration::from_secs(secs),
+    };
+    let counted = |secs| {
+        LoadModel::Iterations(IterationsLoad {
+            count: 100_000_000,
+            users: 50,
+            at_most: Duration::from_secs(secs),
+        })
+    };
+    // The lag of five seconds with a standstill of `length` in each `every`, µs.
+    let lags = |model, target: Target, every: u64, length: u64| {
+        let plan = plan(vec![model], Duration::ZERO);
+        let wheel = [(LoadId(0), epoch(&[0], vec![], 0, Moment::ZERO))];
+        let mut world = World::new(&plan, &wheel, target);
+        world.short = Some(0);
+        world.inputs.push((
+            0,
+            Input::Indices {
+                load: LoadId(0),
+                first: 0,
+                count: 100_000_000,
+            },
+        ));
+        for n in 1..=5 * SECOND / every {
+            world.sleep = (n * every - length, length);
+            world.run_on(n * every);
+        }
+        world.run_on(5_010_000);
+        let lags: Vec<u128> = world.record.stood[..5]
+            .iter()
+            .map(|stood| stood.lag.as_millis())
+            .collect();
+        lags
+    };
+    for model in [users(vec![hold(6)], None, None), counted(6)] {
+        let quick: Target = |at| at + 5_000;
+        assert_eq!(lags(model.clone(), quick, SECOND, 0), [0; 5]);
+        // 50 of some 9,500 in a second; of some 400 between two.
+        assert_eq!(lags(model.clone(), quick, SECOND, 25_000), [0; 5]);
+        let often = lags(model.clone(), quick, 60_000, 25_000);
+        assert!(often.iter().all(|lag| (14..=24).contains(lag)), "{often:?}");
+        // Two in a hundred answers that take a second come meanwhile, half of them in its first half.
+        let slow: Target = |at| at + 900_000 + at % 200_000;
+        let rare = lags(model.clone(), slow, SECOND, 25_000);
+        assert!(rare.iter().all(|lag| *lag < 24), "{rare:?}");
+        let long = lags(model.clone(), slow, SECOND, 200_000);
+        assert!(long[2..].iter().all(|lag| (150..=199).contains(lag)), "{long:?}");
+    }
 }
 
 #[test]
@@ -1209,11 +1304,11 @@ fn lag_after(rate: u32, inputs: Vec<(u64, Input)>, ticks: &[u64], length: usize)
 
 #[test]
 fn an_interval_whose_arrivals_are_noticed_after_it_says_how_late() {
-    let ticks = |range: std::ops::Range<u64>| range.step_by(20).collect::<Vec<u64>>();
+    let ticks = |range: std::ops::Range<u64>| range.step_by(5).collect::<Vec<u64>>();
     let grant = |at, until| (at, Input::Grant(Moment::from_secs(until)));
     // Still from 2 s on, awake at 5 s, a word at 5.5 s.
     for hiccup in [0, 40] {
-        let (first, second) = (ticks(0..2_000), ticks(5_000..5_100));
+        let (first, second) = (ticks(0..1_985), ticks(5_000..5_100));
         let ticks = [first, second, ticks(5_100 + hiccup..5_500)].concat();
         let lag = lag_after(1_000, vec![grant(0, 10), grant(5_500, 15)], &ticks, 5);
         // Of the first of them until the word, 1 % left out. In second 1 it was awake until 1.98 s.
@@ -1224,7 +1319,7 @@ fn an_interval_whose_arrivals_are_noticed_after_it_says_how_late() {
         );
     }
     // Awake in the middle of second 4, and a word only in second 6.
-    let ticks = [ticks(0..2_000), ticks(4_100..6_200)].concat();
+    let ticks = [ticks(0..1_985), ticks(4_100..6_200)].concat();
     let lag = lag_after(1_000, vec![grant(0, 10), grant(6_200, 16)], &ticks, 6);
     assert_eq!(lag, [0, 4_209, 4_190, 3_190, 2_190, 1_190]);
 }

@@ -13,6 +13,7 @@ use jiff::Timestamp;
 
 use crate::clean::{NAME_MAX, clean};
 use crate::render::RenderError;
+use crate::section::censored;
 
 const LOWEST_US: u64 = 1;
 const HIGHEST_US: u64 = 3_600_000_000;
@@ -27,6 +28,9 @@ pub(crate) fn render(summary: &Summary) -> Result<Vec<u8>, RenderError> {
     builder.add_comment(&format!("run {} of {name}, values in microseconds", summary.run.id));
     let (verdict, generator) = (summary.verdict.word(), summary.generator.verdict.word());
     builder.add_comment(&format!("verdict {verdict}, generator {generator}"));
+    if let Some(text) = censored(summary) {
+        builder.add_comment(&text);
+    }
     if let Some(start) = start(&summary.run.started_at) {
         builder.with_start_time(start.into()).with_base_time(start.into());
     }

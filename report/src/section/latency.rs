@@ -56,7 +56,7 @@ pub(super) fn section(summary: &Summary) -> Section {
 }
 
 /// What arrivals and requests without an end mean for the percentiles; `None` when there are none.
-fn censored(summary: &Summary) -> Option<String> {
+pub(crate) fn censored(summary: &Summary) -> Option<String> {
     let censored = summary.latency.response.censored;
     let happened = if censored > summary.iterations.dropped.total() {
         "arrivals and requests were dropped or cancelled"

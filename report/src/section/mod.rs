@@ -16,6 +16,7 @@ use barrage_model::expr::PhaseSelector;
 use barrage_model::phase::Phase;
 
 pub(crate) use head::{Head, head};
+pub(crate) use latency::censored;
 pub(crate) use ledger::equations;
 pub(crate) use sla::{judged, scope, words};
 

@@ -57,7 +57,9 @@ fn the_histogram_log_reads_back_bucket_by_bucket() {
 fn censored_samples_are_not_called_dropped_where_nothing_was() {
     let mut summary = lost_worker();
     let dropped = "300 arrivals were dropped; they are";
-    assert!(text_of(&summary, Format::Text).contains(dropped));
+    for format in [Format::Text, Format::Hlog] {
+        assert!(text_of(&summary, format).contains(dropped), "{format:?}");
+    }
     summary.iterations.dropped.no_slot = 299;
     let either = "300 arrivals and requests were dropped or cancelled; they are";
     assert!(text_of(&summary, Format::Text).contains(either));

@@ -23,7 +23,7 @@ pub struct Stood {
     pub total: Duration,
     /// How late an arrival that fell due in the interval was at least noticed, when it was noticed after the interval: the
     /// 99th percentile, by the even schedule. Zero where fewer than 1 % of the interval's arrivals were. Or, where that is
-    /// more, how late the end of an iteration was seen behind which the same user begins again: see [`Ends`].
+    /// more, how late the ends of closed iterations were seen, the 99th percentile as well.
     pub lag: Duration,
 }
 

@@ -12,9 +12,9 @@
 //!   nothing, so the last interval of a run that ends with its load counts with its true length; but not where a stop cut a
 //!   timed load short, for an arrival at the instant of the stop would count with no time after it. Where a load ends
 //!   within a second and answers come in after it, that second is left out: its answers cannot be told from the drain.
-//! - If there is no such interval but the load ends within a second that belongs to the selection up to there, that
+//! - If there is no such interval but the load ends within the first second, and the selection is all of it, that
 //!   second counts, up to the run's end. So a load of half a second is judged over the time to its last answer, at most
-//!   over a second: the rate may be too low, never too high.
+//!   over a second: the rate may be too low, never too high. In any later second there may be answers to what came before it.
 //! - Otherwise, as for a phase of half a second amid others, there is no rate. It is absent, not zero.
 //!
 //! # Old intervals
@@ -245,17 +245,11 @@ impl Ledger {
         }
     }
 
-    /// The second in which the load ends, up to the run's end, if it is selected up to the load's end.
+    /// The first second, up to the run's end, if the load ends in it and is selected from begin to end.
     fn last_second(&self, spans: &[(u64, u64)], load_end: u64, run_end: u64) -> Stretch {
-        let start = load_end / INTERVAL_US;
-        let begin = start * INTERVAL_US;
-        let selected = spans
-            .last()
-            .is_some_and(|(from, to)| *from <= begin && begin < *to && *to == load_end);
         let mut stretch = Stretch::default();
-        let start = start as u32;
-        if selected && self.timeline.length_at(start) == 1 {
-            stretch.push(start..start + 1, (begin + INTERVAL_US).min(run_end) - begin);
+        if load_end < INTERVAL_US && spans.contains(&(0, load_end)) && self.timeline.length_at(0) == 1 {
+            stretch.push(0..1, INTERVAL_US.min(run_end));
         }
         stretch
     }

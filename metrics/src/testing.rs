@@ -385,6 +385,7 @@ impl Counter {
             errors: self.errors,
             health: Health::default(),
             ended: None,
+            left: None,
         }
     }
 }

@@ -39,6 +39,8 @@ pub struct Delta {
     pub health: Health,
     /// Run time at which the latest iteration of this interval ended; `None` when none did.
     pub ended: Option<Moment>,
+    /// Run time from which on the worker has begun nothing, since it leaves the run or counts as lost; `None` while it goes on.
+    pub left: Option<Moment>,
 }
 
 /// Iterations of one scenario that belong to one segment.
@@ -203,6 +205,8 @@ pub struct Shortages {
     pub memory: u64,
     /// No thread was left for a name lookup.
     pub threads: u64,
+    /// The generator stood still while a deadline passed, or the time that a check allows.
+    pub time: u64,
 }
 
 impl Shortages {
@@ -212,6 +216,7 @@ impl Shortages {
         self.ports = self.ports.saturating_add(more.ports);
         self.memory = self.memory.saturating_add(more.memory);
         self.threads = self.threads.saturating_add(more.threads);
+        self.time = self.time.saturating_add(more.time);
     }
 }
 

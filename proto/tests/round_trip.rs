@@ -149,6 +149,7 @@ fn delta() -> Delta {
         errors: [None, Some(0), Some(900)].map(error).into(),
         health: health(),
         ended: Some(Moment::from_micros(1_999_999)),
+        left: Some(Moment::from_micros(1_250_000)),
     }
 }
 
@@ -196,6 +197,7 @@ fn health() -> Health {
             ports: 23,
             memory: 24,
             threads: 25,
+            time: 6,
         },
     }
 }

@@ -13,7 +13,7 @@ use crate::put::put;
 type NumberColumn = (&'static str, fn(&HealthPoint) -> Option<u64>);
 
 /// Columns after those that say when and who.
-const NUMBERS: [NumberColumn; 27] = [
+const NUMBERS: [NumberColumn; 28] = [
     ("covered_us", |point| Some(point.health.covered_us)),
     ("dispatch_lag_p99_us", |point| Some(point.health.dispatch_lag_p99_us)),
     ("poll_delay_max_us", |point| Some(point.health.poll_delay_max_us)),
@@ -52,6 +52,7 @@ const NUMBERS: [NumberColumn; 27] = [
     ("short_of_ports", |point| Some(point.health.shortages.ports)),
     ("short_of_memory", |point| Some(point.health.shortages.memory)),
     ("short_of_threads", |point| Some(point.health.shortages.threads)),
+    ("short_of_time", |point| Some(point.health.shortages.time)),
     ("cores", |point| some(point.health.cores.into())),
 ];
 

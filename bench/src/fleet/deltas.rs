@@ -190,6 +190,7 @@ fn delta(steps: &[Latencies], lag: &Sketch, iteration: &Sketch) -> Delta {
         errors: Vec::new(),
         health: health(),
         ended: None,
+        left: None,
     }
 }
 

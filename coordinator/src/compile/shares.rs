@@ -185,10 +185,10 @@ pub(super) fn warnings(
             })
             .sum();
         if asked > u128::from(max.micro()) {
+            let asked = asked.div_ceil(1_000) as f64 / 1e3;
             warnings.push(format!(
-                "worker {} is asked for up to {:.1}/s, more than its maximum of {max}",
-                member.name,
-                asked as f64 / 1e6
+                "worker {} is asked for up to {asked:.3}/s, more than its maximum of {max}",
+                member.name
             ));
         }
     }

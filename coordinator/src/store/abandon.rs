@@ -68,13 +68,14 @@ fn finish(mut stored: StoredRun) -> Ended {
     // As far as anything is known of it; what its workers may have sent after that is unknown.
     let end = stored.ledger.end();
     stored.ledger.cut_load(end);
-    let stop = (StopCause::Operator, end, REASON.to_owned());
+    let reason = reason(&stored, end);
+    let stop = (StopCause::Operator, end, reason.clone());
     stored.facts.stop = Some(stop.clone());
     stored.facts.ended = true;
     let summary: Summary = stored.summary();
     Ended {
         ran: true,
-        detail: REASON.to_owned(),
+        detail: reason,
         verdict: Some(summary.verdict),
         exit_code: summary.exit_code.number(),
         end,
@@ -85,6 +86,18 @@ fn finish(mut stored: StoredRun) -> Ended {
         lost,
         scheduled,
         offsets: BTreeMap::new(),
+    }
+}
+
+/// Of arrivals it is known how many may have been sent after the last stored second; of users it is not.
+fn reason(stored: &StoredRun, end: Moment) -> String {
+    let mut loads = stored.ledger.plan().loads.iter();
+    let has_users = loads.any(|load| matches!(load.model, LoadModel::Users(_)) && end < load.end());
+    if has_users && end < stored.granted {
+        let secs = end.as_micros() / 1_000_000;
+        format!("{REASON}; users may have gone on after {secs} s, and what they did is in no count")
+    } else {
+        REASON.to_owned()
     }
 }
 

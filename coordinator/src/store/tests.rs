@@ -132,6 +132,7 @@ fn delta(worker: u32, seq: u64) -> Delta {
         errors: Vec::new(),
         health: Health::default(),
         ended: None,
+        left: None,
     }
 }
 

@@ -117,6 +117,7 @@ fn blank(interval: u32, last: bool) -> Delta {
         errors: Vec::new(),
         health: Health::default(),
         ended: None,
+        left: None,
     }
 }
 

@@ -8,7 +8,7 @@ use barrage_model::time::whole_micros;
 
 use super::ClockOffset;
 use crate::generator::strains;
-use crate::ledger::{Ledger, Member, WorkerInfo};
+use crate::ledger::{Ledger, WorkerInfo};
 use crate::summary::{
     Conservation, GeneratorVerdict, HealthExtremes, HealthPoint, IterationTotals, StepTotals, WorkerState,
     WorkerSummary,
@@ -94,10 +94,8 @@ fn state(ledger: &Ledger, worker: WorkerId) -> WorkerState {
 /// The intervals that the load touches, up to the run's end. Where all workers are lost nobody has reported the last ones, and
 /// the run's end is not the load's.
 pub(super) fn load_intervals(ledger: &Ledger) -> u32 {
-    let is_lost = |member: &Member| member.state == Some(WorkerState::Lost);
-    let nobody_left = ledger.ended_at().is_some() && ledger.members.values().all(is_lost);
     let end = ledger.load_end().min(ledger.end());
-    let end = ledger.timed_end().filter(|_| nobody_left).unwrap_or(end);
+    let end = ledger.timed_end().filter(|_| ledger.nobody_left()).unwrap_or(end);
     u32::try_from(end.as_micros().div_ceil(whole_micros(INTERVAL))).unwrap_or(u32::MAX)
 }
 

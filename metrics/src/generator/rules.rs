@@ -109,7 +109,7 @@ const STOOD: &str = "% of the time a shard's loop stood still, for 10 ms or more
 const DESCRIPTORS: &str = "% of the limit on open descriptors";
 
 /// The thresholds. Intervals of the warm-up are judged only by those that count failures.
-pub const RULES: [Rule; 18] = [
+pub const RULES: [Rule; 19] = [
     Rule {
         kind: "dispatch_lag",
         what: LAG,
@@ -290,6 +290,16 @@ pub const RULES: [Rule; 18] = [
         invalid: Some(share(0, 1)),
         why: "these failures are the generator's, not the target's",
         reading: |health, _| health.shortages.threads,
+    },
+    Rule {
+        kind: "no_time",
+        what: "answers were read too late because the generator stood still meanwhile",
+        limit: 0,
+        degraded: None,
+        stretch: None,
+        invalid: Some(share(0, 1)),
+        why: "they may have come in time, and count as timeouts or failed checks",
+        reading: |health, _| health.shortages.time,
     },
 ];
 

@@ -41,9 +41,11 @@ const CALM: Health = Health {
         ports: 0,
         memory: 0,
         threads: 0,
+        time: 0,
     },
 };
 
+#[expect(clippy::large_types_passed_by_value, reason = "made in the call")]
 fn delta(interval: u32, health: Health, last: bool) -> Delta {
     Delta {
         seq: u64::from(interval) + 1,
@@ -57,10 +59,12 @@ fn delta(interval: u32, health: Health, last: bool) -> Delta {
         errors: Vec::new(),
         health,
         ended: None,
+        left: None,
     }
 }
 
 /// The tally of a worker with two cores whose intervals are calm (`.`) or strained by `health` (`x`).
+#[expect(clippy::large_types_passed_by_value, reason = "made in the call")]
 fn tally(intervals: &str, health: Health) -> Tally {
     let mut tally = Tally::default();
     for (interval, mark) in intervals.chars().enumerate() {
@@ -71,6 +75,7 @@ fn tally(intervals: &str, health: Health) -> Tally {
 }
 
 #[track_caller]
+#[expect(clippy::large_types_passed_by_value, reason = "made in the call")]
 fn check_marks(intervals: &str, health: Health, want: GeneratorVerdict) {
     let tally = tally(intervals, health);
     let summary = conclude(tally.reasons(WorkerId(0)));
@@ -80,6 +85,7 @@ fn check_marks(intervals: &str, health: Health, want: GeneratorVerdict) {
 
 /// The verdict over `calm` intervals, `strained` ones, and ten calm ones after which nothing is recent any more.
 #[track_caller]
+#[expect(clippy::large_types_passed_by_value, reason = "made in the call")]
 fn check(calm: usize, strained: usize, health: Health, want: GeneratorVerdict) {
     let marks = format!("{}{}{}", ".".repeat(calm), "x".repeat(strained), ".".repeat(10));
     check_marks(&marks, health, want);
@@ -213,24 +219,26 @@ fn thresholds_of_what_can_run_out() {
     };
     check(5, 5, memory(50_000), Valid);
     check(5, 5, memory(49_999), Degraded);
-    let short = |descriptors, ports, memory, threads| Health {
+    let short = |[descriptors, ports, memory, threads, time]: [u64; 5]| Health {
         shortages: Shortages {
             descriptors,
             ports,
             memory,
             threads,
+            time,
         },
         ..CALM
     };
     for one in [
-        short(1, 0, 0, 0),
-        short(0, 1, 0, 0),
-        short(0, 0, 1, 0),
-        short(0, 0, 0, 1),
+        short([1, 0, 0, 0, 0]),
+        short([0, 1, 0, 0, 0]),
+        short([0, 0, 1, 0, 0]),
+        short([0, 0, 0, 1, 0]),
+        short([0, 0, 0, 0, 1]),
     ] {
         check(999, 1, one, Invalid);
     }
-    let reasons = tally("..xx.", short(3, 0, 0, 0)).reasons(WorkerId(0));
+    let reasons = tally("..xx.", short([3, 0, 0, 0, 0])).reasons(WorkerId(0));
     assert_eq!(
         (reasons[0].kind, reasons[0].text.as_str()),
         (
@@ -238,7 +246,7 @@ fn thresholds_of_what_can_run_out() {
             "6 attempts failed because the generator had no descriptor left in 2 intervals"
         )
     );
-    let one = tally("x.", short(0, 0, 0, 1)).reasons(WorkerId(0));
+    let one = tally("x.", short([0, 0, 0, 1, 0])).reasons(WorkerId(0));
     assert_eq!(
         one[0].text,
         "1 attempt failed because the generator had no thread left for a name lookup in 1 interval"
@@ -246,7 +254,7 @@ fn thresholds_of_what_can_run_out() {
     // In the warm-up, and in an end in which nothing was asked, they are as much the generator's.
     for (last, warm_up) in [(false, true), (true, false), (true, true)] {
         let mut tally = Tally::default();
-        tally.add(&delta(0, short(0, 2, 0, 0), last), 1, Pacing::Timer, warm_up);
+        tally.add(&delta(0, short([0, 2, 0, 0, 0]), last), 1, Pacing::Timer, warm_up);
         tally.add(&delta(1, CALM, false), 1, Pacing::Timer, false);
         let reasons = tally.reasons(WorkerId(0));
         assert_eq!(

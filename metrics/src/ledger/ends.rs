@@ -58,6 +58,17 @@ impl Ledger {
         Some(planned.min(self.load_end.unwrap_or(Moment::MAX)))
     }
 
+    /// Whether the run has ended after the loss of all its workers: nobody has reported its last part.
+    pub(crate) fn nobody_left(&self) -> bool {
+        self.end.is_some() && !self.members.is_empty() && self.members.values().all(Member::is_lost)
+    }
+
+    /// From when on nobody has reported anything, and up to when the timed loads went on all the same.
+    pub(crate) fn silence(&self) -> Option<Range<Moment>> {
+        let silence = Moment::from_secs(self.next_interval().into())..self.timed_end()?;
+        (self.nobody_left() && !silence.is_empty()).then_some(silence)
+    }
+
     /// The arrivals among these counts that fell due, without those that a lost worker left waiting at the end of the run:
     /// they are among what is unknown or unsent.
     pub(crate) fn fell_due(&self, counts: &IterationCounts, started_scheduled: u64) -> u64 {

@@ -51,14 +51,14 @@ impl History {
     }
 
     /// Takes in the next reading. Its interval is not smaller than any before.
-    pub(crate) fn add(&mut self, interval: u32, health: Health, most: usize) {
+    pub(crate) fn add(&mut self, interval: u32, health: &Health, most: usize) {
         while self.readings.len() >= most && self.length <= u32::MAX / 2 && self.begins(interval) {
             self.coarsen();
         }
         let from = self.stretch_of(interval);
         match self.readings.last_mut() {
-            Some(last) if last.from >= from => last.health = last.health.joined(health),
-            _ => self.readings.push(Reading { from, health }),
+            Some(last) if last.from >= from => last.health = last.health.joined(*health),
+            _ => self.readings.push(Reading { from, health: *health }),
         }
     }
 
@@ -111,22 +111,22 @@ mod tests {
     fn too_many_readings_become_half_as_many() {
         let mut history = History::default();
         for interval in 1..=4 {
-            history.add(interval, lag(u64::from(interval)), 4);
+            history.add(interval, &lag(u64::from(interval)), 4);
         }
         assert_eq!(shown(&history), [(1, 1, 1), (2, 2, 1), (3, 3, 1), (4, 4, 1)]);
-        history.add(4, lag(9), 4);
+        history.add(4, &lag(9), 4);
         assert_eq!(
             (history.length(), shown(&history)[3]),
             (1, (4, 9, 2)),
             "the same interval"
         );
-        history.add(5, lag(5), 4);
+        history.add(5, &lag(5), 4);
         assert_eq!(history.length(), 2);
         assert_eq!(shown(&history), [(0, 1, 1), (2, 3, 2), (4, 9, 3)]);
         // A gap stays a gap.
-        history.add(100, lag(7), 4);
+        history.add(100, &lag(7), 4);
         assert_eq!(shown(&history)[3], (100, 7, 1));
-        history.add(101, lag(8), 4);
+        history.add(101, &lag(8), 4);
         assert_eq!((history.length(), shown(&history)[3]), (2, (100, 8, 2)));
     }
 
@@ -134,13 +134,13 @@ mod tests {
     fn there_are_never_more_than_the_most() {
         let mut history = History::default();
         for interval in 0..10_000 {
-            history.add(interval, lag(1), LEAST);
+            history.add(interval, &lag(1), LEAST);
             assert!(history.readings().len() <= LEAST);
         }
         let covered: u64 = shown(&history).iter().map(|(.., covered)| covered).sum();
         assert_eq!(covered, 10_000, "no second is lost");
         // Far ahead, and more workers than before.
-        history.add(4_000_000_000, lag(2), 1);
+        history.add(4_000_000_000, &lag(2), 1);
         assert!(history.readings().len() <= 2);
     }
 

@@ -113,7 +113,7 @@ impl Member {
             self.progress.insert((place.load, place.shard), place.next_index);
         }
         if !delta.last || delta.health.covered_us > 0 {
-            self.health.add(delta.interval, delta.health, readings_max);
+            self.health.add(delta.interval, &delta.health, readings_max);
         }
         if does_something(delta) {
             self.before_idle = None;

@@ -109,5 +109,6 @@ fn without_sketches(delta: &Delta) -> Delta {
         errors: delta.errors.clone(),
         health: delta.health,
         ended: delta.ended,
+        left: delta.left,
     }
 }

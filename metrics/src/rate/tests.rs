@@ -131,6 +131,29 @@ fn ends_within_a_second() {
     }
 }
 
+/// 400/s for two seconds, then 10/s for the fifth of one; every answer takes 300 ms.
+#[test]
+fn the_answers_in_a_last_part_of_a_second_are_not_those_of_its_phase() {
+    let stage = |name: &str| Phase::Stage(name.to_owned());
+    let marks = cut(&[
+        (0, &[stage("big")]),
+        (2_000, &[Phase::Steady, stage("tiny")]),
+        (2_200, &[]),
+    ]);
+    let mut list = every(0..1, 0, 400, 280);
+    list.extend(every(1..2, 0, 400, 400));
+    list.extend(every(2..3, 0, 2, 122));
+    let tiny = PhaseSelector::Stage("tiny".to_owned());
+    let ledger = timed(lasting(2_200), marks.clone(), Some(at(2_401)), &list);
+    check(&ledger, Some(&tiny), &Window::Whole, (0, 0, 0));
+    check(&ledger, Some(&PhaseSelector::Steady), &Window::Whole, (0, 0, 0));
+    check(&ledger, None, &Window::Whole, (800, 680, 2_000));
+    // Stopped right after the phase has begun.
+    let mut ledger = timed(lasting(60_000), marks, Some(at(2_301)), &list);
+    ledger.cut_load(at(2_008));
+    check(&ledger, Some(&PhaseSelector::Steady), &Window::Whole, (0, 0, 0));
+}
+
 #[test]
 fn loads_of_less_than_a_second() {
     for (load, end, ok, late, want) in [

@@ -81,6 +81,15 @@ pub(crate) fn is_rate(expr: &Expr) -> bool {
     matches!(metric.kind, MetricKind::Rate(_) | MetricKind::ByteRate(_))
 }
 
+/// Why nobody knows a rate: all workers were lost, and the time that it is over went on after that.
+pub(super) fn unseen(ledger: &Ledger, sla: &Sla) -> Option<String> {
+    let silence = ledger.silence().filter(|_| is_rate(&sla.that))?;
+    let segments = &Filters::of(ledger, sla).first.segments;
+    let unseen = segments.covered_us(ledger.marks(), silence.start, silence.end);
+    let secs = silence.start.as_micros() / 1_000_000;
+    (unseen > 0).then(|| format!("all workers were lost by {secs}s, and nobody knows the rate after that"))
+}
+
 /// Whether the expression is a count or bytes.
 pub(super) fn is_sum(expr: &Expr) -> bool {
     matches!(&expr.left, Operand::Metric(metric) if sums(metric))

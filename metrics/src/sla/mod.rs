@@ -306,6 +306,14 @@ impl Track {
 
     fn finish(&mut self, ledger: &Ledger, generator: GeneratorVerdict) -> SlaResult {
         let result = self.over_all(ledger);
+        if let Some(reason) = judge::unseen(ledger, &self.sla).filter(|_| result.verdict == SlaVerdict::Passed) {
+            let verdict = SlaVerdict::NotEnoughSamples;
+            return SlaResult {
+                verdict,
+                reason,
+                ..result
+            };
+        }
         if latency_of(&self.sla.that).is_none() || generator != GeneratorVerdict::Invalid {
             return result;
         }

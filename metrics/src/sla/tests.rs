@@ -120,6 +120,30 @@ fn check(text: &str, words: &str, want: SlaVerdict, observed: &str) {
     );
 }
 
+/// Whoever was there is lost after three seconds.
+#[test]
+fn nobody_knows_the_rates_after_the_loss_of_all_workers() {
+    for (text, length, want) in [
+        ("throughput >= 5/s", 8, NotEnoughSamples),
+        ("throughput >= 5/s; over: 2", 8, NotEnoughSamples),
+        ("throughput >= 5/s", 3, Passed),
+        ("throughput >= 1000000/s", 8, Failed),
+        ("error_rate < 1%", 8, Passed),
+    ] {
+        let mut ledger = ledger(1, length, 0);
+        let mut engine = SlaEngine::new(&[sla(text)]);
+        for interval in 0..3 {
+            let delta = delta_of(interval, events("9k"));
+            ledger.apply(WorkerId(0), FIRST, &delta).expect("in order");
+            engine.at_watermark(&ledger, &closed(interval));
+        }
+        ledger.set_lost(WorkerId(0), FIRST);
+        ledger.set_end(Moment::from_secs(length));
+        let result = engine.finish(&ledger, GeneratorVerdict::Valid).remove(0);
+        assert_eq!(result.verdict, want, "{text}, {length} s: {}", result.reason);
+    }
+}
+
 use SlaVerdict::{Failed, NotEnoughSamples, NotJudged, Passed, Provisional};
 
 #[test]

@@ -44,6 +44,7 @@ impl From<&Delta> for v1::Delta {
             errors: delta.errors.iter().map(Into::into).collect(),
             health: Some((&delta.health).into()),
             ended_us: delta.ended.map(Moment::as_micros),
+            left_us: delta.left.map(Moment::as_micros),
         }
     }
 }
@@ -87,6 +88,7 @@ impl TryFrom<v1::Delta> for Delta {
             errors: each(wire.errors, TryInto::try_into)?,
             health: wire.health.unwrap_or_default().into(),
             ended: wire.ended_us.map(Moment::from_micros),
+            left: wire.left_us.map(Moment::from_micros),
         })
     }
 }
@@ -315,6 +317,7 @@ impl From<&Health> for v1::Health {
             short_of_ports: health.shortages.ports,
             short_of_memory: health.shortages.memory,
             short_of_threads: health.shortages.threads,
+            short_of_time: health.shortages.time,
         }
     }
 }
@@ -351,6 +354,7 @@ impl From<v1::Health> for Health {
                 ports: wire.short_of_ports,
                 memory: wire.short_of_memory,
                 threads: wire.short_of_threads,
+                time: wire.short_of_time,
             },
         }
     }

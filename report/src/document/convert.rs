@@ -331,6 +331,7 @@ impl From<&summary::HealthExtremes> for Health {
             short_of_ports: from.shortages.ports,
             short_of_memory: from.shortages.memory,
             short_of_threads: from.shortages.threads,
+            short_of_time: from.shortages.time,
             connections_max: from.connections_max,
             slots_max: from.slots_max,
         }

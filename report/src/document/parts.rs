@@ -238,6 +238,8 @@ pub struct Health {
     pub short_of_memory: u64,
     /// Name lookups for which the worker got no thread.
     pub short_of_threads: u64,
+    /// Answers that were read after their deadline, or later than a check allows, because the worker stood still meanwhile.
+    pub short_of_time: u64,
     /// Most connections.
     pub connections_max: u32,
     /// Most slots.

@@ -152,6 +152,7 @@ fn join(first: Delta, second: Delta) -> Delta {
         errors,
         health: first.health.joined(second.health),
         ended: first.ended.max(second.ended),
+        left: first.left.into_iter().chain(second.left).min(),
     }
 }
 
@@ -203,6 +204,7 @@ mod tests {
             errors: Vec::new(),
             health: Health::default(),
             ended: Some(Moment::from_secs(interval.into())),
+            left: None,
         }
     }
 

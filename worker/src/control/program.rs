@@ -99,6 +99,7 @@ impl Program {
             let context = ShardContext {
                 send_by: Rc::clone(&shard.send_by),
                 renewed: Rc::clone(&shard.renewed),
+                awake: Rc::clone(&shard.awake),
                 ..ShardContext::new(shard.clock, &connections, shard.reactor.clone())
             };
             PlanRunner {

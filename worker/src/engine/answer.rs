@@ -3,8 +3,10 @@
 use std::borrow::Cow;
 use std::error::Error;
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use barrage_model::outcome::{FailureClass, Outcome};
+use barrage_model::time::whole_micros;
 
 use super::body::Body;
 use crate::clock::Stamp;
@@ -166,6 +168,8 @@ pub struct Failure {
     pub message: Box<Cow<'static, str>>,
     /// What the generator itself had run out of, if that is the cause.
     pub scarce: Option<Scarce>,
+    /// How long after its deadline an answer, or more of it, was read that counts as timed out, µs; 0 where none was.
+    pub read_late_us: u32,
 }
 
 impl Failure {
@@ -176,6 +180,16 @@ impl Failure {
             cause,
             message: Box::new(Cow::Borrowed(message)),
             scarce: None,
+            read_late_us: 0,
+        }
+    }
+
+    /// The same, of an answer that was read so long after its deadline.
+    #[must_use]
+    pub(crate) fn read_late(self, by: Duration) -> Self {
+        Self {
+            read_late_us: u32::try_from(whole_micros(by)).unwrap_or(u32::MAX),
+            ..self
         }
     }
 
@@ -190,6 +204,7 @@ impl Failure {
             cause,
             message: Box::new(message),
             scarce: None,
+            read_late_us: 0,
         }
     }
 
@@ -205,6 +220,7 @@ impl Failure {
             cause,
             message: Box::new(Cow::Owned(message)),
             scarce,
+            read_late_us: 0,
         }
     }
 }

@@ -6,16 +6,24 @@
 
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use tokio::task::coop::has_budget_remaining;
 use tokio::time::{Sleep, sleep};
 
 use crate::clock::{Clock, Stamp};
 
+/// Who looks at a deadline so long after it was kept from that by the generator, and what came meanwhile may not be read yet.
+const OVERDUE: Duration = Duration::from_millis(10);
+/// So many turns are enough for a connection's task to read and hand over what is there.
+const TURNS: u8 = 4;
+
 /// The timer of one slot; one deadline at a time.
 #[derive(Debug, Default)]
 pub(crate) struct DeadlineTimer {
     armed: Option<Armed>,
+    /// Turns that others have had since it was found to be overdue.
+    turns: u8,
 }
 
 #[derive(Debug)]
@@ -57,6 +65,21 @@ impl DeadlineTimer {
                 }
             }
         }
+    }
+
+    /// The same for an answer that other tasks read: who finds the deadline long overdue lets them have their turn first.
+    pub(crate) fn poll_last(&mut self, cx: &mut Context<'_>, clock: Clock, deadline: Stamp) -> Poll<()> {
+        if self.poll(cx, clock, None, deadline).is_pending() {
+            self.turns = 0;
+            return Poll::Pending;
+        }
+        if self.turns < TURNS && clock.now() > deadline + OVERDUE {
+            self.turns += 1;
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        self.turns = 0;
+        Poll::Ready(())
     }
 }
 

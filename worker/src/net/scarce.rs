@@ -21,6 +21,8 @@ pub enum Scarce {
     Memory,
     /// Threads, as name lookups need them.
     Threads,
+    /// Time: it stood still while a deadline passed, or the time that a check allows.
+    Time,
 }
 
 /// Most causes of an error that are looked at.
@@ -75,6 +77,7 @@ impl Scarce {
             Self::Ports => "the generator has no local port or address left",
             Self::Memory => "the generator has no memory left",
             Self::Threads => "the generator has no thread left",
+            Self::Time => "the generator stood still meanwhile",
         }
     }
 
@@ -85,6 +88,7 @@ impl Scarce {
             Self::Ports => &mut shortages.ports,
             Self::Memory => &mut shortages.memory,
             Self::Threads => &mut shortages.threads,
+            Self::Time => &mut shortages.time,
         };
         *count = count.saturating_add(1);
     }

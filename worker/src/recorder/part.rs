@@ -39,6 +39,8 @@ pub struct Part {
     pub poll_delay_max_us: u64,
     /// Time for which the shard stood still, µs; filled in by the shard.
     pub stood_us: u64,
+    /// Run time from which on the shard has begun nothing, since it was told to stand down; filled in by the shard.
+    pub left: Option<Moment>,
     /// The lag (p99) of arrivals that fell due in the interval and were noticed after it, µs; filled in by the shard.
     pub unseen_lag_us: u64,
     /// Open connections to targets; filled in by the shard.
@@ -57,6 +59,7 @@ impl Part {
             poll_delay_max_us: 0,
             stood_us: 0,
             unseen_lag_us: 0,
+            left: None,
             connected: Connected::default(),
             slots: 0,
             counts,
@@ -82,6 +85,7 @@ pub struct Merged {
     sketches: BTreeMap<SketchKey, Sketch>,
     errors: Vec<ErrorSample>,
     ended: Option<Moment>,
+    left: Option<Moment>,
 }
 
 impl Merged {
@@ -103,6 +107,7 @@ impl Merged {
             sketches: BTreeMap::new(),
             errors: Vec::new(),
             ended: None,
+            left: None,
         }
     }
 
@@ -121,6 +126,7 @@ impl Merged {
         self.own_lag.add(&part.counts.own_lag);
         self.shortages.add(&part.counts.shortages);
         self.ended = self.ended.max(part.counts.ended);
+        self.left = self.left.into_iter().chain(part.left).min();
         let scenarios = part.counts.scenarios_max();
         for cells in part.counts.segments {
             let segment = cells.segment;
@@ -216,6 +222,7 @@ impl Merged {
                 ..health
             },
             ended: self.ended,
+            left: self.left,
         }
     }
 

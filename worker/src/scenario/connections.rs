@@ -15,6 +15,7 @@ use super::spare::Spare;
 use crate::clock::{Clock, Stamp};
 use crate::engine::{EngineOptions, EngineShared, Limits};
 use crate::net::{Reactor, Resolver, TlsOptions};
+use crate::shard::Awake;
 
 /// What all shards of a worker share: one resolver, one TLS configuration, one set of options.
 #[derive(Clone, Debug)]
@@ -85,6 +86,8 @@ pub struct ShardContext {
     pub send_by: Rc<Cell<Option<Stamp>>>,
     /// Wakes who waits for that to move on.
     pub renewed: Rc<Notify>,
+    /// When the shard was awake.
+    pub awake: Rc<Awake>,
     /// What think times are waited for with.
     pub pauses: Rc<Pauses>,
     /// Buffers for whoever sends next.
@@ -100,6 +103,7 @@ impl ShardContext {
             engines: EngineShared::new(clock, resolver, tls, options, reactor),
             send_by: Rc::default(),
             renewed: Rc::default(),
+            awake: Rc::default(),
             pauses: Rc::new(Pauses::new(clock)),
             spare: Rc::default(),
         }

@@ -13,13 +13,14 @@ use http::{HeaderMap, HeaderValue};
 
 use super::answers::Reading;
 use super::compile::{Body, Destination, Http2Head, Program, Request, Wire, resolve};
+use super::connections::ShardContext;
 use super::render::{Given, RenderError};
 use super::text::Text;
 use super::user::Values;
 use super::values::Scope;
-use crate::clock::{Clock, Stamp};
+use crate::clock::Stamp;
 use crate::engine::{Answer, Failure, FullRequest, Http2Request, Outgoing, Request as EngineRequest, Terms, WireBytes};
-use crate::net::Origin;
+use crate::net::{Origin, Scarce};
 use crate::recorder::{Recorder, StepSample};
 
 /// Buffer capacity that a user keeps between requests.
@@ -299,16 +300,51 @@ pub(super) fn settle(
     request: &Request,
     result: Option<Result<(), Failure>>,
     (answer, values): (&mut Answer, &mut Values),
-    (clock, recorder): (Clock, &RefCell<Recorder>),
+    (shard, recorder): (&ShardContext, &RefCell<Recorder>),
 ) -> Judged {
     let Some(result) = result else {
-        answer.done_at = clock.now();
+        answer.done_at = shard.clock.now();
         return Judged::cancelled();
     };
-    if let Some(scarce) = result.as_ref().err().and_then(|failure| failure.scarce) {
-        recorder.borrow_mut().fell_short(scarce, answer.done_at);
+    let done_at = answer.done_at;
+    let mut scarce = result.as_ref().err().and_then(|failure| failure.scarce);
+    if let Err(Failure {
+        read_late_us: late @ 1..,
+        ..
+    }) = &result
+        && shard
+            .awake
+            .hid(done_at - Duration::from_micros((*late).into()), done_at)
+    {
+        scarce = Some(Scarce::Time);
     }
-    judge(program, request, result, answer, values)
+    let mut judged = judge(program, request, result, answer, values);
+    if judged.outcome == Outcome::Failed(FailureClass::Check) && is_slow_by_us(program, request, answer, values, shard)
+    {
+        scarce = Some(Scarce::Time);
+    }
+    if let Some(scarce) = scarce {
+        recorder.borrow_mut().fell_short(scarce, done_at);
+    }
+    if scarce == Some(Scarce::Time) {
+        judged.message = format!("{}: {}", Scarce::Time.blame(), judged.message).into();
+    }
+    judged
+}
+
+/// Whether an answer that its checks have refused would have passed them in the time in which this shard did not stand still.
+#[cold]
+fn is_slow_by_us(program: &Program, request: &Request, answer: &Answer, values: &Values, shard: &ShardContext) -> bool {
+    let stood = answer.sent_at.map_or(Duration::ZERO, |sent_at| {
+        shard.awake.stood_within(sent_at, answer.done_at)
+    });
+    if stood.is_zero() {
+        return false;
+    }
+    let reading = Reading::new(answer, &program.redactor);
+    let scope = values.scope(program, Some(answer));
+    let without = service(answer).saturating_sub(stood);
+    request.checks.judge(&reading, &scope, without).is_ok()
 }
 
 /// Records the end of a step that was due at an instant, in an iteration of a segment.

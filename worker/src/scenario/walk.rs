@@ -447,12 +447,11 @@ impl Walk<'_, '_> {
         };
         let length = rendered.body.len();
         after(result.as_ref()).await;
-        let about = (shard.clock, self.recorder);
         let said = match &self.observer {
             Some(observer) if matches!(result, Some(Ok(()))) => observer.checks(program, request, answer, values),
             _ => Vec::new(),
         };
-        let judged = settle(program, request, result, (answer, values), about);
+        let judged = settle(program, request, result, (answer, values), (shard, self.recorder));
         if let Some(observer) = &mut self.observer {
             observer.answered(program, request, (answer, values), said, &judged);
         }

@@ -21,6 +21,9 @@ use crate::clock::{Clock, Stamp};
 
 /// A bucket holds this much of its rate, and at least one token.
 const BURST: Duration = Duration::from_millis(50);
+/// A worker's own limit lets so many through at once at least: where it is asked for exactly that rate, the arrivals that fall to it
+/// are those of the fleet's even schedule, of which one may come early.
+const OWN_LEAST: NonZeroU32 = NonZeroU32::new(2).expect("two is not zero");
 /// A ceiling of zero lets nothing through and is asked again this much later.
 const CLOSED: Duration = Duration::from_secs(1);
 
@@ -40,12 +43,13 @@ impl governor::clock::Clock for BootClock {
 struct Bucket(Option<RateLimiter<NotKeyed, InMemoryState, BootClock, NoOpMiddleware<Nanos>>>);
 
 impl Bucket {
-    fn new(rate: Rate, clock: Clock) -> Arc<Self> {
+    /// Lets at least so many through at once.
+    fn new(rate: Rate, least: NonZeroU32, clock: Clock) -> Arc<Self> {
         let period = 1_000_000_000_000_000_u64
             .checked_div(rate.micro())
             .map(|ns| Duration::from_nanos(ns.max(1)));
         let burst = rate.micro() / 1_000_000 * BURST.as_millis() as u64 / 1_000;
-        let burst = NonZeroU32::new(u32::try_from(burst).unwrap_or(u32::MAX)).unwrap_or(NonZeroU32::MIN);
+        let burst = NonZeroU32::new(u32::try_from(burst).unwrap_or(u32::MAX)).map_or(least, |burst| burst.max(least));
         let quota = period
             .and_then(Quota::with_period)
             .map(|quota| quota.allow_burst(burst));
@@ -89,10 +93,17 @@ impl Ceilings {
         let targets = plan.ceilings.per_target.into_iter();
         Self {
             worker: worker
-                .filter_map(|(rate, own)| Some((Bucket::new(rate?, clock), own)))
+                .filter_map(|(rate, own)| {
+                    let least = if own { OWN_LEAST } else { NonZeroU32::MIN };
+                    Some((Bucket::new(rate?, least, clock), own))
+                })
                 .collect(),
             targets: targets
-                .flat_map(|rate| plan.targets.iter().map(move |_| Bucket::new(share(rate), clock)))
+                .flat_map(|rate| {
+                    plan.targets
+                        .iter()
+                        .map(move |_| Bucket::new(share(rate), NonZeroU32::MIN, clock))
+                })
                 .collect(),
             target_of: plan
                 .scenarios
@@ -134,7 +145,7 @@ mod tests {
 
     #[test]
     fn a_bucket_lets_its_burst_through_and_then_says_when() {
-        let bucket = Bucket::new(Rate::per_second(100), Clock::boot());
+        let bucket = Bucket::new(Rate::per_second(100), NonZeroU32::MIN, Clock::boot());
         let passed = (0..50).take_while(|_| bucket.admit().is_ok()).count();
         assert!((5..=10).contains(&passed), "{passed}");
         let wait = bucket.admit().unwrap_err();
@@ -143,13 +154,19 @@ mod tests {
 
     #[test]
     fn a_ceiling_of_zero_lets_nothing_through() {
-        assert_eq!(Bucket::new(Rate::ZERO, Clock::boot()).admit(), Err(CLOSED));
+        assert_eq!(
+            Bucket::new(Rate::ZERO, NonZeroU32::MIN, Clock::boot()).admit(),
+            Err(CLOSED)
+        );
     }
 
     #[test]
     fn a_slow_ceiling_still_lets_one_through() {
-        let bucket = Bucket::new(Rate::from_micro(1_000).unwrap(), Clock::boot());
+        let bucket = Bucket::new(Rate::from_micro(1_000).unwrap(), NonZeroU32::MIN, Clock::boot());
         assert_eq!(bucket.admit(), Ok(()));
         assert!(bucket.admit().unwrap_err() > Duration::from_mins(15));
+        let own = Bucket::new(Rate::from_micro(1_000).unwrap(), OWN_LEAST, Clock::boot());
+        assert_eq!((own.admit(), own.admit()), (Ok(()), Ok(())));
+        assert!(own.admit().is_err());
     }
 }

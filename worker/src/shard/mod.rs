@@ -1,5 +1,6 @@
 //! One load thread: a machine that decides, and the thread that does.
 
+mod awake;
 mod blocks;
 mod ceiling;
 pub mod machine;
@@ -23,6 +24,7 @@ use crate::net::Reactor;
 use crate::recorder::{Connected, Part, Recorder};
 use crate::scenario::{Cancelled, IterationEnded, IterationStart};
 
+pub use awake::Awake;
 pub use blocks::Blocks;
 pub use ceiling::Ceilings;
 pub use process::ShardSetup;
@@ -69,6 +71,8 @@ pub struct ShardHandles {
     pub send_by: Rc<Cell<Option<Stamp>>>,
     /// Wakes who waits for that to move on.
     pub renewed: Rc<Notify>,
+    /// When the shard was awake.
+    pub awake: Rc<Awake>,
     /// The shard's sockets; `None` when the system has no descriptor for them, and the runtime looks after them.
     pub reactor: Option<Rc<Reactor>>,
 }

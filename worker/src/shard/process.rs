@@ -84,7 +84,6 @@ struct Shard<R: Runner> {
     reports: RefCell<VecDeque<Report>>,
     events: mpsc::Sender<Event>,
     /// The instant of the machine's latest input.
-    told: Cell<Stamp>,
     /// The instant at which the time keeper wakes next.
     armed: Cell<Moment>,
     /// Wakes the time keeper when that instant has moved forward.
@@ -123,8 +122,10 @@ pub(super) async fn run<R: Runner>(setup: ShardSetup, make: impl FnOnce(&ShardHa
         recorder: Rc::new(RefCell::new(setup.recorder)),
         send_by: Rc::new(Cell::new(Some(setup.start))),
         renewed: Rc::default(),
+        awake: Rc::default(),
         reactor: reactor(setup.clock),
     };
+    context.awake.told(setup.start);
     let shard = Rc::new(Shard {
         place: setup.place,
         runner: make(&context),
@@ -141,7 +142,6 @@ pub(super) async fn run<R: Runner>(setup: ShardSetup, make: impl FnOnce(&ShardHa
         tasks: Tasks::default(),
         reports: RefCell::new(VecDeque::new()),
         events: setup.events,
-        told: Cell::new(setup.start),
         armed: Cell::new(Moment::ZERO),
         rearm: Notify::new(),
         poll_delay_max: Cell::new(Duration::ZERO),
@@ -330,7 +330,7 @@ impl<R: Runner> Shard<R> {
     /// now, which begins at once.
     fn ended(self: &Rc<Self>, start: &mut Start, ended: IterationEnded) -> bool {
         // The machine's time must not run backwards, and an answer may have been there before what it was told last.
-        let at = ended.at.filter(|at| *at >= self.told.get());
+        let at = ended.at.filter(|at| *at >= self.context.awake.last());
         let now = at.unwrap_or_else(|| self.context.clock.now());
         let span = (self.stamp(start.due), ended.at.unwrap_or(now));
         let mut recorder = self.context.recorder.borrow_mut();
@@ -343,7 +343,7 @@ impl<R: Runner> Shard<R> {
         let again = self.machine.borrow_mut().again(self.moment(now), start, &mut *gate);
         drop(gate);
         if again {
-            self.told.set(now);
+            self.context.awake.told(now);
             self.starts.set(self.starts.get() + 1);
             recorder.iteration_started(&self.started(start));
             return true;
@@ -403,9 +403,14 @@ impl<R: Runner> Shard<R> {
     }
 
     fn go_on(self: &Rc<Self>, now: Stamp) {
-        self.told.set(now);
         let at = self.moment(now);
-        self.machine.borrow_mut().go_on(at, &mut *self.ceilings.borrow_mut());
+        let mut machine = self.machine.borrow_mut();
+        self.context.awake.told(now);
+        if let Some((from, to)) = machine.stood_last() {
+            self.context.awake.stood(self.stamp(from), self.stamp(to));
+        }
+        machine.go_on(at, &mut *self.ceilings.borrow_mut());
+        drop(machine);
         loop {
             let output = self.machine.borrow_mut().poll();
             let Some(output) = output else { break };
@@ -507,6 +512,7 @@ impl<R: Runner> Shard<R> {
         part.poll_delay_max_us = whole_micros(delay.max(stood.longest));
         part.stood_us = whole_micros(stood.total);
         part.unseen_lag_us = whole_micros(stood.lag);
+        part.left = self.machine.borrow().left();
         part.connected = self.connected();
         part.slots = self.slots.borrow().len() as u32;
         part

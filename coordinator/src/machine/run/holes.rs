@@ -104,14 +104,15 @@ impl<B: Book> Run<B> {
         leftover(&share, seat.granted, seat.has_told_all(), until)
     }
 
-    /// Users have no arrivals: what is left behind of a load that goes on until `until` is the time after the last grant.
+    /// Users have no arrivals: what is left behind of a load that goes on until `until` is the time in which the worker began
+    /// nothing.
     fn users_hole(&self, worker: WorkerId, load: LoadId, until: Moment) -> LoadHole {
-        let granted = self.seats[worker.0 as usize].granted;
+        let idle = self.seats[worker.0 as usize].idle_from();
         LoadHole {
             load,
             unknown: Hole::default(),
             unsent: Hole::default(),
-            unsent_from: (granted < until).then_some(granted),
+            unsent_from: (idle < until).then_some(idle),
         }
     }
 
@@ -135,7 +136,7 @@ impl<B: Book> Run<B> {
             load,
             unknown,
             unsent,
-            unsent_from: (unsent.count > 0).then_some(seat.granted),
+            unsent_from: (unsent.count > 0).then_some(seat.idle_from()),
         }
     }
 }

@@ -56,6 +56,8 @@ pub struct Seat {
     pub(super) told_until: Moment,
     /// Run time at which its latest iteration ended, by its own account.
     pub ended: Option<Moment>,
+    /// Run time from which on it has begun nothing, by its own account.
+    pub(super) left: Option<Moment>,
     /// Run time up to which it may offer load.
     pub granted: Moment,
     /// Run time up to which it may go on with what it had begun before a stop.
@@ -94,6 +96,7 @@ impl Seat {
             heard_at: Moment::ZERO,
             told_until: Moment::ZERO,
             ended: None,
+            left: None,
             granted: Moment::ZERO,
             goes_on_until: Moment::ZERO,
             lapse_told: Moment::ZERO,
@@ -134,6 +137,11 @@ impl Seat {
         }
     }
 
+    /// From when on it has begun nothing, as far as anybody knows, if it counts as lost.
+    pub(super) fn idle_from(&self) -> Moment {
+        self.left.unwrap_or(self.granted)
+    }
+
     /// Whether the run needs to wait for it no longer.
     pub(super) fn is_over(&self, now: Moment) -> bool {
         let gone = self.released_at().is_none_or(|released| released <= now);
@@ -152,6 +160,7 @@ impl Seat {
         self.told_until = Moment::from_secs(delta.interval.into()) + INTERVAL;
         self.flushed |= delta.last;
         self.ended = self.ended.max(delta.ended);
+        self.left = self.left.into_iter().chain(delta.left).min();
         for place in &delta.progress {
             self.next_index.insert((place.load, place.shard), place.next_index);
         }

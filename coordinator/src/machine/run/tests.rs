@@ -220,6 +220,7 @@ fn delta(seq: u64, shard: u32, started: u64, next_index: u64) -> Delta {
         errors: Vec::new(),
         health: Health::default(),
         ended: None,
+        left: None,
     }
 }
 
@@ -582,6 +583,23 @@ fn the_users_of_a_lost_worker_are_idle_from_the_end_of_its_grant_on() {
         let notes = &bench.run.book().notes;
         assert!(!notes.iter().any(|note| note.contains(" hole: ")), "{notes:?}");
     }
+}
+
+#[test]
+fn the_users_of_a_worker_that_says_when_it_left_are_idle_from_then_on() {
+    let users = vec![sample::load("users", 0, sample::users(4, 12))];
+    let mut bench = Bench::with(users, |_| {}).start();
+    bench.secs(7).input(lost(B));
+    let last = Delta {
+        last: true,
+        left: Some(Moment::from_millis(4_040)),
+        ..delta(1, 1, 5, 0)
+    };
+    bench
+        .input(Input::Present(B, None))
+        .input(Input::Delta(B, Box::new(last)));
+    let hole = &bench.run.final_holes()[0];
+    assert_eq!(hole.loads[0].unsent_from, Some(Moment::from_millis(4_040)));
 }
 
 #[test]

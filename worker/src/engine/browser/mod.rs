@@ -169,7 +169,7 @@ async fn in_time(
             } else {
                 terms.deadline
             };
-            if timer.poll(cx, clock, None, until).is_pending() {
+            if timer.poll_last(cx, clock, until).is_pending() {
                 return Poll::Pending;
             }
             // A grant may have been renewed meanwhile; then its new end is waited for.
@@ -233,8 +233,10 @@ impl Browser {
         }
         // Judged by the clock and not by which event came first, so that a stalled generator cannot turn a late answer into
         // a good one.
-        if result.is_ok() && answer.done_at > out.terms.deadline {
-            return Err(Failure::fixed(Cause::Timeout, "timed out while receiving the answer"));
+        let late = answer.done_at.since(out.terms.deadline);
+        if result.is_ok() && !late.is_zero() {
+            let failure = Failure::fixed(Cause::Timeout, "timed out while receiving the answer");
+            return Err(failure.read_late(late));
         }
         result
     }

@@ -146,8 +146,9 @@ impl<'a> Flight<'a> {
         }
         // Judged by the clock and not by which event came first, so that a stalled generator cannot turn a late answer
         // into a good one; and an endless answer would never let the timer be asked.
-        if now > self.out.terms.deadline {
-            return Some(Err(self.timed_out(parser)));
+        let deadline = self.out.terms.deadline;
+        if now > deadline {
+            return Some(Err(self.timed_out(parser).read_late(now.since(deadline))));
         }
         let interim = parser.interim();
         let fed = parser.feed(bytes, answer);

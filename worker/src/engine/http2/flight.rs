@@ -343,8 +343,9 @@ impl<'a> Flight<'a> {
         answer.done_at = now;
         // Judged by the clock and not by which event came first, so that a stalled generator cannot turn a late answer
         // into a good one.
-        if now > self.out.terms.deadline {
-            Err(self.timed_out())
+        let deadline = self.out.terms.deadline;
+        if now > deadline {
+            Err(self.timed_out().read_late(now.since(deadline)))
         } else {
             Ok(now)
         }
@@ -399,7 +400,7 @@ impl<'a> Flight<'a> {
 
     /// Nothing to do but to wait, for no longer than the deadline.
     fn wait(&self, cx: &mut Context<'_>, timer: &mut DeadlineTimer, answer: &mut Answer) -> Poll<Landed> {
-        ready!(timer.poll(cx, self.core.clock, None, self.out.terms.deadline));
+        ready!(timer.poll_last(cx, self.core.clock, self.out.terms.deadline));
         answer.done_at = self.core.clock.now();
         Poll::Ready(Landed::Ended(Err(self.timed_out())))
     }

@@ -2,6 +2,8 @@
 
 use std::cell::RefCell;
 use std::fmt::Write as _;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use barrage_model::condition::Condition;
 use barrage_model::delta::{Delta, Health};
@@ -840,4 +842,76 @@ fn a_constant_request_is_one_stretch_of_bytes() {
     let head = std::str::from_utf8(head.as_static().expect("one stretch")).unwrap();
     assert!(head.contains("\r\nx: 1 3 s3cret token\r\n"), "{head}");
     assert!(!format!("{plan:?} {:?}", context()).contains("hunter2"));
+}
+
+/// Whether a request has come, and whether it may be answered.
+#[derive(Default)]
+struct Turns {
+    asked: AtomicBool,
+    go: AtomicBool,
+}
+
+/// Answers 40 ms after it may, on a thread of its own.
+fn slow_server(turns: Arc<Turns>) -> u16 {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        let mut stream = BufReader::new(listener.accept().unwrap().0);
+        let mut line = String::new();
+        while line != "\r\n" {
+            line.clear();
+            stream.read_line(&mut line).unwrap();
+        }
+        turns.asked.store(true, Ordering::SeqCst);
+        while !turns.go.load(Ordering::SeqCst) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        std::thread::sleep(Duration::from_millis(40));
+        let answer = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok";
+        // Whoever has given up may be gone.
+        let _ = stream.get_mut().write_all(answer.as_bytes());
+    });
+    port
+}
+
+#[tokio::test]
+async fn what_came_in_time_while_the_shard_stood_still_is_not_laid_to_the_target() {
+    for engine in [EngineChoice::Http1, EngineChoice::Reqwest] {
+        for (timeout_ms, max_time_ms, block_ms, knows, want) in [
+            (5_000, None, 0, true, ("ok 1", 0)),
+            (300, None, 900, true, ("timeout 1", 1)),
+            // Nobody knows that it stood still.
+            (300, None, 900, false, ("timeout 1", 0)),
+            (5_000, Some(300), 900, true, ("check 1", 1)),
+            (5_000, Some(300), 900, false, ("check 1", 0)),
+            // Late in any case.
+            (5_000, Some(10), 0, true, ("check 1", 0)),
+        ] {
+            let turns = Arc::new(Turns::default());
+            let mut request = get("/");
+            request.engine = engine;
+            request.timeout = Duration::from_millis(timeout_ms);
+            let max_time = max_time_ms.map(|ms| Check::MaxTime(Duration::from_millis(ms)));
+            request.expect.extend(max_time);
+            let port = slow_server(Arc::clone(&turns));
+            let bench = Bench::new(plan(port, vec![ask(request)]), &Files::new());
+            let block = async {
+                while !turns.asked.load(Ordering::SeqCst) {
+                    tokio::time::sleep(Duration::from_millis(1)).await;
+                }
+                turns.go.store(true, Ordering::SeqCst);
+                if knows && block_ms > 0 {
+                    bench.shard.awake.told(bench.shard.clock.now());
+                }
+                std::thread::sleep(Duration::from_millis(block_ms));
+            };
+            let (_, ()) = tokio::join!(bench.once(), block);
+            let delta = bench.delta();
+            let ledger = bench.ledger_of(&delta);
+            let case = format!("{engine:?} {timeout_ms} {max_time_ms:?} {block_ms} {knows}: {ledger}");
+            assert!(ledger.contains(want.0), "{case}");
+            assert_eq!(delta.health.shortages.time, want.1, "{case}");
+            assert_eq!(ledger.contains("stood still"), want.1 > 0, "{case}");
+        }
+    }
 }

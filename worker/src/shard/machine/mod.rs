@@ -30,7 +30,7 @@ use barrage_model::rng::{Purpose, stream};
 use barrage_model::schedule::{Epoch, GRANT};
 use barrage_model::time::Moment;
 
-pub use still::Stood;
+pub use still::{MIN as STILL_MIN, Stood};
 pub use words::{Gate, Held, Input, Output, SetupError, SlotId, Start};
 
 use closed::Users;
@@ -182,6 +182,8 @@ pub struct Machine {
     counted: Moment,
     boundary: Moment,
     finished: bool,
+    /// From when on nothing has begun, once it has been told to stand down.
+    left: Option<Moment>,
     /// Loads whose iterations have been told to cancel.
     cancelled: Vec<bool>,
 }
@@ -226,6 +228,7 @@ impl Machine {
             counted: Moment::ZERO,
             boundary,
             finished: false,
+            left: None,
             cancelled,
         })
     }
@@ -343,6 +346,17 @@ impl Machine {
             _ => None,
         });
         open.collect()
+    }
+
+    /// From when to when it stood still last.
+    pub fn stood_last(&self) -> Option<(Moment, Moment)> {
+        self.shared.still.last()
+    }
+
+    /// From when on the shard has begun nothing, once it has been told to stand down: it may have stood still or lacked a grant
+    /// before that.
+    pub fn left(&self) -> Option<Moment> {
+        self.left
     }
 
     /// Number of slots made so far.
@@ -466,6 +480,11 @@ impl Machine {
                 } else {
                     shared.graceful_stop
                 };
+                if matches!(input, Input::StandDown) {
+                    let still = shared.still.last().filter(|_| shared.needs_renewal.is_some());
+                    let idle = still.map_or(now.min(shared.granted_until), |(from, _)| from);
+                    self.left.get_or_insert(idle);
+                }
                 shared.undecided = None;
                 for load in &mut self.loads {
                     match load {

@@ -9,7 +9,7 @@ use barrage_model::time::{Moment, whole_micros};
 use super::TICK;
 
 /// A silence that is longer than [`TICK`] by this much is a standstill; shorter ones are part of every busy loop.
-const MIN: Duration = Duration::from_millis(5);
+pub const MIN: Duration = Duration::from_millis(5);
 /// Most that are remembered, no fewer than an interval has room for; after that the two oldest become one, spread over the
 /// time from the first to the last.
 const MOST: usize = 128;
@@ -92,6 +92,11 @@ impl Standstills {
     /// Whether one was going on at a moment.
     pub(super) fn is_over(&self, moment: Moment) -> bool {
         self.known.iter().any(|one| one.from < moment && moment <= one.to)
+    }
+
+    /// From when to when the last one was.
+    pub(super) fn last(&self) -> Option<(Moment, Moment)> {
+        self.last.map(|last| (last.from, last.to))
     }
 
     /// Until when ends come in that may have waited for the last one to be over.

@@ -398,6 +398,32 @@ fn who_counts_as_lost_leaves_what_waits_to_the_coordinator() {
 }
 
 #[test]
+fn who_stands_down_says_since_when_it_has_begun_nothing() {
+    let hold = UserStageShape::Hold {
+        users: 5,
+        length: Duration::from_secs(20),
+    };
+    let plan = plan(vec![users(vec![hold], None, None)], Duration::ZERO);
+    let wheel = [(LoadId(0), epoch(&[0], vec![], 0, Moment::ZERO))];
+    let left = |sleep: (u64, u64), granted: u64, down: u64| {
+        let mut world = World::new(&plan, &wheel, |at| at + 3_000_000);
+        world.inputs = vec![
+            (0, Input::Grant(Moment::from_secs(granted))),
+            (down, Input::StandDown),
+            (down + 1_000_000, Input::StandDown),
+        ];
+        world.sleep = sleep;
+        world.run_on(19 * SECOND);
+        world.machine.left().map(|left| left.as_micros() / 10_000)
+    };
+    assert_eq!(left((0, 0), 100, 4_040_000), Some(404));
+    // It had no grant any more, or stood still.
+    assert_eq!(left((0, 0), 3, 4_040_000), Some(300));
+    assert_eq!(left((2_000_000, 5_000_000), 100, 7_050_000), Some(200));
+    assert_eq!(left((0, 0), 100, 30_000_000), None);
+}
+
+#[test]
 fn who_has_stood_still_gives_nothing_up_before_it_hears_whether_it_is_lost() {
     for (word, scheduled, started, dropped) in [
         (Some(Input::StandDown), 3, 3, BTreeMap::new()),

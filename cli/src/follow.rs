@@ -1,17 +1,26 @@
 //! Follows a run to its end: progress, signals, the report, the exit code.
 
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use barrage_model::ids::RunId;
 use barrage_proto::v1;
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
+use tonic::Streaming;
 
 use crate::args::{Format, Output};
 use crate::client::Client;
+use crate::clock;
 use crate::exit::Failure;
-use crate::progress::{Progress, complain};
+use crate::progress::{Progress, clean, complain};
 use crate::signals::{Signals, exit_code};
 use crate::stdout;
+
+/// For so long a coordinator that has been lost is tried for again.
+const LOST_LIMIT: Duration = Duration::from_secs(30);
+/// Between two tries.
+const PAUSE: Duration = Duration::from_millis(500);
 
 /// What a signal does to the followed run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,7 +68,10 @@ pub(crate) async fn follow(
 ) -> Result<Followed, Failure> {
     let mut signals = Signals::new()?;
     let mut progress = Progress::new(output.quiet, output.no_progress);
-    let mut snapshots = client.watch(run).await?;
+    let snapshots = client.watch(run).await?;
+    let (tell, mut news) = mpsc::channel(1);
+    let mut listening = JoinSet::new();
+    listening.spawn(listen(client.clone(), run, snapshots, tell));
     // The order to stop; a coordinator that does not answer must not keep the second signal from being heard.
     let mut stopping = JoinSet::new();
     let mut asked = false;
@@ -69,10 +81,7 @@ pub(crate) async fn follow(
                 if asked || on_signal == OnSignal::Leave {
                     progress.clear();
                     if !stopping.is_empty() {
-                        let run = RunId(run);
-                        complain(&format!(
-                            "the coordinator has not answered the stop yet, so the run may go on: `barrage stop {run}` when it answers again"
-                        ));
+                        complain(&unanswered(RunId(run)));
                     }
                     return Ok(Followed::Cut(exit_code(number)));
                 }
@@ -87,15 +96,15 @@ pub(crate) async fn follow(
                     progress.say(&failure.to_string());
                 }
             }
-            next = snapshots.message() => match next {
-                Ok(Some(snapshot)) => {
+            Some(next) = news.recv() => match next {
+                News::Snapshot(snapshot) => {
                     progress.show(&snapshot);
                     if snapshot.exit_code.is_some() {
-                        break snapshot;
+                        break *snapshot;
                     }
                 }
-                Ok(None) => return Err(Failure::Own("the coordinator ended before the run did".to_owned())),
-                Err(status) => return Err(Failure::Own(format!("lost the coordinator: {}", status.message()))),
+                News::Lost(why) => progress.say(&format!("lost the coordinator ({why}); trying to reach it again")),
+                News::Over(failure) => return Err(failure),
             }
         }
     };
@@ -122,6 +131,76 @@ pub(crate) async fn follow(
         published => published?,
     }
     Ok(Followed::Ended(code))
+}
+
+fn unanswered(run: RunId) -> String {
+    format!(
+        "the coordinator has not answered the stop yet, so the run may go on: `barrage stop {run}` when it answers again"
+    )
+}
+
+/// What is heard of a run.
+enum News {
+    Snapshot(Box<v1::Snapshot>),
+    /// The connection is gone, and why; another one is tried for.
+    Lost(String),
+    /// Nothing more will be heard.
+    Over(Failure),
+}
+
+/// Passes on what the coordinator says, over as many connections as it takes: a run goes on without its followers.
+async fn listen(mut client: Client, run: u64, mut snapshots: Streaming<v1::Snapshot>, tell: mpsc::Sender<News>) {
+    let mut lost_at = None;
+    loop {
+        let status = match snapshots.message().await {
+            Ok(Some(snapshot)) => {
+                lost_at = None;
+                if tell.send(News::Snapshot(Box::new(snapshot))).await.is_err() {
+                    return;
+                }
+                continue;
+            }
+            Ok(None) => {
+                let failure = Failure::Own("the coordinator ended before the run did".to_owned());
+                let _gone = tell.send(News::Over(failure)).await;
+                return;
+            }
+            Err(status) => status,
+        };
+        let why = clean(status.message());
+        let until = *lost_at.get_or_insert_with(clock::now) + LOST_LIMIT;
+        let lost = News::Lost(why.clone());
+        if tell.send(lost).await.is_err() {
+            return;
+        }
+        match again(&mut client, run, until).await {
+            Ok(stream) => snapshots = stream,
+            Err(refused) => {
+                let run = RunId(run);
+                let failure = refused.unwrap_or_else(|| {
+                    let text =
+                        format!("lost the coordinator: {why}; the run may go on: `barrage watch {run}` follows it");
+                    Failure::Own(text)
+                });
+                let _gone = tell.send(News::Over(failure)).await;
+                return;
+            }
+        }
+    }
+}
+
+/// Watches the run again. An error when that did not succeed in time, with what the coordinator says against it, if it does.
+async fn again(client: &mut Client, run: u64, until: Instant) -> Result<Streaming<v1::Snapshot>, Option<Failure>> {
+    loop {
+        match tokio::time::timeout_at(until.into(), client.watch(run)).await {
+            Ok(Ok(stream)) => return Ok(stream),
+            Ok(Err(refused @ (Failure::Usage(_) | Failure::BadPlan(_) | Failure::Refused(_)))) => {
+                return Err(Some(refused));
+            }
+            Ok(Err(_)) if clock::now() < until => tokio::time::sleep(PAUSE).await,
+            Ok(Err(_)) | Err(_) => return Err(None),
+        }
+    }
 }
 
 /// The signal that ends even the report: the second one.

@@ -71,7 +71,10 @@ pub(crate) fn overrides(fill: &Fill) -> Overrides {
 
 /// Reads a plan file, or stdin for `-`.
 pub(crate) fn load(path: &str, fill: &Fill) -> Result<Loaded, Failure> {
-    let unreadable = |error: std::io::Error| Failure::BadPlan(format!("{path}: the plan could not be read: {error}"));
+    let unreadable = |error: std::io::Error| {
+        let hint = hint(path, &error);
+        Failure::BadPlan(format!("{path}: the plan could not be read: {error}{hint}"))
+    };
     let (name, bytes, folder) = if path == "-" {
         (
             "stdin",
@@ -89,6 +92,20 @@ pub(crate) fn load(path: &str, fill: &Fill) -> Result<Loaded, Failure> {
     };
     let text = barrage_plan::text_of(name, &bytes).map_err(|errors| Failure::BadPlan(errors.first().to_string()))?;
     read(name, text, &folder, fill)
+}
+
+/// Who names no file may mean a target.
+fn hint(path: &str, error: &std::io::Error) -> String {
+    let is_plan = [".yaml", ".yml", ".json"].iter().any(|end| path.ends_with(end));
+    let names_host = path.contains(['.', ':']) || path.starts_with("localhost");
+    if error.kind() != std::io::ErrorKind::NotFound || is_plan || !names_host || path.starts_with(['.', '/']) {
+        return String::new();
+    }
+    let target = format!("http://{path}");
+    match url::Url::parse(&target) {
+        Ok(_) => format!("; did you mean the target `{target}`?"),
+        Err(_) => String::new(),
+    }
 }
 
 fn limited(reader: impl std::io::Read) -> std::io::Result<Vec<u8>> {

@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 
 use barrage_model::units::format_duration;
 use barrage_proto::v1::Snapshot;
+use rustix::termios::tcgetwinsize;
+use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
 
 use crate::clock;
 
@@ -80,7 +82,8 @@ impl Progress {
             }
             Style::Block => {
                 if changed || since.is_none_or(|since| since >= REDRAW) {
-                    let lines = block(snapshot);
+                    let width = columns();
+                    let lines: Vec<String> = block(snapshot).into_iter().map(|line| cut(line, width)).collect();
                     let text = format!("{}{}\n", self.rewind(), lines.join("\n"));
                     self.lines = lines.len();
                     write_all(&text);
@@ -109,6 +112,28 @@ impl Progress {
             format!("\x1b[{}A\r\x1b[J", self.lines)
         }
     }
+}
+
+/// Columns of the terminal on stderr; as many as any line may have where it does not say.
+fn columns() -> usize {
+    match tcgetwinsize(std::io::stderr()) {
+        Ok(size) if size.ws_col > 0 => size.ws_col.into(),
+        _ => usize::MAX,
+    }
+}
+
+/// A line of the block, no wider than the terminal: the block is rewound by lines, and one that wraps would leave a part of itself.
+fn cut(line: String, columns: usize) -> String {
+    if line.width() <= columns {
+        return line;
+    }
+    let room = columns.saturating_sub(1);
+    let mut used = 0;
+    let fits = |c: &char| {
+        used += c.width().unwrap_or(0);
+        used <= room
+    };
+    line.chars().take_while(fits).chain(['…']).collect()
 }
 
 /// Says on stderr what the user should know.
@@ -251,4 +276,21 @@ fn block(snapshot: &Snapshot) -> Vec<String> {
         lines.push(format!("  workers: {}", workers.join(", ")));
     }
     lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_is_no_wider_than_the_terminal() {
+        let cut = |line: &str, columns| cut(line.to_owned(), columns);
+        assert_eq!(cut("offered 10/s", 12), "offered 10/s");
+        assert_eq!(cut("offered 10/s", 11), "offered 10…");
+        assert_eq!(cut("日本語", 6), "日本語");
+        // A wide character has no half.
+        assert_eq!(cut("日本語", 4), "日…");
+        assert_eq!(cut("ab", 1), "…");
+        assert_eq!(cut("ab", usize::MAX), "ab");
+    }
 }

@@ -6,7 +6,7 @@
 use barrage_metrics::summary::{Latency, SlaVerdict, Summary};
 
 use crate::clean::{MESSAGE_MAX, NAME_MAX, clean};
-use crate::number::{count, mean, percent, quantile, rate, seconds};
+use crate::number::{ABSENT, count, mean, percent, quantile, rate, seconds};
 use crate::put::put;
 use crate::section::{PAGE, Tone, equations, head, judged, scope, words};
 
@@ -120,8 +120,14 @@ fn write_steps(out: &mut String, summary: &Summary) {
     out.push_str("\n<details><summary>Steps</summary>\n\n| step | sent | errors | p50 | p95 | p99 |\n");
     out.push_str("|---|--:|--:|--:|--:|--:|\n");
     for step in steps.iter().take(STEPS_MAX) {
-        let name = code(&format!("{} / {}", step.scenario, step.name), NAME_MAX);
-        let (sent, errors) = (count(step.totals.counts.sent), percent(step.rates.error_rate));
+        // What is sent within a group is in the rows of its requests.
+        let (group, sent) = if step.group {
+            ("group ", ABSENT.to_owned())
+        } else {
+            ("", count(step.totals.counts.sent))
+        };
+        let name = code(&format!("{} / {group}{}", step.scenario, step.name), NAME_MAX);
+        let errors = percent(step.rates.error_rate);
         let [p50, p95, p99] = [step.response.p50, step.response.p95, step.response.p99].map(quantile);
         put!(out, "| {name} | {sent} | {errors} | {p50} | {p95} | {p99} |\n");
     }

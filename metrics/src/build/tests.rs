@@ -521,11 +521,13 @@ fn a_lost_worker_that_comes_back_leaves_its_hole_marked() {
 
 #[test]
 fn standing_still_is_no_strain_of_what_a_lost_worker_has_measured() {
-    for (lost, last_one_works, want) in [
-        (true, false, GeneratorVerdict::Valid),
+    for (lost, last_one_works, leaves, want) in [
+        (true, false, true, GeneratorVerdict::Valid),
         // What it does after it has come to is measured.
-        (true, true, GeneratorVerdict::Invalid),
-        (false, false, GeneratorVerdict::Invalid),
+        (true, true, true, GeneratorVerdict::Invalid),
+        // It has done all there was to do, so nothing of it is unsent.
+        (true, false, false, GeneratorVerdict::Invalid),
+        (false, false, false, GeneratorVerdict::Invalid),
     ] {
         let mut ledger = open_alone();
         for interval in 0..6 {
@@ -535,13 +537,14 @@ fn standing_still_is_no_strain_of_what_a_lost_worker_has_measured() {
                 delta.health.dispatch_lag_p99_us = 3_000_000;
             }
             delta.health.covered_us = 1_000_000;
+            delta.left = Some(Moment::from_secs(2)).filter(|_| leaves && interval == 5);
             ledger.apply(WorkerId(1), FIRST, &delta).expect("in order");
         }
         if lost {
             ledger.set_lost(WorkerId(1), FIRST);
         }
         let summary = Summary::build(&ledger, &SlaEngine::new(&[]), facts(false));
-        assert_eq!(summary.generator.verdict, want, "{lost} {last_one_works}");
+        assert_eq!(summary.generator.verdict, want, "{lost} {last_one_works} {leaves}");
         assert_eq!(summary.workers[1].generator, want);
     }
 }

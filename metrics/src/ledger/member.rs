@@ -65,6 +65,8 @@ pub struct Member {
     pub health: History,
     /// Self-health judged and summed up.
     pub(crate) tally: Tally,
+    /// It has said that it begins nothing any more.
+    has_left: bool,
     /// As it was before the latest intervals, if nothing began or ended in them.
     before_idle: Option<Box<Tally>>,
     pub(crate) inconsistencies: Vec<Inconsistency>,
@@ -115,6 +117,7 @@ impl Member {
         if !delta.last || delta.health.covered_us > 0 {
             self.health.add(delta.interval, &delta.health, readings_max);
         }
+        self.has_left |= delta.left.is_some();
         if does_something(delta) {
             self.before_idle = None;
         } else if self.before_idle.is_none() {
@@ -132,10 +135,10 @@ impl Member {
         self.check(catalog, worker.id, delta);
     }
 
-    /// Self-health that says something of what was measured. A lost worker that comes back has stood still in between: what it
-    /// did not begin then is unsent, and in none of the figures.
+    /// Self-health that says something of what was measured. A lost worker that comes back and stands down has stood still in
+    /// between: what it did not begin then is unsent, and in none of the figures.
     pub(crate) fn judged(&self) -> &Tally {
-        let idle = self.before_idle.as_deref().filter(|_| self.is_lost());
+        let idle = self.before_idle.as_deref().filter(|_| self.is_lost() && self.has_left);
         idle.unwrap_or(&self.tally)
     }
 

@@ -322,6 +322,14 @@ fn misplaced(span: Span, problem: Problem) -> Misplaced {
     }
 }
 
+/// The first tab after `at` that indents a line.
+fn indenting_tab(text: &str, at: usize) -> Option<usize> {
+    let breaks = text[at..].match_indices('\n').map(|(end, _)| at + end + 1);
+    breaks
+        .map(|line| line + text[line..].bytes().take_while(|byte| *byte == b' ').count())
+        .find(|start| text.as_bytes().get(*start) == Some(&b'\t'))
+}
+
 /// A text that is not YAML.
 fn broken(text: &str, error: &ScanError) -> Misplaced {
     let at = error.marker().byte_offset().unwrap_or(0).min(text.len());
@@ -330,16 +338,23 @@ fn broken(text: &str, error: &ScanError) -> Misplaced {
         start: at,
         end: at + text[at..].chars().next().map_or(0, char::len_utf8),
     };
-    let tab = matches!(
+    let is_tab = matches!(
         error.kind(),
         ErrorKind::TabNotAllowed
             | ErrorKind::TabInBlockIndentation
             | ErrorKind::TabInIndentation
             | ErrorKind::TabAtBlockScalarStart
     );
-    if tab {
+    let tab = if is_tab {
         let line = text[..at].rfind('\n').map_or(0, |end| end + 1);
-        let start = text[line..].find('\t').map_or(at, |tab| line + tab);
+        Some(text[line..].find('\t').map_or(at, |tab| line + tab))
+    } else if matches!(error.kind(), ErrorKind::TabInPlainScalar) {
+        // The marker is at the begin of a text that seems to go on in the next line.
+        indenting_tab(text, at)
+    } else {
+        None
+    };
+    if let Some(start) = tab {
         let span = Span { start, end: start + 1 };
         return misplaced(span, Problem::new("found a tab as indentation", "spaces"));
     }

@@ -303,6 +303,7 @@ impl Users {
             .slot
             .get_or_insert_with(|| Shared::make_slot(slots, load, u64::from(number), place));
         slots[slot.0 as usize].began = now;
+        shared.begun_at = now;
         Ok(Start {
             slot,
             load,

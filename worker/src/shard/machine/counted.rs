@@ -196,6 +196,7 @@ impl Counted {
         let idle_since = self.idle.pop_front().unwrap_or(self.start_at);
         let owner = &mut shared.slots[slot.0 as usize];
         owner.began = now;
+        shared.begun_at = now;
         let user = owner.user;
         let segment = shared.marks.segment_at(now);
         let was_kept = self.kept_at.is_some_and(|at| idle_since <= at);

@@ -65,6 +65,8 @@ struct Shared {
     /// When it came to, as long as nobody has said what to do: see [`WORD_MAX`].
     undecided: Option<Moment>,
     graceful_stop: Duration,
+    /// When an iteration began last.
+    begun_at: Moment,
     /// When the shard stood still, as far back as an arrival waits.
     still: Standstills,
     /// The load of each slot.
@@ -215,6 +217,7 @@ impl Machine {
             needs_renewal: None,
             undecided: None,
             graceful_stop: plan.graceful_stop,
+            begun_at: Moment::ZERO,
             still: Standstills::default(),
             slots: Vec::new(),
             outputs: VecDeque::new(),
@@ -481,9 +484,10 @@ impl Machine {
                     shared.graceful_stop
                 };
                 if matches!(input, Input::StandDown) {
-                    let still = shared.still.last().filter(|_| shared.needs_renewal.is_some());
-                    let idle = still.map_or(now.min(shared.granted_until), |(from, _)| from);
-                    self.left.get_or_insert(idle);
+                    let still = shared.still.last();
+                    let still = still.filter(|(from, to)| to.since(*from) > GAP_MAX && shared.begun_at < *to);
+                    let from = still.map_or(now, |(from, _)| from);
+                    self.left.get_or_insert(from.min(shared.granted_until));
                 }
                 shared.undecided = None;
                 for load in &mut self.loads {

@@ -272,6 +272,7 @@ impl Open {
             self.blocked = Some(Blocked::NoSlot);
             return false;
         };
+        shared.begun_at = now;
         let user = shared.slots[slot.0 as usize].user;
         let segment = shared.marks.segment_at(due);
         let stood = stood_for(due, now, shared).then(|| shared.still.within(due, self.unblocked_since));

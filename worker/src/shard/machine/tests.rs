@@ -405,22 +405,28 @@ fn who_stands_down_says_since_when_it_has_begun_nothing() {
     };
     let plan = plan(vec![users(vec![hold], None, None)], Duration::ZERO);
     let wheel = [(LoadId(0), epoch(&[0], vec![], 0, Moment::ZERO))];
-    let left = |sleep: (u64, u64), granted: u64, down: u64| {
+    let left = |sleep: (u64, u64), granted: u64, down: u64, renewed: Option<u64>| {
         let mut world = World::new(&plan, &wheel, |at| at + 3_000_000);
         world.inputs = vec![
             (0, Input::Grant(Moment::from_secs(granted))),
             (down, Input::StandDown),
             (down + 1_000_000, Input::StandDown),
         ];
+        let renewal = renewed.map(|at| (at, Input::Grant(Moment::from_secs(100))));
+        world.inputs.extend(renewal);
         world.sleep = sleep;
         world.run_on(19 * SECOND);
         world.machine.left().map(|left| left.as_micros() / 10_000)
     };
-    assert_eq!(left((0, 0), 100, 4_040_000), Some(404));
+    assert_eq!(left((0, 0), 100, 4_040_000, None), Some(404));
     // It had no grant any more, or stood still.
-    assert_eq!(left((0, 0), 3, 4_040_000), Some(300));
-    assert_eq!(left((2_000_000, 5_000_000), 100, 7_050_000), Some(200));
-    assert_eq!(left((0, 0), 100, 30_000_000), None);
+    assert_eq!(left((0, 0), 3, 4_040_000, None), Some(300));
+    assert_eq!(left((2_000_000, 5_000_000), 100, 7_050_000, None), Some(200));
+    // A grant that came meanwhile changes nothing for the time before it, as long as nothing has begun since.
+    let renewed = Some(5_920_000);
+    assert_eq!(left((4_000_000, 1_900_000), 100, 5_950_000, renewed), Some(400));
+    assert_eq!(left((4_000_000, 1_900_000), 100, 6_050_000, renewed), Some(605));
+    assert_eq!(left((0, 0), 100, 30_000_000, None), None);
 }
 
 #[test]

@@ -1,6 +1,8 @@
 //! What a careless user and a bad day do: folders that cannot be written to, signals in every state, a coordinator that is
 //! killed, addresses of something else.
 
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
@@ -213,4 +215,69 @@ fn flags_in_the_environment_take_the_usual_words() {
         assert_eq!(output.status.code(), Some(0), "{word:?}: {stderr}");
         assert_eq!(!stderr.contains("robust"), quiet, "{word:?}: {stderr}");
     }
+}
+
+/// Passes connections on until it is told to cut them all; later ones are passed on again.
+struct Relay {
+    url: String,
+    open: Arc<Mutex<Vec<TcpStream>>>,
+}
+
+impl Relay {
+    fn start(to: &str) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let url = format!("http://{}", listener.local_addr().expect("it is bound"));
+        let to = to.trim_start_matches("http://").to_owned();
+        let open = Arc::new(Mutex::new(Vec::new()));
+        let kept = Arc::clone(&open);
+        std::thread::spawn(move || {
+            for near in listener.incoming() {
+                let (near, far) = (near.expect("accepts"), TcpStream::connect(&to).expect("it listens"));
+                for (from, into) in [(&near, &far), (&far, &near)] {
+                    let (mut from, mut into) = (from.try_clone().unwrap(), into.try_clone().unwrap());
+                    std::thread::spawn(move || {
+                        // Either side may go at any time.
+                        let _ended = std::io::copy(&mut from, &mut into);
+                        let _gone = into.shutdown(Shutdown::Both);
+                    });
+                }
+                kept.lock().unwrap().extend([near, far]);
+            }
+        });
+        Self { url, open }
+    }
+
+    fn cut(&self) {
+        for stream in self.open.lock().unwrap().drain(..) {
+            let _gone = stream.shutdown(Shutdown::Both);
+        }
+    }
+}
+
+#[test]
+fn a_follower_whose_connection_is_cut_follows_on() {
+    let home = home();
+    let server = Server::start(|_| Ok(Reply::text("ok")));
+    let fleet = Fleet::start(&home, 1, |_| Vec::new());
+    let relay = Relay::start(&fleet.coordinator.url);
+    let file = plan::write(&home, &steady(&server.url, 4, ""));
+    let out = home.path().join("out");
+    let out = out.to_str().expect("temporary folders are UTF-8");
+    let args = [
+        "submit",
+        &file,
+        "--coordinator",
+        &relay.url,
+        "--accept-invalid",
+        "--out",
+        out,
+    ];
+    let follower = Process::start(&home, args);
+    wait::until("load", LIMIT, || (server.count() >= 20).then_some(()));
+    relay.cut();
+    let ended = follower.wait(LIMIT);
+    assert_ended(&ended, 0, "trying to reach it again");
+    assert!(ended.stdout.contains("PASSED"), "{}", ended.stdout);
+    assert_eq!(server.count(), 80);
+    assert!(std::path::Path::new(out).join("report.json").is_file());
 }

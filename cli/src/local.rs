@@ -1,6 +1,6 @@
 //! The store on this machine, for commands that name no coordinator.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use barrage_coordinator::store::{Answer, Op, Prune, Reader, Store};
 use barrage_model::ids::RunId;
@@ -11,6 +11,15 @@ use crate::clock;
 use crate::commands::serve::default_store;
 use crate::exit::{Failure, chain};
 use crate::place::Place;
+
+/// Where nobody else has the store open, runs that have not ended are those of a process that is gone. A store that cannot be
+/// written to says what it says.
+fn clean_up(folder: &Path) {
+    if let Ok(mut store) = Store::open(folder, |_| {}) {
+        let _damaged = store.abandon_unfinished();
+        store.close();
+    }
+}
 
 /// A store that is read beside whoever writes to it.
 #[derive(Debug)]
@@ -27,6 +36,12 @@ impl Local {
         }
         let folder = place.store.clone().map_or_else(default_store, Ok)?;
         let reader = Reader::open(&folder);
+        if reader
+            .as_ref()
+            .is_some_and(|reader| reader.unfinished().is_ok_and(|runs| !runs.is_empty()))
+        {
+            clean_up(&folder);
+        }
         if reader.is_none() && place.store.is_some() {
             return Err(Failure::Usage(format!("there is no store in {}", folder.display())));
         }
@@ -118,7 +133,6 @@ impl Local {
     async fn change<T: Send + 'static>(&self, op: impl FnOnce(Answer<T>) -> Op) -> Result<T, Failure> {
         let failed = |error| Failure::start("could not change the store", &error);
         let mut store = Store::open(&self.folder, |_| {}).map_err(failed)?;
-        // Where nobody else has it open, runs that have not ended are those of a process that is gone.
         store.abandon_unfinished().map_err(failed)?;
         let (say, said) = tokio::sync::oneshot::channel();
         // The receiver lives until the answer is there.

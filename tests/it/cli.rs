@@ -621,6 +621,32 @@ fn a_run_of_another_process_is_seen_and_not_removed() {
 }
 
 #[test]
+fn a_run_of_a_process_that_is_gone_has_ended_with_it() {
+    let home = home();
+    let server = ok_server();
+    let file = plan::write(&home, &simple(&server.url, 60));
+    let process = Process::start(&home, ["run", &file, "--quiet", "--accept-invalid"]);
+    wait::until("load", LIMIT, || (server.count() >= 20).then_some(()));
+    wait::until("the run in the list", LIMIT, || {
+        listed(&home, &[])
+            .iter()
+            .any(|(_, line)| line.contains(" running "))
+            .then_some(())
+    });
+    process.signal(Signal::KILL);
+    process.wait(LIMIT);
+    let lines = listed(&home, &[]);
+    assert!(!lines[0].1.contains(" running "), "{lines:?}");
+    let report = run(&home, ["report"]);
+    assert!(
+        report.stdout.contains("the coordinator ended before the run did"),
+        "{}",
+        report.stdout
+    );
+    assert!(!report.stdout.contains("the run goes on"), "{}", report.stdout);
+}
+
+#[test]
 fn a_run_without_arrivals_has_no_report() {
     let home = home();
     let server = ok_server();

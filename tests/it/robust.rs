@@ -234,21 +234,24 @@ impl Relay {
             for near in listener.incoming() {
                 let (near, far) = (near.expect("accepts"), TcpStream::connect(&to).expect("it listens"));
                 for (from, into) in [(&near, &far), (&far, &near)] {
-                    let (mut from, mut into) = (from.try_clone().unwrap(), into.try_clone().unwrap());
+                    let (mut from, mut into) = (
+                        from.try_clone().expect("a descriptor"),
+                        into.try_clone().expect("a descriptor"),
+                    );
                     std::thread::spawn(move || {
                         // Either side may go at any time.
                         let _ended = std::io::copy(&mut from, &mut into);
                         let _gone = into.shutdown(Shutdown::Both);
                     });
                 }
-                kept.lock().unwrap().extend([near, far]);
+                kept.lock().expect("nobody panics with it").extend([near, far]);
             }
         });
         Self { url, open }
     }
 
     fn cut(&self) {
-        for stream in self.open.lock().unwrap().drain(..) {
+        for stream in self.open.lock().expect("nobody panics with it").drain(..) {
             let _gone = stream.shutdown(Shutdown::Both);
         }
     }

@@ -12,7 +12,7 @@ use super::read::{RunState, StoredRun};
 use super::{Ended, Op, Reader, StoreError, Writer};
 use crate::machine::run::{HeldShare, Note, Record, leftover};
 
-const REASON: &str = "the coordinator was restarted";
+const REASON: &str = "the coordinator ended before the run did";
 
 /// Marks them as aborted. Workers may have gone on up to the end of their last grant, so what is due up to then and not
 /// committed is unknown.

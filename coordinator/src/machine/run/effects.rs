@@ -166,11 +166,16 @@ impl<B: Book> Run<B> {
         if let Err(reason) = self.book.apply(worker, incarnation, &delta) {
             return self.refuse(worker, &reason);
         }
+        let goes_on = seat.left.is_none();
         seat.follow(&delta, run_now);
         seat.note_done(run_now);
+        let left = seat.left.filter(|_| goes_on && !seat.is_lost());
         let seq = delta.seq;
         let record = Record::Delta(worker, incarnation, Arc::new(delta));
         self.store(now, record, Effect::Acknowledge(worker, seq));
+        if let Some(left) = left {
+            self.leaves(now, worker, left);
+        }
     }
 
     /// What cannot be right is not counted, and its sender is not trusted any more.

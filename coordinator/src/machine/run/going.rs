@@ -313,6 +313,20 @@ impl<B: Book> Run<B> {
         }
     }
 
+    /// A worker of its own accord begins nothing from some instant on. It counts as lost once it is done with what it had begun;
+    /// the fleet is short of its share before that.
+    pub(super) fn leaves(&mut self, now: Moment, worker: WorkerId, from: Moment) {
+        let secs = from.as_micros() as f64 / 1e6;
+        let text = format!(
+            "worker {} leaves: it has begun nothing since {secs:.3} s",
+            self.name(worker)
+        );
+        self.note(now, "worker-leaves", Some(worker), text.clone());
+        if matches!(self.state, State::Running) && self.spec.plan.workers.on_loss == OnLoss::Abort {
+            self.stop(now, How::Graceful, StopCause::WorkerLost, text);
+        }
+    }
+
     fn lose(&mut self, now: Moment, worker: WorkerId, reason: String) {
         let at = self.run_now(now);
         let start = self.start;

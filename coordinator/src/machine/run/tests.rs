@@ -711,6 +711,22 @@ fn on_loss_abort_stops_the_others() {
 }
 
 #[test]
+fn on_loss_abort_does_not_wait_until_who_leaves_has_drained() {
+    let mut bench = Bench::started(|plan| plan.workers.on_loss = OnLoss::Abort);
+    bench.secs(4);
+    let leaving = Delta {
+        left: Some(Moment::from_millis(3_250)),
+        ..delta(1, 1, 5, 11)
+    };
+    bench.input(Input::Delta(B, Box::new(leaving)));
+    let stopped = bench.run.stopped().unwrap();
+    let why = (stopped.at, stopped.cause, stopped.reason.as_str());
+    let text = "worker b leaves: it has begun nothing since 3.250 s";
+    assert_eq!(why, (Moment::from_secs(4), StopCause::WorkerLost, text));
+    assert!(bench.run.book().notes.iter().any(|note| note.contains("worker-leaves")));
+}
+
+#[test]
 fn a_stop_drains_and_a_second_one_cancels() {
     let mut bench = Bench::started(|_| {});
     bench

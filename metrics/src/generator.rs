@@ -7,7 +7,7 @@ mod tests;
 use barrage_model::delta::{Delta, Health};
 use barrage_model::ids::{LoadId, WorkerId};
 use barrage_model::outcome::DropReason;
-use barrage_model::plan::{LoadModel, Pacing};
+use barrage_model::plan::LoadModel;
 
 pub use self::rules::{RULES, Rule, STRETCH, Share};
 use crate::ledger::Ledger;
@@ -87,7 +87,7 @@ impl Strain {
 impl Tally {
     /// Judges one interval. `cores` are those of the host; intervals of the warm-up only count for the extremes and for
     /// failures of the generator's own, which are in the report's totals like any other.
-    pub(crate) fn add(&mut self, delta: &Delta, cores: u32, pacing: Pacing, warm_up: bool) {
+    pub(crate) fn add(&mut self, delta: &Delta, cores: u32, warm_up: bool) {
         let health = &delta.health;
         self.note(health);
         // A run that ends with an interval leaves a last one in which it does nothing; a teardown's counts come without readings.
@@ -96,7 +96,7 @@ impl Tally {
         let judged = !warm_up && !idle;
         self.judged = self.judged.saturating_add(u32::from(judged));
         let rules = RULES.iter().zip(&mut self.strained);
-        let rules = rules.filter(|(rule, _)| rule.holds_for(pacing) && (judged || rule.counts_failures()));
+        let rules = rules.filter(|(rule, _)| judged || rule.counts_failures());
         for (rule, strain) in rules {
             let reading = (rule.reading)(health, cores);
             strain.judge(delta.interval, (reading > rule.limit).then_some(reading));
@@ -176,10 +176,10 @@ impl Tally {
 }
 
 /// The reasons for which an interval, or a longer stretch, is strained, each once.
-pub(crate) fn strains(health: &Health, cores: u32, pacing: Pacing) -> Vec<&'static str> {
+pub(crate) fn strains(health: &Health, cores: u32) -> Vec<&'static str> {
     let mut kinds: Vec<_> = RULES
         .iter()
-        .filter(|rule| rule.holds_for(pacing) && (rule.reading)(health, cores) > rule.limit)
+        .filter(|rule| (rule.reading)(health, cores) > rule.limit)
         .map(|rule| rule.kind)
         .collect();
     kinds.dedup();

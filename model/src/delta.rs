@@ -222,6 +222,8 @@ impl Shortages {
 
 /// Most cores of which a worker tells how busy each was.
 pub const CORES_TOLD_MAX: usize = 64;
+/// A shard that is busy for more of its time is saturated.
+pub const SATURATED_PERCENT: u64 = 90;
 /// Shares of a covered time ([`Health::covered_us`]) that is shorter than this say nothing, µs.
 pub const COVERED_MIN_US: u64 = 100_000;
 
@@ -290,6 +292,9 @@ pub struct Health {
     pub cpu_us: u64,
     /// CPU time used by the busiest shard thread, µs.
     pub shard_cpu_max_us: u64,
+    /// CPU time of the shard thread for which that and its waits for a core were most together, with those and without what it
+    /// spent looking at the clock until an arrival was due, µs: close to the covered time it has no time left.
+    pub shard_busy_max_us: u64,
     /// Time for which the shard thread that waited longest was ready to run and had no core, µs.
     pub shard_wait_max_us: u64,
     /// Time for which ready threads of the process had no core, shards and others together, µs.
@@ -332,6 +337,12 @@ pub struct Health {
 }
 
 impl Health {
+    /// Whether the busiest shard had next to no time left: whatever waits then, waits for it.
+    pub fn is_saturated(&self) -> bool {
+        let busy = u128::from(self.shard_busy_max_us) * 100;
+        self.covered_us >= COVERED_MIN_US && busy > u128::from(self.covered_us) * u128::from(SATURATED_PERCENT)
+    }
+
     /// The state over this time and the next: times and counts add up, the rest is the worse of both. Of the time for which
     /// a shard stood still it is the longer of both.
     #[must_use]
@@ -349,6 +360,7 @@ impl Health {
             stood_us: self.stood_us.max(next.stood_us),
             cpu_us: self.cpu_us.saturating_add(next.cpu_us),
             shard_cpu_max_us: self.shard_cpu_max_us.saturating_add(next.shard_cpu_max_us),
+            shard_busy_max_us: self.shard_busy_max_us.saturating_add(next.shard_busy_max_us),
             shard_wait_max_us: self.shard_wait_max_us.saturating_add(next.shard_wait_max_us),
             run_queue_wait_us: self.run_queue_wait_us.saturating_add(next.run_queue_wait_us),
             core_busy_max_us: self.core_busy_max_us.saturating_add(next.core_busy_max_us),

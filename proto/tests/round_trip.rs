@@ -173,6 +173,7 @@ fn health() -> Health {
         poll_delay_max_us: 3,
         cpu_us: 4,
         shard_cpu_max_us: 5,
+        shard_busy_max_us: 37,
         shard_wait_max_us: 6,
         run_queue_wait_us: 7,
         core_busy_max_us: 8,

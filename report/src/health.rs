@@ -13,7 +13,7 @@ use crate::put::put;
 type NumberColumn = (&'static str, fn(&HealthPoint) -> Option<u64>);
 
 /// Columns after those that say when and who.
-const NUMBERS: [NumberColumn; 28] = [
+const NUMBERS: [NumberColumn; 29] = [
     ("covered_us", |point| Some(point.health.covered_us)),
     ("dispatch_lag_p99_us", |point| Some(point.health.dispatch_lag_p99_us)),
     ("poll_delay_max_us", |point| Some(point.health.poll_delay_max_us)),
@@ -21,6 +21,9 @@ const NUMBERS: [NumberColumn; 28] = [
     ("cpu_us", |point| over_time(point, point.health.cpu_us)),
     ("shard_cpu_max_us", |point| {
         over_time(point, point.health.shard_cpu_max_us)
+    }),
+    ("shard_busy_max_us", |point| {
+        over_time(point, point.health.shard_busy_max_us)
     }),
     ("shard_wait_max_us", |point| {
         over_time(point, point.health.shard_wait_max_us)

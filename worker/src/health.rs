@@ -109,6 +109,7 @@ enum Kind {
 #[derive(Debug, Default)]
 struct Work {
     shard_cpu_max: u64,
+    shard_busy_max: u64,
     shard_wait_max: u64,
     wait: u64,
 }
@@ -227,6 +228,7 @@ impl HealthSampler {
             cpu_us: counters.cpu_us.saturating_sub(last.cpu_us),
             // A thread's own account is read a little after the clock.
             shard_cpu_max_us: (work.shard_cpu_max / 1_000).min(covered_us),
+            shard_busy_max_us: (work.shard_busy_max / 1_000).min(covered_us),
             shard_wait_max_us: (work.shard_wait_max / 1_000).min(covered_us),
             run_queue_wait_us: work.wait / 1_000,
             core_busy_max_us: on_cores.busy_max_us,
@@ -266,7 +268,9 @@ impl HealthSampler {
             let waited = now.waited.saturating_sub(before.waited);
             work.wait = work.wait.saturating_add(waited);
             if thread.kind == Kind::Shard {
-                work.shard_cpu_max = work.shard_cpu_max.max(now.cpu.saturating_sub(before.cpu));
+                let cpu = now.cpu.saturating_sub(before.cpu);
+                work.shard_cpu_max = work.shard_cpu_max.max(cpu);
+                work.shard_busy_max = work.shard_busy_max.max(cpu.saturating_add(waited));
                 work.shard_wait_max = work.shard_wait_max.max(waited);
             }
             true
@@ -339,11 +343,12 @@ struct OnCores {
 }
 
 /// What adds up over time.
-fn times(health: &mut Health) -> [&mut u64; 9] {
+fn times(health: &mut Health) -> [&mut u64; 10] {
     [
         &mut health.covered_us,
         &mut health.cpu_us,
         &mut health.shard_cpu_max_us,
+        &mut health.shard_busy_max_us,
         &mut health.shard_wait_max_us,
         &mut health.run_queue_wait_us,
         &mut health.core_busy_max_us,
@@ -452,7 +457,7 @@ mod tests {
         }
         let throttled: u64 = parts.iter().map(|health| health.throttled_us).sum();
         assert!(
-            throttled >= 3 && times(&mut sampler.rest) == [&0; 9],
+            throttled >= 3 && times(&mut sampler.rest) == [&0; 10],
             "and nothing is left or told twice"
         );
         assert!(parts[0].cores > 0);

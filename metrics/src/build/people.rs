@@ -68,7 +68,7 @@ pub(crate) fn health(ledger: &Ledger) -> Vec<HealthPoint> {
                 t_s: reading.from,
                 length_s: history.length(),
                 worker: worker.id,
-                strained: strains(&reading.health, worker.cores, ledger.plan().pacing),
+                strained: strains(&reading.health, worker.cores),
                 health: reading.health,
             }));
         }

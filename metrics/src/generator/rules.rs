@@ -1,7 +1,6 @@
 //! The thresholds: one table, which `docs/numbers.md` repeats for readers.
 
-use barrage_model::delta::{COVERED_MIN_US, Health};
-use barrage_model::plan::Pacing;
+use barrage_model::delta::{COVERED_MIN_US, Health, SATURATED_PERCENT};
 
 /// More than this share of the judged intervals, and at least so many of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,7 +101,6 @@ fn allowed(health: &Health, cores: u32) -> u32 {
     if health.cores > 0 { health.cores } else { cores }
 }
 
-const SHARD_CPU: &str = "shard_cpu";
 const LAG: &str = "µs of dispatch lag (p99) that the generator itself caused";
 const QUEUE: &str = "% of the time a shard was ready to run and had no core";
 const STOOD: &str = "% of the time a shard's loop stood still, for 10 ms or more at a time";
@@ -181,14 +179,14 @@ pub const RULES: [Rule; 19] = [
         reading: run_queue,
     },
     Rule {
-        kind: SHARD_CPU,
-        what: "% CPU of the busiest shard",
-        limit: 90,
+        kind: "shard_cpu",
+        what: "% of the time the busiest shard was at work or waited for a core",
+        limit: SATURATED_PERCENT,
         degraded: Some(share(10, 1)),
         stretch: Some(3),
         invalid: None,
         why: "a saturated shard queues: it measures itself as well",
-        reading: |health, _| percent(health.shard_cpu_max_us, health, 1),
+        reading: |health, _| percent(health.shard_busy_max_us, health, 1),
     },
     Rule {
         kind: "throttled",
@@ -308,12 +306,6 @@ impl Rule {
     /// so there they are judged, too.
     pub(super) fn counts_failures(&self) -> bool {
         self.limit == 0
-    }
-
-    /// Whether it says anything of a run with such pacing: a shard that looks at the clock until the next arrival is busy all
-    /// the time, whether or not it is saturated. Lag and poll delay tell that.
-    pub(super) fn holds_for(&self, pacing: Pacing) -> bool {
-        pacing == Pacing::Timer || self.kind != SHARD_CPU
     }
 
     /// The rule as a row of the table in `docs/numbers.md`.

@@ -4,7 +4,7 @@ use std::time::Duration;
 use barrage_model::delta::{CoresBusy, IterationRow, Shortages};
 use barrage_model::ids::SegmentId;
 use barrage_model::ledger::{IterationCounts, Open};
-use barrage_model::plan::{IterationsLoad, Pacing};
+use barrage_model::plan::IterationsLoad;
 
 use super::*;
 use crate::testing;
@@ -18,6 +18,7 @@ const CALM: Health = Health {
     cpu_us: 0,
     shard_cpu_max_us: 0,
     stood_us: 0,
+    shard_busy_max_us: 0,
     shard_wait_max_us: 0,
     run_queue_wait_us: 0,
     core_busy_max_us: 0,
@@ -69,7 +70,7 @@ fn tally(intervals: &str, health: Health) -> Tally {
     let mut tally = Tally::default();
     for (interval, mark) in intervals.chars().enumerate() {
         let health = if mark == 'x' { health } else { CALM };
-        tally.add(&delta(interval as u32, health, false), 2, Pacing::Timer, false);
+        tally.add(&delta(interval as u32, health, false), 2, false);
     }
     tally
 }
@@ -121,7 +122,7 @@ fn each_interval_that_is_not_to_be_trusted_is_named() {
             0..10 => 50_000,
             _ => 0,
         };
-        lagging.add(&delta(interval, lag(us), false), 2, Pacing::Timer, false);
+        lagging.add(&delta(interval, lag(us), false), 2, false);
     }
     let summary = conclude(lagging.reasons(WorkerId(0)));
     let named: Vec<_> = summary
@@ -143,7 +144,7 @@ fn each_interval_that_is_not_to_be_trusted_is_named() {
             7 => stops(150_000, 150_000),
             _ => CALM,
         };
-        stopped.add(&delta(interval, health, false), 2, Pacing::Timer, false);
+        stopped.add(&delta(interval, health, false), 2, false);
     }
     let summary = conclude(stopped.reasons(WorkerId(0)));
     let named: Vec<_> = summary.reasons.iter().map(|reason| &*reason.intervals).collect();
@@ -156,51 +157,21 @@ fn each_interval_that_is_not_to_be_trusted_is_named() {
 #[test]
 fn thresholds_of_processor_time() {
     let cpu = |us| Health {
-        shard_cpu_max_us: us,
+        shard_busy_max_us: us,
         ..CALM
     };
     check(0, 10, cpu(900_000), Valid);
     check(0, 2, cpu(900_001), Degraded);
     check(10, 2, cpu(900_001), Valid);
     check(100, 3, cpu(900_001), Degraded);
-    // One that looks at the clock until the next arrival is always busy.
-    let mut precise = Tally::default();
-    for interval in 0..10 {
-        precise.add(&delta(interval, cpu(1_000_000), false), 2, Pacing::Precise, false);
-    }
-    assert_eq!(precise.verdict(), Valid);
-    assert_eq!(strains(&cpu(1_000_000), 2, Pacing::Precise), [""; 0]);
-    assert_eq!(strains(&cpu(1_000_000), 2, Pacing::Timer), ["shard_cpu"]);
-    let waited = |us| Health {
-        shard_wait_max_us: us,
+    // Of what its clock says alone nothing is said: it may have looked at it until the next arrival.
+    let spins = Health {
+        shard_cpu_max_us: 1_000_000,
+        shard_busy_max_us: 400_000,
         ..CALM
     };
-    check(5, 5, waited(200_000), Valid);
-    check(5, 5, waited(200_001), Degraded);
-    check(5, 2, waited(500_001), Degraded);
-    check(5, 3, waited(500_001), Invalid);
-    let throttled = |us| Health {
-        throttled_us: us,
-        ..CALM
-    };
-    check(5, 5, throttled(10_000), Valid);
-    check(5, 5, throttled(10_001), Degraded);
-    // Over two cores, each of which is throttled on its own.
-    check(5, 5, throttled(1_000_000), Degraded);
-    check(5, 5, throttled(1_000_001), Invalid);
-    let stolen = |us| Health { steal_us: us, ..CALM };
-    check(5, 5, stolen(200_000), Valid);
-    check(5, 5, stolen(200_001), Degraded);
-    // A quota of two on eight.
-    let of_eight = |us| Health { cores: 8, ..stolen(us) };
-    check(5, 5, of_eight(800_000), Valid);
-    check(5, 5, of_eight(800_001), Degraded);
-    let unpolled = |us| Health {
-        poll_delay_max_us: us,
-        ..CALM
-    };
-    check(5, 5, unpolled(100_000), Valid);
-    check(5, 5, unpolled(100_001), Degraded);
+    check(0, 10, spins, Valid);
+    assert_eq!(strains(&cpu(1_000_000), 2), ["shard_cpu"]);
 }
 
 #[test]
@@ -254,8 +225,8 @@ fn thresholds_of_what_can_run_out() {
     // In the warm-up, and in an end in which nothing was asked, they are as much the generator's.
     for (last, warm_up) in [(false, true), (true, false), (true, true)] {
         let mut tally = Tally::default();
-        tally.add(&delta(0, short([0, 2, 0, 0, 0]), last), 1, Pacing::Timer, warm_up);
-        tally.add(&delta(1, CALM, false), 1, Pacing::Timer, false);
+        tally.add(&delta(0, short([0, 2, 0, 0, 0]), last), 1, warm_up);
+        tally.add(&delta(1, CALM, false), 1, false);
         let reasons = tally.reasons(WorkerId(0));
         assert_eq!(
             (reasons.len(), reasons[0].verdict, reasons[0].kind),
@@ -304,7 +275,7 @@ fn many_short_stops_strain_like_a_long_one() {
 fn a_reading_is_a_share_of_the_time_that_it_covers() {
     let over = |covered_us| Health {
         covered_us,
-        shard_cpu_max_us: 1_200_000,
+        shard_busy_max_us: 1_200_000,
         shard_wait_max_us: 250_000,
         ..CALM
     };
@@ -318,9 +289,9 @@ fn a_reading_is_a_share_of_the_time_that_it_covers() {
 #[test]
 fn ranges_are_joined_and_warm_up_is_not_judged() {
     let mut tally = Tally::default();
-    tally.add(&delta(0, lag(50_000), false), 1, Pacing::Timer, true);
+    tally.add(&delta(0, lag(50_000), false), 1, true);
     for interval in [1, 2, 5] {
-        tally.add(&delta(interval, lag(50_000), false), 1, Pacing::Timer, false);
+        tally.add(&delta(interval, lag(50_000), false), 1, false);
     }
     let reasons = tally.reasons(WorkerId(3));
     assert_eq!(reasons.len(), 1);
@@ -396,7 +367,7 @@ fn extremes_are_those_of_readings_that_cover_something() {
         ..busy
     };
     for (interval, health) in [busy, CALM, blink].into_iter().enumerate() {
-        tally.add(&delta(interval as u32, health, false), 2, Pacing::Timer, false);
+        tally.add(&delta(interval as u32, health, false), 2, false);
     }
     let most = tally.extremes;
     assert_eq!(

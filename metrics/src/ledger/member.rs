@@ -124,7 +124,7 @@ impl Member {
             self.before_idle = Some(Box::new(self.tally.clone()));
         }
         let warm_up = u64::from(delta.interval) < plan.warm_up.as_secs();
-        self.tally.add(delta, worker.cores, plan.pacing, warm_up);
+        self.tally.add(delta, worker.cores, warm_up);
         if !self.is_lost() {
             self.state = Some(if delta.last {
                 WorkerState::Finished

@@ -228,6 +228,7 @@ fn health() -> Vec<HealthPoint> {
                 stood_us: if busy { 41_000 } else { 0 },
                 cpu_us: 610_000,
                 shard_cpu_max_us: if busy { 970_000 } else { 420_000 },
+                shard_busy_max_us: if busy { 990_000 } else { 430_000 },
                 shard_wait_max_us: if busy { 260_000 } else { 10_000 },
                 run_queue_wait_us: if busy { 300_000 } else { 12_000 },
                 core_busy_max_us: if busy { 1_000_000 } else { 660_000 },

@@ -36,6 +36,9 @@ const OPEN_INTERVALS_MAX: usize = 120;
 /// Microseconds of an interval.
 const INTERVAL_US: u64 = INTERVAL.as_micros() as u64;
 
+/// Who waits so much longer than its own lag, µs, was held back by something else.
+const HELD_MIN_US: u64 = 10_000;
+
 /// One ended step.
 #[derive(Clone, Copy, Debug)]
 pub struct StepSample<'a> {
@@ -272,10 +275,15 @@ impl Recorder {
     pub fn iteration_begun(&mut self, start: &IterationStarted) {
         let at = self.position(start.at);
         let interval = &mut self.intervals[at];
+        let lag = start.at.us_since(start.due);
         if let Some(own_lag) = start.own_lag {
-            interval.own_lag.record(whole_micros(own_lag));
+            let own_us = whole_micros(own_lag);
+            interval.own_lag.record(own_us);
+            if lag >= own_us.saturating_add(HELD_MIN_US) {
+                interval.hold(lag);
+            }
         }
-        let (group, lag) = (OutcomeGroup::Ok, start.at.us_since(start.due));
+        let group = OutcomeGroup::Ok;
         if let Some(sketches) = interval.scenario(start.scenario, start.segment) {
             sketches.record(Measure::DispatchLag, group, lag);
             let key = (Subject::Scenario(start.scenario), group, TagId(0), start.segment);

@@ -39,6 +39,8 @@ pub struct Part {
     pub poll_delay_max_us: u64,
     /// Time for which the shard stood still, µs; filled in by the shard.
     pub stood_us: u64,
+    /// Time that the shard spent looking at the clock, µs; filled in by the shard.
+    pub spun_us: u64,
     /// Run time from which on the shard has begun nothing, since it was told to stand down; filled in by the shard.
     pub left: Option<Moment>,
     /// The lag (p99) of arrivals that fell due in the interval and were noticed after it, µs; filled in by the shard.
@@ -59,6 +61,7 @@ impl Part {
             poll_delay_max_us: 0,
             stood_us: 0,
             unseen_lag_us: 0,
+            spun_us: 0,
             left: None,
             connected: Connected::default(),
             slots: 0,
@@ -79,6 +82,8 @@ pub struct Merged {
     connected: Connected,
     slots: u32,
     own_lag: Lags,
+    held_lag: Option<Lags>,
+    spun_us: u64,
     shortages: Shortages,
     iterations: BTreeMap<(LoadId, ScenarioId, SegmentId), IterationCounts>,
     steps: BTreeMap<(StepId, TagId, SegmentId), StepCounts>,
@@ -101,6 +106,8 @@ impl Merged {
             connected: Connected::default(),
             slots: 0,
             own_lag: Lags::new(),
+            held_lag: None,
+            spun_us: 0,
             shortages: Shortages::default(),
             iterations: BTreeMap::new(),
             steps: BTreeMap::new(),
@@ -124,6 +131,10 @@ impl Merged {
         self.connected.ports.add(part.connected.ports);
         self.slots += part.slots;
         self.own_lag.add(&part.counts.own_lag);
+        if let Some(held) = &part.counts.held_lag {
+            self.held_lag.get_or_insert_with(Lags::new).add(held);
+        }
+        self.spun_us = self.spun_us.max(part.spun_us);
         self.shortages.add(&part.counts.shortages);
         self.ended = self.ended.max(part.counts.ended);
         self.left = self.left.into_iter().chain(part.left).min();
@@ -163,7 +174,15 @@ impl Merged {
     }
 
     /// The delta, with the worker's own state beside it.
-    pub fn into_delta(self, seq: u64, last: bool, health: Health) -> Delta {
+    pub fn into_delta(mut self, seq: u64, last: bool, health: Health) -> Delta {
+        let health = Health {
+            shard_busy_max_us: health.shard_busy_max_us.saturating_sub(self.spun_us),
+            ..health
+        };
+        // Whoever waits for a slot of a shard that has no time left waits for the shard.
+        if let Some(held) = self.held_lag.filter(|_| health.is_saturated()) {
+            self.own_lag.add(&held);
+        }
         let Connected {
             open: connections,
             ports,

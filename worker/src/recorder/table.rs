@@ -60,6 +60,8 @@ pub(super) struct Interval {
     pub(super) segments: Vec<SegmentCells>,
     pub(super) errors: Vec<ErrorSample>,
     pub(super) own_lag: Lags,
+    /// The whole lag of those that were held back by more than their own, [`super::HELD_MIN_US`] or longer.
+    pub(super) held_lag: Option<Lags>,
     /// Attempts that failed for want of something on this host.
     pub(super) shortages: Shortages,
     /// Run time at which the latest iteration ended.
@@ -67,6 +69,12 @@ pub(super) struct Interval {
 }
 
 impl Interval {
+    /// Notes the lag of an arrival that was held back by more than the shard.
+    #[cold]
+    pub(super) fn hold(&mut self, lag_us: u64) {
+        self.held_lag.get_or_insert_with(Lags::new).record(lag_us);
+    }
+
     pub(super) fn new(shape: &Shape) -> Self {
         Self {
             loads: shape.scheduled.len(),
@@ -75,6 +83,7 @@ impl Interval {
             segments: Vec::new(),
             errors: Vec::new(),
             own_lag: Lags::new(),
+            held_lag: None,
             shortages: Shortages::default(),
             ended: None,
         }

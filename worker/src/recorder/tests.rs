@@ -178,6 +178,39 @@ fn starts_that_cannot_be_late_do_not_hide_the_lag_of_others() {
 }
 
 #[test]
+fn who_waits_for_a_saturated_shard_waits_for_the_generator() {
+    // The CPU time of the busiest shard in a second, and what it spent looking at the clock.
+    let lag = |busy_us: u64, spun_us: u64, held: u64| {
+        let mut recorder = Recorder::new(shape(), at(0), None);
+        for number in 0..1_000 {
+            let waited = if number < held { 400_000 } else { 90 };
+            recorder.iteration_started(&IterationStarted {
+                load: LoadId(0),
+                scenario: ScenarioId(0),
+                segment: SEGMENT,
+                due: at(0),
+                at: at(waited),
+                own_lag: Some(Duration::from_micros(80)),
+            });
+        }
+        let mut part = recorder.close(Vec::new());
+        part.spun_us = spun_us;
+        let mut merged = Merged::new(part.interval);
+        merged.add(part);
+        let health = Health {
+            covered_us: 1_000_000,
+            shard_busy_max_us: busy_us,
+            ..Health::default()
+        };
+        merged.into_delta(1, false, health).health.dispatch_lag_p99_us
+    };
+    assert_eq!(lag(900_000, 0, 500), 80);
+    assert_eq!(lag(1_000_000, 500_000, 500), 80);
+    assert_eq!(lag(900_001, 0, 500), 400_000);
+    assert_eq!(lag(900_001, 0, 5), 80);
+}
+
+#[test]
 fn the_error_list_shows_kinds_and_cuts_long_texts() {
     let mut recorder = Recorder::new(shape(), at(0), None);
     let long = "ä".repeat(300);

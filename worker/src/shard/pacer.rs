@@ -87,6 +87,18 @@ pub(crate) struct Pacer {
     timer: Option<AsyncFd<OwnedFd>>,
     pacing: Pacing,
     lead: Lead,
+    /// Time spent looking at the clock instead of sleeping, others' turns in between included, since it was last taken.
+    spun: Cell<Duration>,
+}
+
+/// Counts the time until it goes as spun.
+struct Spin<'a>(&'a Pacer, Stamp);
+
+impl Drop for Spin<'_> {
+    fn drop(&mut self) {
+        let Self(pacer, from) = self;
+        pacer.spun.set(pacer.spun.get() + pacer.clock.now().since(*from));
+    }
 }
 
 impl Pacer {
@@ -106,6 +118,7 @@ impl Pacer {
             timer,
             pacing,
             lead: Lead::default(),
+            spun: Cell::default(),
         }
     }
 
@@ -121,6 +134,11 @@ impl Pacer {
             }
             Pacing::Precise => last,
         }
+    }
+
+    /// For how long it has looked at the clock since this was asked last. Who has no time left does none of it.
+    pub(super) fn take_spun(&self) -> Duration {
+        self.spun.take()
     }
 
     /// Waits about until `at`, which only spares wake-ups: a sleep that ends a little late costs nobody anything, and looking
@@ -150,6 +168,8 @@ impl Pacer {
             Pacing::Timer => self.lead.get(),
         };
         self.sleep(at - early, now).await;
+        // With a timer alone it is too little to be counted.
+        let _spin = (self.pacing == Pacing::Precise).then(|| Spin(self, self.clock.now()));
         // Others have their turn between two looks at the clock, so answers are read meanwhile.
         while self.clock.now() < at {
             tokio::task::yield_now().await;

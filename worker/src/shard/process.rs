@@ -67,6 +67,7 @@ pub struct ShardSetup {
 }
 
 struct Shard<R: Runner> {
+    pacer: Pacer,
     place: usize,
     runner: R,
     machine: RefCell<Machine>,
@@ -116,7 +117,6 @@ impl<R: Runner> Drop for Alarm<R> {
 /// # Cancel safety
 /// Not cancel safe: dropping the future loses what has been counted and not reported.
 pub(super) async fn run<R: Runner>(setup: ShardSetup, make: impl FnOnce(&ShardHandles) -> R) -> std::io::Result<()> {
-    let pacer = Pacer::new(setup.clock, setup.pacing);
     let context = ShardHandles {
         clock: setup.clock,
         recorder: Rc::new(RefCell::new(setup.recorder)),
@@ -127,6 +127,7 @@ pub(super) async fn run<R: Runner>(setup: ShardSetup, make: impl FnOnce(&ShardHa
     };
     context.awake.told(setup.start);
     let shard = Rc::new(Shard {
+        pacer: Pacer::new(setup.clock, setup.pacing),
         place: setup.place,
         runner: make(&context),
         machine: RefCell::new(setup.machine),
@@ -159,7 +160,7 @@ pub(super) async fn run<R: Runner>(setup: ShardSetup, make: impl FnOnce(&ShardHa
             warmed.runner.warm(scenario, users, warmed.start).await;
         }
     });
-    keep_time(Rc::clone(&shard), &pacer, setup.commands).await;
+    keep_time(Rc::clone(&shard), setup.commands).await;
     warming.abort();
     shard.connected.set(Some(shard.runner.connected()));
     // Whatever slot still waits is idle, or was cancelled and counted.
@@ -181,8 +182,9 @@ fn reactor(clock: Clock) -> Option<Rc<Reactor>> {
 }
 
 /// The one task that reads commands and keeps the time.
-async fn keep_time<R: Runner>(shard: Rc<Shard<R>>, pacer: &Pacer, mut commands: mpsc::Receiver<Command>) {
-    if !wait_for_start(&shard, pacer, &mut commands).await {
+async fn keep_time<R: Runner>(shard: Rc<Shard<R>>, mut commands: mpsc::Receiver<Command>) {
+    let pacer = &shard.pacer;
+    if !wait_for_start(&shard, &mut commands).await {
         return;
     }
     shard.report(Report::Begun);
@@ -233,11 +235,7 @@ async fn keep_time<R: Runner>(shard: Rc<Shard<R>>, pacer: &Pacer, mut commands: 
 
 /// Waits for run time 0. What was said before then is said to the machine at 0, a stop first, so that nothing starts
 /// before its time or after a stop; a stop that is found later counts from when it was said. Returns `false` when the shard is sealed without having begun.
-async fn wait_for_start<R: Runner>(
-    shard: &Rc<Shard<R>>,
-    pacer: &Pacer,
-    commands: &mut mpsc::Receiver<Command>,
-) -> bool {
+async fn wait_for_start<R: Runner>(shard: &Rc<Shard<R>>, commands: &mut mpsc::Receiver<Command>) -> bool {
     let mut early: Vec<Input> = Vec::new();
     loop {
         tokio::select! {
@@ -255,7 +253,7 @@ async fn wait_for_start<R: Runner>(
                 Some(Command::Input(input)) => early.push(input),
                 Some(Command::Seal) | None => return false,
             },
-            () = pacer.until(shard.start) => break,
+            () = shard.pacer.until(shard.start) => break,
         }
     }
     for input in early {
@@ -512,6 +510,7 @@ impl<R: Runner> Shard<R> {
         part.poll_delay_max_us = whole_micros(delay.max(stood.longest));
         part.stood_us = whole_micros(stood.total);
         part.unseen_lag_us = whole_micros(stood.lag);
+        part.spun_us = whole_micros(self.pacer.take_spun());
         part.left = self.machine.borrow().left();
         part.connected = self.connected();
         part.slots = self.slots.borrow().len() as u32;

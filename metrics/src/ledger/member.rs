@@ -11,7 +11,7 @@ use barrage_model::plan::Plan;
 use super::history::History;
 use crate::catalog::Catalog;
 use crate::generator::Tally;
-use crate::summary::WorkerState;
+use crate::summary::{GeneratorVerdict, WorkerState};
 
 /// Imbalances kept of one worker; they repeat in every interval.
 const INCONSISTENCIES_MAX: usize = 5;
@@ -65,6 +65,8 @@ pub struct Member {
     pub health: History,
     /// Self-health judged and summed up.
     pub(crate) tally: Tally,
+    /// Of the warm-up alone, as if it was none.
+    warm_up: Tally,
     /// It has said that it begins nothing any more.
     has_left: bool,
     /// As it was before the latest intervals, if nothing began or ended in them.
@@ -125,6 +127,9 @@ impl Member {
         }
         let warm_up = u64::from(delta.interval) < plan.warm_up.as_secs();
         self.tally.add(delta, worker.cores, warm_up);
+        if warm_up {
+            self.warm_up.add(delta, worker.cores, false);
+        }
         if !self.is_lost() {
             self.state = Some(if delta.last {
                 WorkerState::Finished
@@ -140,6 +145,11 @@ impl Member {
     pub(crate) fn judged(&self) -> &Tally {
         let idle = self.before_idle.as_deref().filter(|_| self.is_lost() && self.has_left);
         idle.unwrap_or(&self.tally)
+    }
+
+    /// What would be said of it if there was nothing but the warm-up, judged as the rest is.
+    pub(crate) fn warm_up_verdict(&self) -> GeneratorVerdict {
+        self.warm_up.verdict()
     }
 
     fn check(&mut self, catalog: &Catalog, worker: WorkerId, delta: &Delta) {

@@ -4,10 +4,13 @@ use barrage_model::expr::{
     ByteCount, Cmp, Count, Expr, Metric, MetricKind, Observed, Operand, Outcomes, RateMetric, RatioMetric, Stat,
 };
 use barrage_model::plan::Sla;
+use barrage_model::time::Moment;
 
-use crate::ledger::Ledger;
+use crate::generator::generator_so_far;
+use crate::ledger::{Ledger, Member};
 use crate::query::{Counts, Filter, Window};
 use crate::samples::Samples;
+use crate::summary::GeneratorVerdict;
 
 /// Samples that must lie beyond a percentile for a verdict, unless the SLA says otherwise: n·(1−q) ≥ 10.
 pub const BEYOND_QUANTILE: u32 = 10;
@@ -88,6 +91,21 @@ pub(super) fn unseen(ledger: &Ledger, sla: &Sla) -> Option<String> {
     let unseen = segments.covered_us(ledger.marks(), silence.start, silence.end);
     let secs = silence.start.as_micros() / 1_000_000;
     (unseen > 0).then(|| format!("all workers were lost by {secs}s, and nobody knows the rate after that"))
+}
+
+/// Whether an SLA would not be judged if the run ended now.
+pub(super) fn is_unjudged(ledger: &Ledger, sla: &Sla) -> bool {
+    let verdict = || generator_so_far(ledger).verdict.max(generator_before(ledger, sla));
+    latency_of(&sla.that).is_some() && verdict() == GeneratorVerdict::Invalid
+}
+
+/// The verdict on the generator in the warm-up, which nothing else looks at, for an SLA that is about a part of it.
+pub(super) fn generator_before(ledger: &Ledger, sla: &Sla) -> GeneratorVerdict {
+    let warm_up = ledger.plan().warm_up;
+    let segments = &Filters::of(ledger, sla).first.segments;
+    let touched = segments.covered_us(ledger.marks(), Moment::ZERO, Moment::ZERO + warm_up);
+    let members = ledger.members.values().filter(|_| touched > 0);
+    members.map(Member::warm_up_verdict).max().unwrap_or_default()
 }
 
 /// Whether the expression is a count or bytes.

@@ -109,6 +109,10 @@ impl SlaEngine {
         let mut decision = None;
         for (place, track) in self.tracks.iter_mut().enumerate() {
             track.evaluate(ledger, before, closed.is_partial());
+            if track.breach.is_some() && track.sla.stop && !self.decided && judge::is_unjudged(ledger, &track.sla) {
+                // What the generator may have made stops nobody.
+                (track.breach, track.streak) = (None, 0);
+            }
             if let Some(breach) = track.breach.as_ref().filter(|_| track.sla.stop && !self.decided) {
                 let made = StopDecision {
                     sla: place,
@@ -314,6 +318,7 @@ impl Track {
                 ..result
             };
         }
+        let generator = generator.max(judge::generator_before(ledger, &self.sla));
         if latency_of(&self.sla.that).is_none() || generator != GeneratorVerdict::Invalid {
             return result;
         }

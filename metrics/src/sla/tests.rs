@@ -7,6 +7,7 @@ use barrage_model::outcome::{DropReason, FailureClass, Outcome};
 use barrage_model::plan::{Action, EngineChoice, Sla, SlaWindow};
 
 use super::*;
+use crate::generator::generator_so_far;
 use crate::ledger::{Ledger, LedgerConfig};
 use crate::testing::*;
 
@@ -662,6 +663,36 @@ fn an_invalid_generator_leaves_latencies_unjudged() {
         let Run { ledger, mut engine, .. } = follow(text, "20k 20k");
         let result = engine.finish(&ledger, GeneratorVerdict::Invalid).remove(0);
         assert_eq!(result.verdict, want, "{text}");
+    }
+}
+
+/// Three slow seconds, in which the generator was late or not; before the end of the warm-up, or without one.
+#[test]
+fn latencies_that_the_generator_may_have_made_stop_nobody_and_are_not_judged_in_the_warm_up() {
+    for (text, warm_up, late, stops, want) in [
+        ("p50 < 2ms; over: 1; stop: true", 0, false, true, Failed),
+        ("p50 < 2ms; over: 1; stop: true", 0, true, false, NotJudged),
+        ("error_rate > 1%; over: 1; stop: true", 0, true, true, Failed),
+        ("p50 < 2ms; during: warm_up", 3, false, false, Failed),
+        ("p50 < 2ms; during: warm_up", 3, true, false, NotJudged),
+        ("p50 < 2ms; during: whole", 3, true, false, NotJudged),
+        ("error_rate > 1%; during: warm_up", 3, true, false, Failed),
+    ] {
+        let mut ledger = ledger(1, 4, warm_up);
+        let mut engine = SlaEngine::new(&[sla(text)]);
+        let mut stopped = false;
+        for interval in 0..3 {
+            let mut delta = delta_of(interval, events("50s"));
+            delta.health.dispatch_lag_p99_us = if late { 200_000 } else { 0 };
+            ledger.apply(WorkerId(0), FIRST, &delta).expect("in order");
+            stopped |= engine.at_watermark(&ledger, &closed(interval)).is_some();
+        }
+        assert_eq!(stopped, stops, "{text} {late}");
+        ledger.set_end(Moment::from_secs(4));
+        let generator = generator_so_far(&ledger).verdict;
+        assert_eq!(generator == GeneratorVerdict::Invalid, late && warm_up == 0);
+        let result = engine.finish(&ledger, generator).remove(0);
+        assert_eq!(result.verdict, want, "{text} {late}: {}", result.reason);
     }
 }
 

@@ -7,8 +7,9 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::net::IpAddr;
+use std::sync::Arc;
 
-use barrage_model::delta::{COVERED_MIN_US, CoresBusy, Health};
+use barrage_model::delta::{COVERED_MIN_US, CoresBusy, Health, Shortages};
 use barrage_model::plan::Plan;
 use barrage_model::time::whole_micros;
 use rustix::time::{ClockId, clock_gettime};
@@ -17,6 +18,7 @@ use crate::clock::{Clock, Stamp};
 use crate::host::cgroup::{self, Groups};
 use crate::host::text::{self, CoreTimes, Cores, Scheduled};
 use crate::host::{self, Kept, MemoryFiles};
+use crate::net::Resolver;
 
 /// Threads with this prefix make load.
 const SHARD_PREFIX: &str = "shard-";
@@ -26,6 +28,7 @@ const THREADS_MAX: usize = 2_048;
 /// Reads the counters, and says how they have moved since the last time.
 #[derive(Debug)]
 pub(crate) struct HealthSampler {
+    lookups: Arc<Resolver>,
     clock: Clock,
     ports: Ports,
     files: Files,
@@ -163,8 +166,9 @@ fn is_loopback(host: &str) -> bool {
 
 impl HealthSampler {
     /// Begins now: the first sample counts from here.
-    pub(crate) fn new(clock: Clock, plan: &Plan) -> Self {
+    pub(crate) fn new(clock: Clock, plan: &Plan, lookups: Arc<Resolver>) -> Self {
         let mut sampler = Self {
+            lookups,
             clock,
             ports: Ports::of(plan),
             files: Files::open(),
@@ -245,6 +249,10 @@ impl HealthSampler {
             ports: self.waiting_ports(),
             ports_max: self.ports.max,
             retransmits: counters.retransmits.saturating_sub(last.retransmits),
+            shortages: Shortages {
+                threads: self.lookups.take_kept(),
+                ..Shortages::default()
+            },
             ..Health::default()
         }
     }
@@ -372,10 +380,12 @@ mod tests {
     use barrage_model::delta::CORES_TOLD_MAX;
 
     fn sampler() -> HealthSampler {
-        HealthSampler::new(
+        let (clock, plan) = (
             Clock::boot(),
-            &crate::shard::machine::testing::plan(Vec::new(), std::time::Duration::ZERO),
-        )
+            crate::shard::machine::testing::plan(Vec::new(), std::time::Duration::ZERO),
+        );
+        let lookups = Resolver::new(clock, plan.network.dns, &[]);
+        HealthSampler::new(clock, &plan, Arc::new(lookups))
     }
 
     fn thread_cpu_us() -> u64 {

@@ -281,7 +281,7 @@ pub const RULES: [Rule; 19] = [
     },
     Rule {
         kind: "no_thread",
-        what: "attempts failed because the generator had no thread left for a name lookup",
+        what: "attempts failed or had to wait because the generator had no thread left for a name lookup",
         limit: 0,
         degraded: None,
         stretch: None,

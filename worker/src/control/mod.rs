@@ -444,7 +444,8 @@ impl Control {
         let Some(ready) = &self.ready else { return };
         self.start = Some(at);
         let make = ready.program.runner(values);
-        match Threads::start(&ready.layout, at, self.clock, &self.blocks, make) {
+        let shared = (&self.blocks, ready.program.resolver());
+        match Threads::start(&ready.layout, at, self.clock, shared, make) {
             Ok(mut threads) => {
                 threads.add(std::mem::take(&mut self.unsent));
                 self.threads = Some(threads);

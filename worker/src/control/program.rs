@@ -14,6 +14,7 @@ use super::prepare::chain;
 use super::threads::Layout;
 use crate::aside::aside;
 use crate::clock::{Clock, Stamp};
+use crate::net::Resolver;
 use crate::recorder::{Connected, Part, Recorder, Shape, TraceSink};
 use crate::scenario::{
     Cancelled, CompiledPlan, Connections, Files, IterationEnded, IterationStart, Once, PrepareError, RunContext,
@@ -81,6 +82,11 @@ impl Program {
             Some((id, first))
         };
         layout.counted().into_iter().filter_map(of_load).collect()
+    }
+
+    /// What looks up the names of the targets.
+    pub(super) fn resolver(&self) -> Arc<Resolver> {
+        Arc::clone(&self.connections.resolver)
     }
 
     /// Waits until a data set is used up of which the plan says that this stops the run.

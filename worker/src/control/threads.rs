@@ -16,6 +16,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::clock::{Clock, Stamp};
 use crate::health::HealthSampler;
+use crate::net::Resolver;
 use crate::recorder::{Part, Recorder, Shape, TraceSink};
 use crate::shard::machine::{Input, Machine, SetupError};
 use crate::shard::{Blocks, Ceilings, Command, Event, Report, Runner, ShardHandles, ShardSetup, spawn};
@@ -155,7 +156,7 @@ impl Threads {
         layout: &Layout,
         start: Stamp,
         clock: Clock,
-        blocks: &Arc<Blocks>,
+        (blocks, lookups): (&Arc<Blocks>, Arc<Resolver>),
         make: impl Fn(&ShardHandles) -> R + Clone + Send + 'static,
     ) -> Result<Self, ThreadsError> {
         let plan = &layout.plan;
@@ -206,7 +207,7 @@ impl Threads {
             events,
             handles,
             collect,
-            health: HealthSampler::new(clock, plan),
+            health: HealthSampler::new(clock, plan, lookups),
             clock,
             start,
             begun: false,

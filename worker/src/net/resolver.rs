@@ -10,7 +10,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs as _};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -26,6 +26,8 @@ const ADDRESSES_MAX: usize = 64;
 const NAMES_MAX: usize = 4_096;
 /// Lookups that run at once, those given up by all who asked among them; each holds a thread. Further ones wait for a place.
 const LOOKUPS_MAX: usize = 256;
+/// Who waits so long for a place, or gives up waiting, has been kept from asking by this host.
+const KEPT_MIN: Duration = Duration::from_millis(100);
 /// What their threads are called.
 const LOOKUP: &str = "lookup";
 
@@ -146,8 +148,26 @@ pub struct Resolver {
     fixed: Vec<Fixed>,
     names: Mutex<BTreeMap<String, Arc<Entry>>>,
     places: Arc<Semaphore>,
+    /// Questions that were kept waiting for one.
+    kept: AtomicU64,
     ask: Ask,
     begin: Begin,
+}
+
+/// One question that waits for a place.
+struct Wait<'a> {
+    resolver: &'a Resolver,
+    since: Stamp,
+    given_up: bool,
+}
+
+impl Drop for Wait<'_> {
+    fn drop(&mut self) {
+        let waited = self.resolver.clock.now().since(self.since);
+        if self.given_up || waited >= KEPT_MIN {
+            self.resolver.kept.fetch_add(1, Ordering::Relaxed);
+        }
+    }
 }
 
 impl Resolver {
@@ -175,6 +195,7 @@ impl Resolver {
             fixed: gathered,
             names: Mutex::default(),
             places: Arc::new(Semaphore::new(LOOKUPS_MAX)),
+            kept: AtomicU64::new(0),
             ask: ask_system,
             begin: aside::begin,
         }
@@ -283,7 +304,22 @@ impl Resolver {
 
     async fn place(&self) -> OwnedSemaphorePermit {
         let places = Arc::clone(&self.places);
-        places.acquire_owned().await.expect("nobody closes it")
+        if let Ok(place) = Arc::clone(&places).try_acquire_owned() {
+            return place;
+        }
+        let mut wait = Wait {
+            resolver: self,
+            since: self.clock.now(),
+            given_up: true,
+        };
+        let place = places.acquire_owned().await.expect("nobody closes it");
+        wait.given_up = false;
+        place
+    }
+
+    /// Lookups that were kept waiting for a place, since this was asked last.
+    pub(crate) fn take_kept(&self) -> u64 {
+        self.kept.swap(0, Ordering::Relaxed)
     }
 
     /// Begins a lookup unless somebody has meanwhile. It belongs to nobody who asks: it leaves its answer in the entry.

@@ -175,6 +175,7 @@ impl Merged {
 
     /// The delta, with the worker's own state beside it.
     pub fn into_delta(mut self, seq: u64, last: bool, health: Health) -> Delta {
+        self.shortages.add(&health.shortages);
         let health = Health {
             shard_busy_max_us: health.shard_busy_max_us.saturating_sub(self.spun_us),
             ..health

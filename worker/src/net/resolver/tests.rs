@@ -252,6 +252,31 @@ fn a_lookup_that_ended_without_an_answer_is_begun_again() {
 }
 
 #[tokio::test]
+async fn lookups_that_this_host_keeps_waiting_are_counted() {
+    for policy in [DnsPolicy::PerConnection, DnsPolicy::Once] {
+        let (desk, ask) = desk!(|_| Ok(vec![SocketAddr::from(([127, 0, 0, 7], 0))]));
+        let resolver = asking(policy, ask);
+        let_through(desk, 2);
+        assert!(resolver.resolve("at-once.test", 80).await.is_ok());
+        assert_eq!(resolver.take_kept(), 0);
+        until(|| resolver.places.available_permits() == LOOKUPS_MAX).await;
+        let all = Arc::clone(&resolver.places).try_acquire_many_owned(LOOKUPS_MAX as u32);
+        let all = all.expect("all are free");
+        // Given up, and answered late.
+        let waited = tokio::time::timeout(Duration::from_millis(1), resolver.resolve("a.test", 80)).await;
+        assert!(waited.is_err());
+        assert_eq!((resolver.take_kept(), resolver.take_kept()), (1, 0));
+        let free = async {
+            tokio::time::sleep(KEPT_MIN).await;
+            drop(all);
+        };
+        let (found, ()) = tokio::join!(resolver.resolve("b.test", 80), free);
+        assert!(found.is_ok());
+        assert_eq!(resolver.take_kept(), 1, "{policy:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_lookup_without_a_thread_fails_at_once() {
     for policy in [DnsPolicy::PerConnection, DnsPolicy::Once] {
         let (desk, ask) = desk!(|_| Ok(vec![SocketAddr::from(([127, 0, 0, 7], 0))]));

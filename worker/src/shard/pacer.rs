@@ -48,6 +48,9 @@ fn hold(starts_per_s: u64) -> Duration {
 /// woken 30 to 80 µs late, so this much earlier is nearly always early enough.
 const SPIN: Duration = Duration::from_micros(100);
 
+/// From one look at the clock to the next no more than this passes unless others work in between.
+const LOOK: Duration = Duration::from_micros(3);
+
 /// How much too late this host's timer is at its best, learned from what it did: the lateness that three of four sleeps
 /// exceed. It is set earlier by that, and what is left of a wait after a sleep that ended too early is spent looking at the
 /// clock.
@@ -87,18 +90,8 @@ pub(crate) struct Pacer {
     timer: Option<AsyncFd<OwnedFd>>,
     pacing: Pacing,
     lead: Lead,
-    /// Time spent looking at the clock instead of sleeping, others' turns in between included, since it was last taken.
+    /// Time spent looking at the clock instead of sleeping, since it was last taken.
     spun: Cell<Duration>,
-}
-
-/// Counts the time until it goes as spun.
-struct Spin<'a>(&'a Pacer, Stamp);
-
-impl Drop for Spin<'_> {
-    fn drop(&mut self) {
-        let Self(pacer, from) = self;
-        pacer.spun.set(pacer.spun.get() + pacer.clock.now().since(*from));
-    }
 }
 
 impl Pacer {
@@ -168,10 +161,16 @@ impl Pacer {
             Pacing::Timer => self.lead.get(),
         };
         self.sleep(at - early, now).await;
-        // With a timer alone it is too little to be counted.
-        let _spin = (self.pacing == Pacing::Precise).then(|| Spin(self, self.clock.now()));
         // Others have their turn between two looks at the clock, so answers are read meanwhile.
-        while self.clock.now() < at {
+        let mut looked_at = None;
+        loop {
+            let now = self.clock.now();
+            let idle = looked_at.map_or(Duration::ZERO, |last| now.since(last));
+            self.spun.set(self.spun.get() + idle.min(LOOK));
+            if now >= at {
+                return;
+            }
+            looked_at = Some(now);
             tokio::task::yield_now().await;
         }
     }

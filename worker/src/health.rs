@@ -128,7 +128,9 @@ struct Ports {
 
 impl Ports {
     fn of(plan: &Plan) -> Self {
-        let range = host::port_range().map_or(0, |(first, last)| u32::from(last - first) + 1);
+        let range = host::port_range().map_or(0, |(first, last)| {
+            (u32::from(last - first) + 1).saturating_sub(host::ports_reserved(first, last))
+        });
         let targets = plan.targets.iter().map(|target| target.host.parse().ok());
         let usable = usable_sources(&plan.network.source_addresses, &targets.collect::<Vec<_>>());
         let sources = u32::try_from(usable).unwrap_or(u32::MAX);

@@ -11,7 +11,7 @@ use std::fs::{self, File};
 use std::io::{Read as _, Seek as _};
 use std::path::{Path, PathBuf};
 
-use rustix::process::{Resource, getrlimit};
+use rustix::process::{Resource, getrlimit, getuid};
 
 /// Most bytes read of one file.
 pub const TEXT_MAX: u64 = 256 * 1024;
@@ -88,6 +88,24 @@ pub fn descriptors() -> u32 {
 /// Local ports that the system hands out: the first and the last.
 pub fn port_range() -> Option<(u16, u16)> {
     text::port_range(&read("/proc/sys/net/ipv4/ip_local_port_range")?)
+}
+
+/// How many of the ports between these two the system is told to leave out (`ip_local_reserved_ports`).
+pub fn ports_reserved(first: u16, last: u16) -> u32 {
+    let reserved = read("/proc/sys/net/ipv4/ip_local_reserved_ports");
+    reserved.map_or(0, |text| text::ports_within(&text, first, last))
+}
+
+/// How many threads more the system lets this user have (`RLIMIT_NPROC`); `None` without a limit, and for root, who has none.
+pub fn user_threads_left() -> Option<u64> {
+    let most = getrlimit(Resource::Nproc).current.filter(|_| !getuid().is_root())?;
+    let own = |folder: fs::DirEntry| {
+        let text = read(folder.path().join("status"))?;
+        text::threads_of(&text, getuid().as_raw())
+    };
+    let processes = fs::read_dir("/proc").ok()?.flatten();
+    let used: u64 = processes.filter_map(own).map(u64::from).sum();
+    Some(most.saturating_sub(used))
 }
 
 /// The cores that this process may run on.

@@ -164,6 +164,26 @@ pub fn port_range(text: &str) -> Option<(u16, u16)> {
     (range.0 <= range.1).then_some(range)
 }
 
+/// How many ports of a list such as `8080,9000-9100` lie between these two: `/proc/sys/net/ipv4/ip_local_reserved_ports`.
+pub fn ports_within(text: &str, first: u16, last: u16) -> u32 {
+    let ranges = text.trim().split(',').filter_map(|range| {
+        let (from, to) = range.split_once('-').unwrap_or((range, range));
+        let (from, to): (u16, u16) = (from.parse().ok()?, to.parse().ok()?);
+        let (from, to) = (from.max(first), to.min(last));
+        to.checked_sub(from).map(|more| u32::from(more) + 1)
+    });
+    ranges.sum()
+}
+
+/// The threads of a process, if it belongs to this user: `/proc/<pid>/status`.
+pub fn threads_of(text: &str, user: u32) -> Option<u32> {
+    let number = |key: &str| {
+        let rest = text.lines().find_map(|line| line.strip_prefix(key))?;
+        rest.split_ascii_whitespace().next()?.parse::<u32>().ok()
+    };
+    number("Threads:").filter(|_| number("Uid:") == Some(user))
+}
+
 /// The share of the last ten seconds, percent, in which some thread waited for a core: `/proc/pressure/cpu`.
 pub fn pressure(text: &str) -> Option<f64> {
     let some = text.lines().find_map(|line| line.strip_prefix("some "))?;
@@ -186,6 +206,26 @@ mod tests {
                         cpu1 1 1 1 1 1 1 1 1\n";
     const SNMP: &str =
         "Ip: Forwarding RetransSegs\nIp: 1 99\nTcp: RtoMin OutSegs RetransSegs InErrs\nTcp: 200 55 7 0\n";
+
+    #[test]
+    fn reserved_ports_count_where_they_are_handed_out() {
+        for (text, count) in [
+            ("\n", 0),
+            ("40000\n", 1),
+            ("80,32768-32777,60990-65535", 20),
+            ("100-20", 0),
+            ("x,,40000-", 0),
+        ] {
+            assert_eq!(ports_within(text, 32_768, 60_999), count, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn threads_count_for_their_user() {
+        let text = "Name:\tx\nUid:\t1000\t0\t0\t0\nThreads:\t7\n";
+        assert_eq!((threads_of(text, 1_000), threads_of(text, 0)), (Some(7), None));
+        assert_eq!(threads_of("Threads:\t7", 0), None);
+    }
 
     #[test]
     fn times_of_cores() {

@@ -26,6 +26,8 @@ pub(super) struct Facts {
     /// Descriptors that the whole system may open.
     pub(super) descriptors_system: Option<u64>,
     pub(super) ports: Option<(u16, u16)>,
+    /// Those among them that the system is told to leave out.
+    pub(super) ports_reserved: u32,
     /// Ports that wait in `TIME_WAIT` now.
     pub(super) ports_waiting: u32,
     pub(super) tw_reuse: Option<u64>,
@@ -104,6 +106,7 @@ fn system() -> std::io::Result<Facts> {
         descriptors_hard: host::descriptors_hard_max(),
         descriptors_system: host::number("/proc/sys/fs/file-max"),
         ports: host::port_range(),
+        ports_reserved: host::port_range().map_or(0, |(first, last)| host::ports_reserved(first, last)),
         ports_waiting: read("/proc/net/sockstat").map_or(0, |text| text::time_wait(&text)),
         tw_reuse: host::number("/proc/sys/net/ipv4/tcp_tw_reuse"),
         somaxconn: host::number("/proc/sys/net/core/somaxconn"),
@@ -115,7 +118,7 @@ fn system() -> std::io::Result<Facts> {
         busiest,
         pressure: read("/proc/pressure/cpu").and_then(|text| text::pressure(&text)),
         memory: host::MemoryFiles::of(&groups).read(),
-        threads_left: groups.threads_left(),
+        threads_left: groups.threads_left().into_iter().chain(host::user_threads_left()).min(),
         late,
         clock_source: word("/sys/devices/system/clocksource/clocksource0/current_clocksource"),
         clock_ns: clock_cost_ns(clock),

@@ -88,7 +88,7 @@ pub(super) fn checks(facts: &Facts) -> Vec<Check> {
 
 /// What these limits allow.
 pub(super) fn capacity(facts: &Facts) -> Capacity {
-    let ports = facts.ports.map(|(first, last)| u64::from(last - first) + 1);
+    let ports = facts.ports.map(|range| u64::from(ports_of(facts, range)));
     let limits = [
         (ports.unwrap_or(u64::MAX), "local ports"),
         (
@@ -162,11 +162,16 @@ fn descriptors(facts: &Facts) -> Check {
     )
 }
 
+/// The local ports that the system hands out.
+fn ports_of(facts: &Facts, (first, last): (u16, u16)) -> u32 {
+    (u32::from(last - first) + 1).saturating_sub(facts.ports_reserved)
+}
+
 fn ports(facts: &Facts) -> Check {
     let Some((first, last)) = facts.ports else {
         return unseen("ports");
     };
-    let all = u32::from(last - first) + 1;
+    let all = ports_of(facts, (first, last));
     // What the system uses again is not gone.
     let left = match facts.tw_reuse {
         Some(1) => all,
@@ -350,7 +355,7 @@ fn threads_left(facts: &Facts) -> Check {
         left < needed,
         left < needed + THREADS_LOOKUPS,
         "a run has one for each core that makes load, some others, and one for each name lookup that goes on: raise the \
-         limit (pids.max, TasksMax=, docker run --pids-limit)",
+         limit (pids.max, TasksMax=, docker run --pids-limit, ulimit -u)",
     )
 }
 

@@ -307,7 +307,7 @@ impl<B: Book> Run<B> {
         if tearing_down {
             self.tear_down(now);
             if matches!(self.state, State::TearingDown { .. }) {
-                let text = "lost while it did teardown: another does it from the beginning, and what this one sent is not counted";
+                let text = "lost while it did teardown: another does it from the beginning, and what this one sent is counted if it comes back";
                 self.note(now, "teardown-again", Some(worker), text.to_owned());
             }
         }

@@ -9,6 +9,7 @@ fn fit() -> Facts {
         descriptors_hard: 1_048_576,
         descriptors_system: Some(9_223_372_036_854_775_807),
         ports: Some((32_768, 60_999)),
+        ports_reserved: 0,
         ports_waiting: 12,
         tw_reuse: Some(2),
         somaxconn: Some(4_096),

@@ -334,7 +334,9 @@ impl Rule {
     pub(super) fn sentence(&self, strained: u32, judged: u32, sum: u64, worst: u64) -> String {
         if self.counts_failures() {
             let what = if sum == 1 {
-                self.what.replacen("attempts", "attempt", 1)
+                self.what
+                    .replacen("attempts", "attempt", 1)
+                    .replacen("answers were", "answer was", 1)
             } else {
                 self.what.to_owned()
             };

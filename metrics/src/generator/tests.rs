@@ -220,7 +220,12 @@ fn thresholds_of_what_can_run_out() {
     let one = tally("x.", short([0, 0, 0, 1, 0])).reasons(WorkerId(0));
     assert_eq!(
         one[0].text,
-        "1 attempt failed because the generator had no thread left for a name lookup in 1 interval"
+        "1 attempt failed or had to wait because the generator had no thread left for a name lookup in 1 interval"
+    );
+    let reasons = tally("..x.", short([0, 0, 0, 0, 1])).reasons(WorkerId(0));
+    assert_eq!(
+        reasons[0].text,
+        "1 answer was read too late because the generator stood still meanwhile in 1 interval"
     );
     // In the warm-up, and in an end in which nothing was asked, they are as much the generator's.
     for (last, warm_up) in [(false, true), (true, false), (true, true)] {

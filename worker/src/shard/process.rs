@@ -506,7 +506,9 @@ impl<R: Runner> Shard<R> {
                 self.context.clock.now().min(self.stamp(end)).since(self.stamp(armed))
             }
         };
-        let delay = self.poll_delay_max.replace(Duration::ZERO).max(waiting);
+        // What lasted longer than an interval is a standstill, which knows what of it lies in which.
+        let delay = self.poll_delay_max.replace(Duration::ZERO);
+        let delay = if delay > INTERVAL { waiting } else { delay.max(waiting) };
         part.poll_delay_max_us = whole_micros(delay.max(stood.longest));
         part.stood_us = whole_micros(stood.total);
         part.unseen_lag_us = whole_micros(stood.lag);

@@ -279,7 +279,7 @@ impl FromIterator<u8> for CoresBusy {
 pub struct Health {
     /// Length of the time that the readings below cover, µs: about an interval; 0 when nothing was read.
     pub covered_us: u64,
-    /// 99th percentile of the dispatch lag that the generator itself caused (a slot was free, or the shard stood still), µs: of
+    /// 99th percentile of the dispatch lag that the generator itself caused (a slot was free, or the shard stood still or was saturated), µs: of
     /// what started in the interval, of what fell due in it while the shard stood still to its end, and of the ends of closed
     /// iterations that a standstill hid.
     pub dispatch_lag_p99_us: u64,

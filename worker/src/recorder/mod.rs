@@ -270,7 +270,8 @@ impl Recorder {
     }
 
     /// Records the dispatch lag of an iteration that begins now; `own_lag` is the part of the lag during which a slot was
-    /// free, so that the generator alone is to blame.
+    /// free, so that the generator alone is to blame. Of what was held back for longer the whole is kept beside it: it is the
+    /// generator's, too, if the shard turns out to have had no time left.
     #[inline]
     pub fn iteration_begun(&mut self, start: &IterationStarted) {
         let at = self.position(start.at);

@@ -287,10 +287,12 @@ fn findings(evidence: &Evidence<'_>) -> Vec<Finding> {
             format!("{}: {}", sla.that, sla.observed),
         );
     }
-    let unjudged = evidence
-        .sla
-        .iter()
-        .filter(|sla| sla.verdict == SlaVerdict::NotEnoughSamples);
+    let unjudged = evidence.sla.iter().filter(|sla| match sla.verdict {
+        SlaVerdict::NotEnoughSamples => true,
+        // With an invalid generator that is said once for all.
+        SlaVerdict::NotJudged => evidence.generator != GeneratorVerdict::Invalid,
+        SlaVerdict::Passed | SlaVerdict::Failed | SlaVerdict::Provisional => false,
+    });
     if failed.is_empty() {
         for sla in unjudged {
             add(

@@ -186,6 +186,23 @@ pub(crate) fn strains(health: &Health, cores: u32) -> Vec<&'static str> {
     kinds
 }
 
+/// Whether an interval is strained beyond a limit that can make a run invalid, by rule: one bit each, in the order of [`RULES`].
+pub(crate) fn invalidating(health: &Health, cores: u32) -> u32 {
+    let rules = RULES.iter().enumerate().filter(|(_, rule)| rule.invalid.is_some());
+    let strained = rules.filter(|(_, rule)| (rule.reading)(health, cores) > rule.limit);
+    strained.fold(0, |bits, (place, _)| bits | 1 << place)
+}
+
+/// Whether the generator may have made the latencies of so many intervals, of which `strained` are by [`invalidating`]: shares
+/// are those that make a run invalid, however few intervals that are. In a few seconds one that is strained is much.
+pub(crate) fn may_have_made(strained: &[u32], intervals: u64) -> bool {
+    RULES.iter().enumerate().any(|(place, rule)| {
+        let count = strained.iter().filter(|bits| *bits & 1 << place != 0).count() as u64;
+        let share = rule.invalid.map_or(0, |share| u64::from(share.percent));
+        count * 100 > intervals * share
+    })
+}
+
 /// Late drops of the whole run, judged. Loads that make their arrivals when they can do them have none, and as many of those
 /// as there may be do not count beside the others.
 pub(crate) fn late_drops(ledger: &Ledger) -> Option<GeneratorReason> {

@@ -11,6 +11,7 @@ use barrage_model::phase::{Mark, Marks, Phase};
 use barrage_model::time::{Moment, whole_micros};
 
 use crate::catalog::{Catalog, Chosen};
+use crate::generator::may_have_made;
 use crate::ledger::slot::Detail;
 use crate::ledger::{FoldedKind, Ledger, SteadyEnds, take_iterations, take_steps};
 use crate::pile::Pile;
@@ -274,6 +275,25 @@ impl Ledger {
             Window::Intervals(range) => (second(range.start), second(range.end)),
         };
         segments.covered_us(self.marks(), from, to)
+    }
+
+    /// Whether the generator may have made the latencies of a window: by its strained seconds and by the one right before it,
+    /// whose late requests may end in it.
+    pub(crate) fn may_be_the_generators(&self, segments: &Segments, window: &Window) -> bool {
+        let (from, to) = match window {
+            Window::Whole => (0, u32::MAX),
+            Window::UpTo(to) => (0, *to),
+            Window::Intervals(range) => (range.start, range.end),
+        };
+        let near = self.strained_within(from.saturating_sub(1)..to);
+        let strained: Vec<u32> = near
+            .filter(|(interval, _)| {
+                let touched = from.max(*interval)..to.min(interval.saturating_add(2));
+                self.covered_by(segments, &Window::Intervals(touched)) > 0
+            })
+            .map(|(_, bits)| bits)
+            .collect();
+        may_have_made(&strained, self.covered_by(segments, window).div_ceil(1_000_000))
     }
 
     pub(crate) fn counts_of(&self, filter: &Filter, window: &Window) -> Counts {

@@ -27,6 +27,7 @@ fn check(words: &str, want: Verdict, code: u8) {
             "passed" => slas.push(sla(SlaVerdict::Passed)),
             "failed" => slas.push(sla(SlaVerdict::Failed)),
             "unsure" => slas.push(sla(SlaVerdict::NotEnoughSamples)),
+            "unjudged" => slas.push(sla(SlaVerdict::NotJudged)),
             "degraded" => evidence.generator = GeneratorVerdict::Degraded,
             "invalid" => evidence.generator = GeneratorVerdict::Invalid,
             "accepted" => evidence.accept_untrusted = true,
@@ -68,6 +69,10 @@ fn the_strongest_reason_decides() {
     check("unsure passed", Verdict::Inconclusive, 95);
     check("unsure failed", Verdict::Failed, 99);
     check("unsure accepted", Verdict::Inconclusive, 0);
+    check("unjudged degraded passed", Verdict::Inconclusive, 95);
+    check("unjudged failed", Verdict::Failed, 99);
+    check("unjudged accepted", Verdict::Inconclusive, 0);
+    check("unjudged invalid", Verdict::Invalid, 95);
     check("invalid", Verdict::Invalid, 95);
     check("invalid failed", Verdict::Invalid, 95);
     check("invalid accepted", Verdict::Invalid, 0);

@@ -189,7 +189,7 @@ impl Member {
 }
 
 /// Whether anything began, ended or was given up in a delta's interval.
-fn does_something(delta: &Delta) -> bool {
+pub(super) fn does_something(delta: &Delta) -> bool {
     let iterations = |counts: &IterationCounts| counts.started > 0 || counts.ended() > 0 || counts.dropped_total() > 0;
     let steps = |counts: &StepCounts| counts.attempted > 0 || counts.ended() > 0;
     delta.iterations.iter().any(|row| iterations(&row.counts)) || delta.steps.iter().any(|row| steps(&row.counts))

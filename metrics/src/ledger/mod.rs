@@ -12,6 +12,7 @@ mod sums;
 pub(crate) mod tests;
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Arc;
 
 use barrage_model::delta::{Delta, Measure, SketchKey, SketchRow, Subject};
@@ -32,6 +33,7 @@ pub use slot::{DETAIL_BYTES_MAX, FINE_INTERVALS, MIDDLE_INTERVALS};
 pub(crate) use sums::{take_iterations, take_steps};
 
 use crate::catalog::Catalog;
+use crate::generator;
 use crate::pile::Pile;
 use crate::series::{SERIES_MAX, Series};
 use crate::sla::window_length;
@@ -181,6 +183,8 @@ pub struct Ledger {
     losses: BTreeMap<(MemberKey, LoadId), Loss>,
     events: Vec<RunEvent>,
     samples: u64,
+    /// By interval, what [`generator::invalidating`] says of the workers that did something in it; nothing where it says nothing.
+    strained: BTreeMap<u32, u32>,
     /// What has been seen of the loads that are over as soon as so many iterations are done.
     counted: BTreeMap<LoadId, Counted>,
     /// When the load ended, where that is known better than from the plan.
@@ -213,6 +217,7 @@ impl PartialEq for Ledger {
             && self.losses == other.losses
             && self.events == other.events
             && self.samples == other.samples
+            && self.strained == other.strained
             && self.counted == other.counted
             && self.load_end == other.load_end
             && self.end == other.end
@@ -241,6 +246,7 @@ impl Ledger {
             losses: BTreeMap::new(),
             events: Vec::new(),
             samples: 0,
+            strained: BTreeMap::new(),
             end: None,
         }
     }
@@ -321,6 +327,10 @@ impl Ledger {
             .entry(key)
             .or_default()
             .apply(&self.catalog, info, &self.plan, readings_max, delta);
+        let strain = generator::invalidating(&delta.health, info.cores);
+        if strain != 0 && member::does_something(delta) {
+            *self.strained.entry(delta.interval).or_default() |= strain;
+        }
         for row in &delta.iterations {
             let key = (row.load, row.scenario, row.segment);
             self.iterations.add(key, &row.counts, |key| (key.0, key.2));
@@ -559,6 +569,12 @@ impl Ledger {
         };
         let end = self.load_end.or_else(|| ends().max()).unwrap_or_default();
         end.min(self.end.unwrap_or(Moment::MAX))
+    }
+
+    /// The intervals of a range in which the generator was strained beyond a limit that can make a run invalid; see
+    /// [`generator::invalidating`].
+    pub(crate) fn strained_within(&self, range: Range<u32>) -> impl Iterator<Item = (u32, u32)> {
+        self.strained.range(range).map(|(interval, bits)| (*interval, *bits))
     }
 
     /// Iterations of one load, as the workers counted them.

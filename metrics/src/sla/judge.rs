@@ -27,6 +27,19 @@ pub(crate) struct Judged {
     pub(crate) needed: u64,
     /// `None` with too few samples or nothing to compare.
     pub(crate) holds: Option<bool>,
+    /// It is a latency that does not hold, and the generator may have made it.
+    pub(crate) doubtful: bool,
+}
+
+impl Judged {
+    /// Doubts a breach of a part of the run in which the generator was strained; the verdict on all of the run is a verdict on
+    /// its strain over all of it, and may be that it is little.
+    pub(super) fn doubted(self, ledger: &Ledger, sla: &Sla, filters: &Filters, window: &Window) -> Self {
+        let is_part = sla.during.is_some() || matches!(window, Window::Intervals(_));
+        let may_be = self.holds == Some(false) && is_part && latency_of(&sla.that).is_some();
+        let doubtful = may_be && ledger.may_be_the_generators(&filters.first.segments, window);
+        Self { doubtful, ..self }
+    }
 }
 
 /// The filters of an expression: one, or two of a quotient.
@@ -269,6 +282,7 @@ fn conclude(sla: &Sla, observed: Option<Observed>, samples: u64, needed: u64) ->
         samples,
         needed,
         holds,
+        doubtful: false,
     }
 }
 

@@ -2,18 +2,19 @@
 
 mod implicit;
 mod judge;
+mod results;
 mod seconds;
 mod show;
 #[cfg(test)]
 mod tests;
 
-use barrage_model::expr::{Cmp, Observed};
+use barrage_model::expr::Cmp;
 use barrage_model::plan::{Sla, SlaWindow};
 use barrage_model::time::{Moment, whole_micros};
 
 pub(crate) use implicit::{Implicit, min_started};
 pub use judge::BEYOND_QUANTILE;
-use judge::{Filters, Judged, is_on_wire, judge, judge_samples, latency_of};
+use judge::{Filters, Judged, judge, judge_samples, latency_of};
 use seconds::Seconds;
 
 use crate::ledger::Ledger;
@@ -50,6 +51,10 @@ struct Track {
     sla: Sla,
     /// Evaluations in a row that breached.
     streak: u32,
+    /// The latest of them in a row that the generator cannot have made.
+    certain: u32,
+    /// Where the first row ended that was long enough with breaches which the generator may have made.
+    doubted: Option<u32>,
     /// The latest evaluation.
     latest: Option<Judged>,
     /// Whether any window gave a verdict.
@@ -111,7 +116,7 @@ impl SlaEngine {
             track.evaluate(ledger, before, closed.is_partial());
             if track.breach.is_some() && track.sla.stop && !self.decided && judge::is_unjudged(ledger, &track.sla) {
                 // What the generator may have made stops nobody.
-                (track.breach, track.streak) = (None, 0);
+                (track.breach, track.streak, track.certain) = (None, 0, 0);
             }
             if let Some(breach) = track.breach.as_ref().filter(|_| track.sla.stop && !self.decided) {
                 let made = StopDecision {
@@ -180,6 +185,8 @@ impl Track {
         Self {
             sla,
             streak: 0,
+            certain: 0,
+            doubted: None,
             latest: None,
             any_judged: false,
             any_held: false,
@@ -197,10 +204,12 @@ impl Track {
     fn evaluate(&mut self, ledger: &Ledger, before: u32, partial: bool) {
         let filters = Filters::of(ledger, &self.sla);
         let Some(length) = self.length() else {
-            let seen = judge(ledger, &self.sla, &filters, &Window::UpTo(before));
+            let window = Window::UpTo(before);
+            let seen = self.see(ledger, &filters, &window);
             // What only grows has not failed to reach anything before the end.
             let missing = partial && judge::may_be_missing(&self.sla.that, &seen);
-            let breaches = seen.holds == Some(false) && !judge::is_short(&self.sla.that, &seen) && !missing;
+            let breaches =
+                seen.holds == Some(false) && !judge::is_short(&self.sla.that, &seen) && !missing && !seen.doubtful;
             if self.sla.stop && breaches && self.breach.is_none() {
                 self.breach = Some(Breach {
                     before,
@@ -212,9 +221,13 @@ impl Track {
             return;
         };
         if let Some(window) = self.full_window(ledger, &filters, length, before) {
-            let seen = judge(ledger, &self.sla, &filters, &window);
+            let seen = self.see(ledger, &filters, &window);
             self.take(seen, before, partial, ledger.load_end());
         }
+    }
+
+    fn see(&self, ledger: &Ledger, filters: &Filters, window: &Window) -> Judged {
+        judge(ledger, &self.sla, filters, window).doubted(ledger, &self.sla, filters, window)
     }
 
     /// The window that ends here, if all of it belongs to the selected phases and, but for sums, to the load's time, and is
@@ -258,10 +271,13 @@ impl Track {
         if partial && judge::may_be_missing(&self.sla.that, &seen) {
             return;
         }
-        match seen.holds {
-            Some(false) => self.streak = self.streak.saturating_add(1),
-            Some(true) | None => self.streak = 0,
-        }
+        let breaches = seen.holds == Some(false);
+        self.streak = if breaches { self.streak.saturating_add(1) } else { 0 };
+        self.certain = if breaches && !seen.doubtful {
+            self.certain.saturating_add(1)
+        } else {
+            0
+        };
         if let Some(holds) = seen.holds {
             self.any_judged = true;
             self.any_held |= holds;
@@ -273,7 +289,11 @@ impl Track {
                 self.worst = Some(seen.clone());
             }
         }
-        if self.streak >= self.sla.in_a_row.max(1) && self.breach.is_none() {
+        let row = self.sla.in_a_row.max(1);
+        if self.streak >= row && self.certain < row {
+            self.doubted.get_or_insert(before);
+        }
+        if self.certain >= row && self.breach.is_none() {
             self.breach = Some(Breach {
                 before,
                 seen: seen.clone(),
@@ -303,7 +323,8 @@ impl Track {
         let seconds = self.seconds.get_or_insert_default();
         seconds.slide(piles, length);
         let seen = judge_samples(&self.sla, stat, seconds.samples());
-        if self.full_window(ledger, &filters, length, before).is_some() {
+        if let Some(window) = self.full_window(ledger, &filters, length, before) {
+            let seen = seen.doubted(ledger, &self.sla, &filters, &window);
             self.take(seen, before, false, ledger.load_end());
         }
     }
@@ -337,7 +358,8 @@ impl Track {
         let filters = Filters::of(ledger, &self.sla);
         match self.length() {
             None => {
-                let seen = judge(ledger, &self.sla, &filters, &Window::Whole);
+                let window = Window::Whole;
+                let seen = self.see(ledger, &filters, &window);
                 self.breach = None;
                 self.whole(&seen)
             }
@@ -346,15 +368,6 @@ impl Track {
                 self.windows(ledger, &filters)
             }
         }
-    }
-
-    fn whole(&self, seen: &Judged) -> SlaResult {
-        let (verdict, reason) = match seen.holds {
-            Some(true) => (SlaVerdict::Passed, format!("held over {} samples", seen.samples)),
-            Some(false) => (SlaVerdict::Failed, format!("breached over {} samples", seen.samples)),
-            None => (SlaVerdict::NotEnoughSamples, too_few(&self.sla, seen)),
-        };
-        self.result(Some(seen), verdict, reason, None)
     }
 
     /// The end of the first window that can be judged again where no second before `first` is kept apart, with all those that
@@ -377,11 +390,12 @@ impl Track {
             (self.worst, self.latest) = (None, None);
             (self.any_judged, self.any_held) = (false, false);
         }
+        self.doubted = self.doubted.filter(|before| *before < with_row && first > 0);
         if self.breach.is_none() && self.sla.in_a_row <= 1 {
             // It was seen with counts still missing.
             self.worst = self.worst.take().filter(|worst| worst.holds != Some(false));
         }
-        self.streak = 0;
+        (self.streak, self.certain) = (0, 0);
         let latency = latency_of(&self.sla.that);
         let mut samples = Samples::new();
         for before in first + 1..=ledger.next_interval() {
@@ -403,175 +417,19 @@ impl Track {
                 continue;
             };
             let seen = match latency {
-                Some((stat, ..)) => judge_samples(&self.sla, stat, &samples),
+                Some((stat, ..)) => {
+                    judge_samples(&self.sla, stat, &samples).doubted(ledger, &self.sla, filters, &window)
+                }
                 None => judge(ledger, &self.sla, filters, &window),
             };
             self.take(seen, before, false, ledger.load_end());
         }
         if let Some((window, windows)) = self.last_window(ledger, filters, length) {
-            let seen = judge(ledger, &self.sla, filters, &window);
+            let seen = self.see(ledger, filters, &window);
             for _ in 0..windows {
                 self.take(seen.clone(), ledger.next_interval(), false, ledger.load_end());
             }
         }
-    }
-
-    /// Whether the run was long enough for a window, but too little of it is kept second by second.
-    fn is_forgotten(&self, ledger: &Ledger) -> bool {
-        let (from, to) = (ledger.timeline.fine_from(), ledger.next_interval());
-        self.length()
-            .is_some_and(|length| length <= to && length > to.saturating_sub(from))
-    }
-
-    /// The verdict over all windows. Without a single full one, what there is can fail but not pass.
-    fn windows(&mut self, ledger: &Ledger, filters: &Filters) -> SlaResult {
-        if self.breach.is_some() {
-            return self.breached();
-        }
-        if self.any_judged && !self.any_held && self.sla.in_a_row > 1 {
-            let reason = format!(
-                "breached in every window, but there were no {} in a row; the worst is shown",
-                self.sla.in_a_row
-            );
-            return self.result(self.worst.as_ref(), SlaVerdict::NotEnoughSamples, reason, None);
-        }
-        if self.any_judged {
-            let breached = self.worst.as_ref().is_some_and(|worst| worst.holds == Some(false));
-            let reason = if breached {
-                format!(
-                    "never breached {} times in a row; the worst is shown",
-                    self.sla.in_a_row
-                )
-            } else {
-                "held in every window; the worst is shown".to_owned()
-            };
-            return self.result(self.worst.as_ref(), SlaVerdict::Passed, reason, None);
-        }
-        let seen = judge(ledger, &self.sla, filters, &Window::Whole);
-        let (verdict, reason) = match seen.holds {
-            _ if self.is_forgotten(ledger) => (
-                SlaVerdict::NotEnoughSamples,
-                "its window is longer than the seconds that are kept apart".to_owned(),
-            ),
-            Some(false) if self.sla.in_a_row <= 1 && !judge::is_short(&self.sla.that, &seen) => {
-                let lacked = match self.latest {
-                    Some(_) => "had enough of them",
-                    None => "was full",
-                };
-                (
-                    SlaVerdict::Failed,
-                    format!("breached over {} samples, though no window {lacked}", seen.samples),
-                )
-            }
-            None if self.latest.is_none() => (SlaVerdict::NotEnoughSamples, too_few(&self.sla, &seen)),
-            _ => match &self.latest {
-                Some(latest) => (SlaVerdict::NotEnoughSamples, too_few(&self.sla, latest)),
-                None => (SlaVerdict::NotEnoughSamples, "no window was full".to_owned()),
-            },
-        };
-        self.result(Some(&seen), verdict, reason, None)
-    }
-
-    fn breached(&self) -> SlaResult {
-        if let Some(stop) = &self.stopped {
-            return SlaResult {
-                observed: stop.observed.clone(),
-                ..self.result(None, SlaVerdict::Failed, stop.reason.clone(), Some(stop.at))
-            };
-        }
-        let (seen, at) = self
-            .breach
-            .as_ref()
-            .map(|breach| (&breach.seen, second(breach.before)))
-            .unzip();
-        self.result(seen, SlaVerdict::Failed, self.breach_text(), at)
-    }
-
-    fn breach_text(&self) -> String {
-        let Some(breach) = &self.breach else {
-            return String::new();
-        };
-        let row = match self.sla.in_a_row {
-            0 | 1 => String::new(),
-            n => format!(", breached {n} times in a row"),
-        };
-        let partial = if breach.partial {
-            ", counts of some workers still missing"
-        } else {
-            ""
-        };
-        let seen = self.observed(Some(&breach.seen));
-        format!(
-            "{seen} at {}s over {} samples{row}{partial}",
-            breach.before, breach.seen.samples
-        )
-    }
-
-    fn live(&self) -> SlaResult {
-        // Over the whole run a breach can still be made good unless it has stopped it.
-        if self.stopped.is_some() || self.breach.is_some() && self.length().is_some() {
-            return self.breached();
-        }
-        match &self.latest {
-            Some(seen) if seen.holds.is_some() => {
-                let state = if seen.holds == Some(true) {
-                    "holds so far"
-                } else {
-                    "does not hold so far"
-                };
-                self.result(
-                    Some(seen),
-                    SlaVerdict::Provisional,
-                    format!("{state}, {} samples", seen.samples),
-                    None,
-                )
-            }
-            Some(seen) => self.result(Some(seen), SlaVerdict::NotEnoughSamples, too_few(&self.sla, seen), None),
-            None => self.result(None, SlaVerdict::NotEnoughSamples, "not evaluated yet".to_owned(), None),
-        }
-    }
-
-    fn observed(&self, seen: Option<&Judged>) -> String {
-        match seen.and_then(|seen| seen.observed.as_ref()) {
-            Some(value) => format!("{} {}", self.sla.that.left, show::observed(value)),
-            None => format!("{} unknown", self.sla.that.left),
-        }
-    }
-
-    fn result(
-        &self,
-        seen: Option<&Judged>,
-        verdict: SlaVerdict,
-        reason: String,
-        breached_at: Option<Moment>,
-    ) -> SlaResult {
-        SlaResult {
-            that: self.sla.that.to_string(),
-            during: self.sla.during.as_ref().map(ToString::to_string),
-            over: match self.sla.window {
-                SlaWindow::Whole => None,
-                SlaWindow::Sliding(over) => Some(over),
-            },
-            in_a_row: self.sla.in_a_row,
-            stop: self.sla.stop,
-            implicit: false,
-            observed: self.observed(seen),
-            verdict,
-            reason,
-            at: self.sla.at,
-            breached_at,
-        }
-    }
-}
-
-fn too_few(sla: &Sla, seen: &Judged) -> String {
-    match seen.observed {
-        Some(Observed::PerSecond { micros: 0, .. } | Observed::BytesPerSecond { micros: 0, .. }) => {
-            "no whole second of the load lies in it, so it has no rate".to_owned()
-        }
-        None if is_on_wire(&sla.that) => "an engine of its steps does not see the bytes on the wire".to_owned(),
-        None => "there is nothing to judge".to_owned(),
-        Some(_) => format!("{} samples, at least {} needed", seen.samples, seen.needed.max(1)),
     }
 }
 

@@ -2,8 +2,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use barrage_model::expr::{Expr, PhaseSelector};
-use barrage_model::ids::WorkerId;
+use barrage_model::ids::{SegmentId, WorkerId};
 use barrage_model::outcome::{DropReason, FailureClass, Outcome};
+use barrage_model::phase::{Mark, Marks, Phase};
 use barrage_model::plan::{Action, EngineChoice, Sla, SlaWindow};
 
 use super::*;
@@ -693,6 +694,101 @@ fn latencies_that_the_generator_may_have_made_stop_nobody_and_are_not_judged_in_
         assert_eq!(generator == GeneratorVerdict::Invalid, late && warm_up == 0);
         let result = engine.finish(&ledger, generator).remove(0);
         assert_eq!(result.verdict, want, "{text} {late}: {}", result.reason);
+    }
+}
+
+/// 200 quiet seconds but for one slow one and one in which the generator was late, at these places.
+fn slow_and_late(text: &str, slow: &[u32], late: &[u32]) -> (bool, SlaResult) {
+    let mut ledger = ledger(1, 200, 0);
+    let mut engine = SlaEngine::new(&[sla(text)]);
+    let mut stopped = false;
+    for interval in 0..200 {
+        let words = if slow.contains(&interval) { "20s" } else { "20k" };
+        let mut delta = delta_of(interval, events(words));
+        delta.health.dispatch_lag_p99_us = if late.contains(&interval) { 200_000 } else { 0 };
+        ledger.apply(WorkerId(0), FIRST, &delta).expect("in order");
+        stopped |= engine.at_watermark(&ledger, &closed(interval)).is_some();
+    }
+    ledger.set_end(Moment::from_secs(200));
+    let generator = generator_so_far(&ledger).verdict;
+    assert_ne!(generator, GeneratorVerdict::Invalid, "{text}");
+    (stopped, engine.finish(&ledger, generator).remove(0))
+}
+
+/// A strain that is little of a run is much of some seconds of it.
+#[test]
+fn what_the_generator_may_have_made_in_a_window_breaches_nothing() {
+    let (every, row) = (
+        "p50 < 2ms; over: 1; stop: true",
+        "p50 < 2ms; over: 1; for: 2; stop: true",
+    );
+    for (text, slow, late, stops, want) in [
+        (every, &[150][..], &[][..], true, Failed),
+        (every, &[150], &[150], false, NotJudged),
+        // Its late requests end in the second after it.
+        (every, &[150], &[149], false, NotJudged),
+        (every, &[150], &[148], true, Failed),
+        (every, &[150], &[151], true, Failed),
+        (every, &[150, 180], &[150], true, Failed),
+        (every, &[], &[150], false, Passed),
+        (row, &[150, 151], &[150], false, NotJudged),
+        (row, &[150, 151, 152, 153], &[150], true, Failed),
+        (row, &[150], &[150], false, Passed),
+        // One late second of fifty is too much as well, of two hundred it is not.
+        ("p99 < 2ms; over: 50", &[150], &[150], false, NotJudged),
+        ("p99 < 2ms; over: 150; for: 2", &[150, 151, 152], &[150], false, Failed),
+        ("p50 < 2ms; during: whole", &[150], &[150], false, Passed),
+        ("error_rate == 1%; over: 1; stop: true", &[150], &[150], true, Failed),
+    ] {
+        let (stopped, result) = slow_and_late(text, slow, late);
+        let got = (stopped, result.verdict);
+        assert_eq!(got, (stops, want), "{text} {slow:?} {late:?}: {}", result.reason);
+        let doubted = result.reason.contains("where the generator was strained");
+        assert_eq!(doubted, want == NotJudged, "{}", result.reason);
+    }
+}
+
+/// A stage of ten seconds, slow in all of them, in a run of two hundred.
+#[test]
+fn what_the_generator_may_have_made_in_a_stage_breaches_nothing() {
+    for (late, stops, want) in [
+        (None, true, Failed),
+        (Some(101), false, NotJudged),
+        (Some(150), true, Failed),
+    ] {
+        let stage = |segment, at, name: &str| Mark {
+            segment: SegmentId(segment),
+            at: Moment::from_secs(at),
+            phases: vec![Phase::Stage(name.to_owned())],
+        };
+        let list = vec![stage(0, 0, "quiet"), stage(1, 100, "burst"), stage(2, 110, "quiet")];
+        let marks = Marks::new(list).expect("in order");
+        let mut ledger = Ledger::new(LedgerConfig {
+            marks,
+            ..config(1, 200, 0)
+        });
+        let mut engine = SlaEngine::new(&[sla("p50 < 2ms; during: stage(burst); stop: true")]);
+        let mut stopped = false;
+        for interval in 0..200 {
+            let burst = (100..110).contains(&interval);
+            let done = |_| Event::Done {
+                load: OPEN,
+                scenario: TOOLS,
+                step: LIST,
+                tag: 0,
+                segment: burst.into(),
+                outcome: Outcome::Ok,
+                us: if burst { 1_000_000 } else { 1_000 },
+            };
+            let mut delta = delta_of(interval, (0..20).map(done));
+            delta.health.dispatch_lag_p99_us = if late == Some(interval) { 200_000 } else { 0 };
+            ledger.apply(WorkerId(0), FIRST, &delta).expect("in order");
+            // What has been late so far is too much for the run so far; it is over when somebody looks.
+            stopped |= interval > 110 && engine.at_watermark(&ledger, &closed(interval)).is_some();
+        }
+        ledger.set_end(Moment::from_secs(200));
+        let result = engine.finish(&ledger, generator_so_far(&ledger).verdict).remove(0);
+        assert_eq!((stopped, result.verdict), (stops, want), "{late:?}: {}", result.reason);
     }
 }
 

@@ -74,7 +74,7 @@ fn plan_check_says_where_and_what() {
     let ended = run(&home, ["plan", "check", &good]);
     assert_code(&ended, 0);
     assert!(
-        ended.stdout.contains(": ok, 1 scenarios, 1 requests, 1 SLAs"),
+        ended.stdout.contains(": ok; scenarios: 1, requests: 1, SLAs: 1"),
         "{}",
         ended.stdout
     );

@@ -46,7 +46,7 @@ fn check(args: &PlanArgs) -> Outcome {
     }
     let requests = plan.named_steps().iter().filter(|step| !step.group).count();
     stdout::line(&format!(
-        "{}: ok, {} scenarios, {requests} requests, {} SLAs",
+        "{}: ok; scenarios: {}, requests: {requests}, SLAs: {}",
         args.plan,
         plan.scenarios.len(),
         plan.sla.len()

@@ -19,10 +19,10 @@
 //!
 //! # Old intervals
 //!
-//! Once intervals are merged into stretches of ten or sixty seconds, the stretches take their place: whole ones count.
-//! They keep the sums over all series alone. A rate of a step, scenario or tag is then the run's total less what
-//! happened outside the selection, as long as that is kept by series; if it is not, the rate is over those selected
-//! intervals that are. [`Happened::covered_us`] says over how much time.
+//! Intervals that are too old to be kept apart are kept in stretches that no phase or load begins or ends within
+//! ([`crate::ledger::past`]): whole ones count, by series as well. One that a selection ends within, as that of a counted load
+//! may, does not, and neither do those without room for their series in a rate that is about some.
+//! [`Happened::covered_us`] says over how much time a rate is.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -33,6 +33,7 @@ use barrage_model::ids::StepId;
 use barrage_model::ledger::{IterationCounts, StepCounts};
 use barrage_model::time::Moment;
 
+use crate::ledger::slot::Detail;
 use crate::ledger::{INTERVALS_MAX, Ledger, take_iterations, take_steps};
 use crate::query::{Counts, Filter, Segments, Window};
 
@@ -53,7 +54,9 @@ pub struct Happened {
 /// The intervals that a rate is over.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Stretch {
-    /// In order of time, apart from each other, cut where slots of the timeline begin.
+    /// Places among the old stretches.
+    old: Vec<usize>,
+    /// Those that are kept apart: in order of time, apart from each other.
     ranges: Vec<Range<u32>>,
     covered_us: u64,
 }
@@ -63,7 +66,7 @@ enum Source {
     /// In these intervals.
     Inside(Stretch),
     /// In the run's totals, but not in these intervals.
-    AllBut(Vec<Range<u32>>, u64),
+    AllBut(Stretch),
 }
 
 impl Stretch {
@@ -75,9 +78,8 @@ impl Stretch {
         }
     }
 
-    /// The intervals before `end` that it leaves out.
-    fn gaps(&self, end: u32) -> Vec<Range<u32>> {
-        let mut from = 0;
+    /// The intervals from `from` up to `end` that it leaves out.
+    fn gaps(&self, mut from: u32, end: u32) -> Vec<Range<u32>> {
         let mut gaps = Vec::new();
         for range in self.ranges.iter().cloned().chain(std::iter::once(end..end)) {
             if from < range.start {
@@ -87,23 +89,10 @@ impl Stretch {
         }
         gaps
     }
+}
 
-    /// What is left from interval `from` on.
-    fn since(&self, from: u32) -> Self {
-        let mut left = Self::default();
-        let mut gone = 0;
-        for range in &self.ranges {
-            gone += u64::from(range.end.min(from).saturating_sub(range.start)) * INTERVAL_US;
-            let rest = range.start.max(from)..range.end;
-            if !rest.is_empty() {
-                left.push(rest, 0);
-            }
-        }
-        if !left.ranges.is_empty() {
-            left.covered_us = self.covered_us.saturating_sub(gone);
-        }
-        left
-    }
+fn whole_us(range: &Range<u32>) -> u64 {
+    u64::from(range.end - range.start) * INTERVAL_US
 }
 
 fn length(ranges: &[Range<u32>]) -> u64 {
@@ -126,16 +115,16 @@ impl Ledger {
         let mut counts = Counts::default();
         let covered_us = match self.source(stretch) {
             Source::Inside(stretch) => {
-                self.count_ranges(&filter, &stretch.ranges, &mut counts);
+                self.count_stretch(&filter, &stretch, &mut counts);
                 stretch.covered_us
             }
-            Source::AllBut(gaps, covered_us) => {
+            Source::AllBut(rest) => {
                 let mut outside = Counts::default();
-                self.count_ranges(&filter, &gaps, &mut outside);
+                self.count_stretch(&filter, &rest, &mut outside);
                 self.count_all(&filter, &mut counts);
                 take_iterations(&mut counts.iterations, &outside.iterations);
                 take_steps(&mut counts.steps, &outside.steps);
-                covered_us
+                rest.covered_us
             }
         };
         Happened {
@@ -150,34 +139,36 @@ impl Ledger {
         let mut steps: BTreeMap<StepId, StepCounts> = BTreeMap::new();
         match self.source(self.stretch(&Segments::all(self.marks()), &Window::Whole)) {
             Source::Inside(stretch) => {
-                self.each_step(&stretch.ranges, |id, row| steps.entry(id).or_default().add(row));
+                self.each_step(&stretch, |id, row| steps.entry(id).or_default().add(row));
                 (steps, stretch.covered_us)
             }
-            Source::AllBut(gaps, covered_us) => {
+            Source::AllBut(rest) => {
                 for ((id, ..), row) in self.steps.iter() {
                     steps.entry(*id).or_default().add(row);
                 }
-                self.each_step(&gaps, |id, row| take_steps(steps.entry(id).or_default(), row));
-                (steps, covered_us)
+                self.each_step(&rest, |id, row| take_steps(steps.entry(id).or_default(), row));
+                (steps, rest.covered_us)
             }
         }
     }
 
-    fn each_step(&self, ranges: &[Range<u32>], mut visit: impl FnMut(StepId, &StepCounts)) {
-        let details = ranges
-            .iter()
-            .flat_map(|range| self.timeline.details(range.start, range.end));
-        for ((id, ..), row) in details.flat_map(|detail| &detail.steps) {
+    fn each_step(&self, stretch: &Stretch, mut visit: impl FnMut(StepId, &StepCounts)) {
+        for ((id, ..), row) in self.details_of(stretch).flat_map(|detail| &detail.steps) {
             visit(*id, row);
         }
     }
 
-    fn count_ranges(&self, filter: &Filter, ranges: &[Range<u32>], counts: &mut Counts) {
-        for range in ranges {
-            for detail in self.timeline.details(range.start, range.end) {
-                self.count_detail(filter, detail, counts);
-            }
+    fn count_stretch(&self, filter: &Filter, stretch: &Stretch, counts: &mut Counts) {
+        for detail in self.details_of(stretch) {
+            self.count_detail(filter, detail, counts);
         }
+    }
+
+    fn details_of(&self, stretch: &Stretch) -> impl Iterator<Item = &Detail> {
+        let past = self.timeline.past();
+        let old = stretch.old.iter().filter_map(|place| past[*place].detail.as_ref());
+        let ranges = stretch.ranges.iter();
+        old.chain(ranges.flat_map(|range| self.timeline.details(range.start, range.end)))
     }
 
     fn totals_of(&self, stretch: &Stretch) -> Happened {
@@ -185,30 +176,41 @@ impl Ledger {
             covered_us: stretch.covered_us,
             ..Happened::default()
         };
-        for range in &stretch.ranges {
-            for totals in self.timeline.totals(range.clone()) {
-                happened.iterations.add(&totals.iterations);
-                happened.steps.add(&totals.steps);
-            }
+        let past = self.timeline.past();
+        let old = stretch.old.iter().map(|place| &past[*place].totals);
+        let ranges = stretch.ranges.iter();
+        for totals in old.chain(ranges.flat_map(|range| self.timeline.totals(range.clone()))) {
+            happened.iterations.add(&totals.iterations);
+            happened.steps.add(&totals.steps);
         }
         happened
     }
 
     /// Chooses the cheaper of two exact ways, or else what is kept.
     fn source(&self, stretch: Stretch) -> Source {
-        let kept_from = self.timeline.fine_from();
-        let kept = |ranges: &[Range<u32>]| ranges.first().is_none_or(|first| first.start >= kept_from);
-        let gaps = stretch.gaps(self.next_interval());
+        let past = self.timeline.past();
+        let kept = |places: &[usize]| places.iter().all(|place| past[*place].detail.is_some());
+        let mut selected = stretch.old.iter().peekable();
+        let others = (0..past.len()).filter(|place| selected.next_if_eq(&place).is_none());
+        let rest = Stretch {
+            old: others.collect(),
+            ranges: stretch.gaps(self.timeline.fine_from(), self.next_interval()),
+            covered_us: stretch.covered_us,
+        };
         let folded = self.steps.other().next().is_some() || self.iterations.other().next().is_some();
-        let subtracts = kept(&gaps) && !folded;
-        let adds = kept(&stretch.ranges);
-        if subtracts && !(adds && length(&stretch.ranges) <= length(&gaps)) {
-            Source::AllBut(gaps, stretch.covered_us)
-        } else if adds {
-            Source::Inside(stretch)
-        } else {
-            Source::Inside(stretch.since(kept_from))
+        let subtracts = kept(&rest.old) && !folded;
+        let adds = kept(&stretch.old);
+        if subtracts && !(adds && length(&stretch.ranges) <= length(&rest.ranges)) {
+            return Source::AllBut(rest);
         }
+        let (old, forgotten): (Vec<usize>, Vec<usize>) =
+            stretch.old.into_iter().partition(|place| past[*place].detail.is_some());
+        let gone: u64 = forgotten.iter().map(|place| whole_us(&past[*place].intervals)).sum();
+        Source::Inside(Stretch {
+            old,
+            ranges: stretch.ranges,
+            covered_us: stretch.covered_us - gone,
+        })
     }
 
     /// The intervals that a rate is over; the module says which.
@@ -226,19 +228,23 @@ impl Ledger {
         let whole_end = if self.is_cut() { u64::MAX } else { run_end };
         let mut stretch = Stretch::default();
         for (from, to) in &spans {
-            let mut start = self.timeline.first_start(from.div_ceil(INTERVAL_US) as u32);
-            loop {
-                let length = self.timeline.length_at(start);
-                let begin = u64::from(start) * INTERVAL_US;
-                let end = (begin + u64::from(length) * INTERVAL_US).min(whole_end);
-                if end <= begin || end > *to {
+            let begin = |interval: u32| u64::from(interval) * INTERVAL_US;
+            for (place, old) in self.timeline.past().iter().enumerate() {
+                if *from <= begin(old.intervals.start) && begin(old.intervals.end) <= *to {
+                    stretch.old.push(place);
+                    stretch.covered_us += whole_us(&old.intervals);
+                }
+            }
+            let first = from.div_ceil(INTERVAL_US) as u32;
+            for start in first.max(self.timeline.fine_from()).. {
+                let end = (begin(start) + INTERVAL_US).min(whole_end);
+                if end <= begin(start) || end > *to {
                     break;
                 }
-                stretch.push(start..start + length, end - begin);
-                start += length;
+                stretch.push(start..start + 1, end - begin(start));
             }
         }
-        if stretch.ranges.is_empty() {
+        if stretch.ranges.is_empty() && stretch.old.is_empty() {
             self.last_second(&spans, load_end.as_micros(), run_end)
         } else {
             stretch

@@ -4,6 +4,7 @@ mod ends;
 mod errors;
 mod history;
 mod member;
+pub(crate) mod past;
 mod record;
 mod seen;
 pub(crate) mod slot;
@@ -229,8 +230,11 @@ impl Ledger {
     pub fn new(config: LedgerConfig) -> Self {
         let longest_window = config.plan.sla.iter().filter_map(window_length).max();
         let catalog = Arc::new(Catalog::of(&config.plan));
+        let mut timeline = Timeline::new(Arc::clone(&catalog), longest_window.unwrap_or(0));
+        config.marks.iter().for_each(|mark| timeline.divide(mark.at));
+        config.plan.loads.iter().for_each(|load| timeline.divide(load.end()));
         Self {
-            timeline: Timeline::new(Arc::clone(&catalog), longest_window.unwrap_or(0)),
+            timeline,
             catalog,
             counted: BTreeMap::new(),
             load_end: None,
@@ -335,11 +339,19 @@ impl Ledger {
             let key = (row.load, row.scenario, row.segment);
             self.iterations.add(key, &row.counts, |key| (key.0, key.2));
             let load = self.plan.loads.get(usize::from(row.load.0));
-            let is_counted = load.is_some_and(|load| matches!(load.model, LoadModel::Iterations(_)));
-            if is_counted && row.counts.started.saturating_add(row.counts.ended()) > 0 {
+            let asked = load.and_then(|load| match &load.model {
+                LoadModel::Iterations(asked) => Some(asked.count),
+                _ => None,
+            });
+            if let Some(asked) = asked
+                && row.counts.started.saturating_add(row.counts.ended()) > 0
+            {
                 let counted = self.counted.entry(row.load).or_default();
                 counted.ended = counted.ended.saturating_add(row.counts.ended());
                 counted.until = counted.until.max(delta.interval + 1);
+                if counted.ended >= asked {
+                    self.timeline.divide(Moment::from_secs(counted.until.into()));
+                }
             }
         }
         let catalog = &self.catalog;
@@ -558,6 +570,7 @@ impl Ledger {
     /// it is a drain like that after the plan's end.
     pub fn cut_load(&mut self, at: Moment) {
         self.load_end = Some(at.min(self.load_end()));
+        self.timeline.divide(at);
     }
 
     /// When the last arrival falls due, or closed models begin no further iteration; after it only answers come in.

@@ -8,7 +8,9 @@ use std::sync::Arc;
 use barrage_model::delta::{Delta, Measure, SketchKey, SketchRow, Subject};
 use barrage_model::ids::{Incarnation, LoadId, ScenarioId, SegmentId, StepId, TagId, WorkerId};
 use barrage_model::ledger::{IterationCounts, StepCounts};
+use barrage_model::time::Moment;
 
+use super::past::{OldStretch, Past};
 use super::seen::Seen;
 use crate::catalog::Catalog;
 use crate::pile::Pile;
@@ -230,6 +232,8 @@ pub(crate) struct Timeline {
     middle_from: u32,
     /// Memory of the details of closed slots.
     weight: usize,
+    /// The intervals without a slot of their own, once more.
+    past: Past,
     /// Processes by number, in the order of their first report, and back.
     processes: Vec<MemberKey>,
     numbers: BTreeMap<MemberKey, u32>,
@@ -263,6 +267,7 @@ impl Timeline {
             fine_from: 0,
             middle_from: 0,
             weight: 0,
+            past: Past::default(),
             processes: Vec::new(),
             numbers: BTreeMap::new(),
         }
@@ -290,6 +295,20 @@ impl Timeline {
                 detail.steps.entry(key).or_default().add(&row.counts);
             }
         }
+        if delta.interval < self.fine_from {
+            let once = |step| catalog.steps.get(&step).is_some_and(crate::catalog::StepInfo::once);
+            self.past.add(delta, once);
+        }
+    }
+
+    /// A phase or a load begins or ends here.
+    pub(crate) fn divide(&mut self, at: Moment) {
+        self.past.divide(at);
+    }
+
+    /// The intervals before [`Timeline::fine_from`].
+    pub(crate) fn past(&self) -> &[OldStretch] {
+        self.past.stretches()
     }
 
     /// Sketches of one interval, of one worker or merged.
@@ -350,14 +369,6 @@ impl Timeline {
         floor(interval, self.length_at(interval))
     }
 
-    /// The first begin of a slot that does not lie before an interval.
-    pub(crate) fn first_start(&self, interval: u32) -> u32 {
-        match self.start_of(interval) {
-            start if start < interval => start + self.length_at(interval),
-            start => start,
-        }
-    }
-
     /// Length of the slot that holds an interval.
     pub(crate) fn length_at(&self, interval: u32) -> u32 {
         match interval {
@@ -370,6 +381,11 @@ impl Timeline {
     fn coarsen(&mut self, fine_from: u32, middle_from: u32) {
         if fine_from <= self.fine_from && middle_from <= self.middle_from {
             return;
+        }
+        for interval in self.fine_from..fine_from {
+            let slot = self.slots.get(&interval);
+            let kept = slot.and_then(|slot| Some((&slot.totals, slot.detail.as_ref()?)));
+            self.past.push(interval, kept);
         }
         self.fine_from = self.fine_from.max(fine_from);
         self.middle_from = self.middle_from.max(middle_from);

@@ -1,9 +1,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use barrage_model::delta::IterationRow;
+use barrage_model::delta::{Delta, IterationRow};
 use barrage_model::expr::Named;
-use barrage_model::ids::{LoadId, SegmentId, WorkerId};
+use barrage_model::ids::{Incarnation, LoadId, SegmentId, WorkerId};
 use barrage_model::outcome::Outcome;
 use barrage_model::phase::{Mark, Marks, Phase};
 use barrage_model::plan::{IterationsLoad, LoadModel, Plan};
@@ -431,21 +431,55 @@ fn beyond_the_kept_hour() {
     let whole = Some(&PhaseSelector::Whole);
     let all = (125 * 10 + 7_175 * 100, 125 * 9 + 7_175 * 90, 7_300_000);
     check(&ledger, whole, &Window::Whole, all);
-    // The stretch of ten seconds in which warm-up ends belongs to neither.
-    let of = |select: &Selector, during| {
+    // So is each phase, of all and of a step, though no interval of that age is kept apart.
+    let of = |ledger: &Ledger, select: &Selector, during| {
         let happened = ledger.happened(select, during, &Window::Whole);
         (happened.steps.sent, happened.steps.ok, happened.covered_us / 1_000_000)
     };
-    assert_eq!(of(&Selector::default(), None), (717_000, 645_300, 7_170));
-    assert_eq!(
-        of(&Selector::default(), Some(&PhaseSelector::WarmUp)),
-        (1_200, 1_080, 120)
-    );
-    // Of a step, the intervals that are kept by series.
-    assert_eq!(of(&list_tools(), None), (360_000, 324_000, 3_600));
-    assert_eq!(of(&list_tools(), Some(&PhaseSelector::WarmUp)), (0, 0, 0));
+    let warm_up = Some(&PhaseSelector::WarmUp);
+    for select in [&Selector::default(), &list_tools()] {
+        assert_eq!(of(&ledger, select, None), (717_500, 645_750, 7_175));
+        assert_eq!(of(&ledger, select, warm_up), (1_250, 1_125, 125));
+    }
     let (by_step, covered_us) = ledger.happened_by_step();
     assert_eq!((by_step[&LIST].sent, by_step[&LIST].ok, covered_us / 1_000), all);
+}
+
+#[test]
+fn old_phases_that_begin_within_a_second_and_counts_that_come_late() {
+    let marks = cut(&[(0, &[Phase::WarmUp]), (125_500, &[Phase::Steady]), (4_000_000, &[])]);
+    let mut list = every(0..125, 0, 10, 9);
+    list.extend(every(125..126, 1, 50, 40));
+    list.extend(every(126..4_000, 1, 100, 90));
+    let mut ledger = timed(lasting(4_000_000), marks, Some(at(4_000_000)), &list);
+    assert_eq!(ledger.timeline.fine_from(), 400);
+    let done = Event::Done {
+        load: OPEN,
+        scenario: TOOLS,
+        step: LIST,
+        tag: 0,
+        segment: 1,
+        outcome: Outcome::Ok,
+        us: 1_000,
+    };
+    let late = Delta {
+        seq: 1,
+        ..delta_of(200, [done; 7])
+    };
+    let other = Incarnation(FIRST.0 + 1);
+    ledger.apply(WorkerId(0), other, &late).expect("in order");
+    for select in [&Selector::default(), &list_tools()] {
+        for (during, want) in [
+            (None, (387_407, 348_667, 3_874)),
+            (Some(&PhaseSelector::WarmUp), (1_250, 1_125, 125)),
+            (Some(&PhaseSelector::Steady), (387_407, 348_667, 3_874)),
+            (Some(&PhaseSelector::Whole), (388_707, 349_832, 4_000)),
+        ] {
+            let happened = ledger.happened(select, during, &Window::Whole);
+            let got = (happened.steps.sent, happened.steps.ok, happened.covered_us / 1_000_000);
+            assert_eq!(got, want, "{during:?}");
+        }
+    }
 }
 
 fn event() -> impl Strategy<Value = Event> {

@@ -4,18 +4,18 @@
 //! of successive requests only move forward, so the timer of an earlier request is left armed: it fires no later than the
 //! present deadline, and is then set anew.
 
-use std::pin::Pin;
+use std::future::Future;
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll, Waker};
-use std::time::Duration;
 
 use tokio::task::coop::has_budget_remaining;
+use tokio::task::yield_now;
 use tokio::time::{Sleep, sleep};
 
 use crate::clock::{Clock, Stamp};
 
-/// Who looks at a deadline so long after it was kept from that by the generator, and what came meanwhile may not be read yet.
-const OVERDUE: Duration = Duration::from_millis(10);
-/// So many turns are enough for a connection's task to read and hand over what is there.
+/// So many turns of the runtime, each with a look at the sockets, are enough for a connection's task to read and hand over what
+/// is there.
 const TURNS: u8 = 4;
 
 /// The timer of one slot; one deadline at a time.
@@ -67,16 +67,20 @@ impl DeadlineTimer {
         }
     }
 
-    /// The same for an answer that other tasks read: who finds the deadline long overdue lets them have their turn first.
+    /// The same for an answer that other tasks read: they have their turns first, after a look at the sockets. Who stood still
+    /// may see timers before answers that have lain there for long: a wait for events that a signal interrupts, as that does
+    /// which lets a stopped process go on, has no events but does fire timers.
     pub(crate) fn poll_last(&mut self, cx: &mut Context<'_>, clock: Clock, deadline: Stamp) -> Poll<()> {
         if self.poll(cx, clock, None, deadline).is_pending() {
             self.turns = 0;
             return Poll::Pending;
         }
-        if self.turns < TURNS && clock.now() > deadline + OVERDUE {
+        if self.turns < TURNS {
             self.turns += 1;
-            cx.waker().wake_by_ref();
-            return Poll::Pending;
+            // Wakes after the runtime has looked at its sockets, which it does not do while a task is awake.
+            if pin!(yield_now()).poll(cx).is_pending() {
+                return Poll::Pending;
+            }
         }
         self.turns = 0;
         Poll::Ready(())

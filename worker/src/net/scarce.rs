@@ -9,13 +9,14 @@ use rustix::io::Errno;
 
 use crate::aside::NoThread;
 use crate::engine::NoRoom;
+use crate::net::ConnectError;
 
 /// What the generator, or its host, has run out of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scarce {
     /// Descriptors of the process or the system.
     Descriptors,
-    /// Local ports.
+    /// Local ports, or addresses that fit the target's.
     Ports,
     /// Memory for sockets, or for bodies that are kept.
     Memory,
@@ -39,6 +40,9 @@ impl Scarce {
             }
             if cause.is::<NoRoom>() {
                 return Some(Self::Memory);
+            }
+            if matches!(cause.downcast_ref(), Some(ConnectError::NoSource(_))) {
+                return Some(Self::Ports);
             }
             let system = cause
                 .downcast_ref::<io::Error>()
@@ -97,7 +101,6 @@ impl Scarce {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::net::ConnectError;
 
     fn wrapped(source: io::Error) -> ConnectError {
         let address = "127.0.0.1:80".parse().unwrap();
@@ -127,5 +130,7 @@ mod tests {
             assert_eq!(Scarce::cause_of(&*shared), want, "{code:?}");
         }
         assert_eq!(Scarce::cause_of(&io::Error::other("no code")), None);
+        let no_source = ConnectError::NoSource("127.0.0.1:80".parse().unwrap());
+        assert_eq!(Scarce::cause_of(&no_source), Some(Scarce::Ports));
     }
 }

@@ -25,6 +25,8 @@ use crate::clock::Stamp;
 pub(crate) struct Wire {
     socket: Socket,
     tls: Option<Box<ClientConnection>>,
+    /// What broke behind bytes that may still have to be read.
+    broken: Option<io::Error>,
     /// As long as the socket is open.
     port: Option<Port>,
 }
@@ -186,6 +188,7 @@ impl Wire {
                 bytes_out: 0,
             },
             tls: None,
+            broken: None,
             port: None,
         }
     }
@@ -195,6 +198,7 @@ impl Wire {
         Ok(Self {
             socket: Socket::Own(reactor.adopt(stream)?),
             tls: None,
+            broken: None,
             port: None,
         })
     }
@@ -296,11 +300,14 @@ impl Wire {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 done => return done,
             }
+            if let Some(error) = self.broken.take() {
+                return Err(error);
+            }
             tls.read_tls(&mut Lent {
                 socket: &mut self.socket,
                 cx: cx.as_deref_mut(),
             })?;
-            process(&mut self.socket, tls, cx.as_deref_mut())?;
+            self.broken = process(&mut self.socket, tls, cx.as_deref_mut()).err();
         }
     }
 

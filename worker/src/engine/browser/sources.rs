@@ -11,7 +11,7 @@ use url::{Host, Url};
 use super::super::answer::{Cause, Failure};
 use super::super::set::EngineShared;
 use crate::clock::Stamp;
-use crate::net::Family;
+use crate::net::{ConnectError, Family};
 
 /// Names whose family one slot remembers; when there are more, it begins anew.
 const NAMES_MAX: usize = 16;
@@ -24,7 +24,7 @@ impl Families {
     /// The family that the source address of a call must have; `None` when any will do or there is none to choose.
     ///
     /// # Errors
-    /// The class `dns`, or a timeout, when the target's name has to be looked up for it.
+    /// The class `dns`, or a timeout, when the target's name has to be looked up for it; [`ConnectError::NoSource`].
     pub(super) async fn needed(
         &mut self,
         shared: &EngineShared,
@@ -33,22 +33,29 @@ impl Families {
     ) -> Result<Option<Family>, Failure> {
         let options = shared.options();
         let has = |family: Family| options.sources.iter().any(|source| family.has(*source));
-        if !(has(Family::V4) && has(Family::V6)) {
+        if options.sources.is_empty() {
             return Ok(None);
         }
         // Behind a proxy every connection goes to the proxy. What is no URL is refused by the client itself.
         let Ok(peer) = Url::parse(options.proxy.as_deref().unwrap_or(url)) else {
             return Ok(None);
         };
-        match peer.host() {
-            None => Ok(None),
-            Some(Host::Ipv4(address)) => Ok(Some(Family::of(IpAddr::V4(address)))),
-            Some(Host::Ipv6(address)) => Ok(Some(Family::of(IpAddr::V6(address)))),
-            Some(Host::Domain(name)) => {
-                let port = peer.port_or_known_default().unwrap_or_default();
-                self.of_name(shared, name, port, deadline).await.map(Some)
+        let port = peer.port_or_known_default().unwrap_or_default();
+        let address = match peer.host() {
+            Some(Host::Ipv4(address)) => IpAddr::V4(address),
+            Some(Host::Ipv6(address)) => IpAddr::V6(address),
+            Some(Host::Domain(name)) if has(Family::V4) && has(Family::V6) => {
+                return self.of_name(shared, name, port, deadline).await.map(Some);
             }
+            // The client picks from the name's addresses.
+            None | Some(Host::Domain(_)) => return Ok(None),
+        };
+        let family = Family::of(address);
+        if has(family) {
+            return Ok(Some(family));
         }
+        let error = ConnectError::NoSource((address, port).into());
+        Err(Failure::from_error(Cause::Failed(error.class()), &error))
     }
 
     async fn of_name(

@@ -1,7 +1,7 @@
 //! Incremental decoder of the chunked transfer coding (RFC 9112, section 7.1).
 //!
 //! Strict where leniency would let two readers disagree about where a message ends: every line ends in CR LF, a size has
-//! 1 to 16 hexadecimal digits, a trailer is a field like those of a head. Extensions and trailers are skipped, within a
+//! hexadecimal digits, at most 16 of them behind zeros, a trailer is a field like those of a head. Extensions and trailers are skipped, within a
 //! limit for each line of extensions and one for the trailers. How many chunks there are is limited by the time that the
 //! exchange has.
 
@@ -55,18 +55,24 @@ impl ChunkDecoder {
         self.at == At::End
     }
 
-    /// Takes bytes up to the end of the body, hands each stretch of data to `data`, and says how many were taken.
+    /// Bytes of the chunk that are still to come, by what has been read of its size.
+    pub(super) fn left(&self) -> u64 {
+        self.left
+    }
+
+    /// Takes bytes up to the end of the body, hands each stretch of data to `data`, with how many there are from there to
+    /// the chunk's end, and says how many were taken.
     pub(super) fn feed(
         &mut self,
         input: &[u8],
-        mut data: impl FnMut(&[u8]) -> Result<(), ProtocolError>,
+        mut data: impl FnMut(&[u8], u64) -> Result<(), ProtocolError>,
     ) -> Result<usize, ProtocolError> {
         let mut taken = 0;
         while taken < input.len() && self.at != At::End {
             if self.at == At::Data {
                 let rest = &input[taken..];
                 let count = usize::try_from(self.left).unwrap_or(usize::MAX).min(rest.len());
-                data(&rest[..count])?;
+                data(&rest[..count], self.left)?;
                 taken += count;
                 self.left -= count as u64;
                 if self.left == 0 {
@@ -109,8 +115,11 @@ impl ChunkDecoder {
     }
 
     fn digit(&mut self, digits: u8, byte: u8) -> Result<At, ProtocolError> {
-        // Leading zeros count too: sixteen digits always fit, and no honest server needs more.
-        if digits == 16 {
+        // Leading zeros say nothing, and are limited as extensions are. Sixteen digits always fit.
+        if self.left == 0 && digits > 0 {
+            self.skip(At::Size { digits })?;
+        }
+        if self.left >> 60 != 0 {
             return Err(ProtocolError::ChunkSize);
         }
         let value = match byte {
@@ -118,7 +127,7 @@ impl ChunkDecoder {
             _ => (byte | 0x20) - b'a' + 10,
         };
         self.left = (self.left << 4) | u64::from(value);
-        Ok(At::Size { digits: digits + 1 })
+        Ok(At::Size { digits: 1 })
     }
 
     fn skip(&mut self, next: At) -> Result<At, ProtocolError> {
@@ -150,7 +159,7 @@ mod tests {
         let mut body = Vec::new();
         let mut taken = 0;
         for piece in input.chunks(step) {
-            let count = decoder.feed(piece, |data| {
+            let count = decoder.feed(piece, |data, _| {
                 body.extend_from_slice(data);
                 Ok(())
             })?;
@@ -164,7 +173,7 @@ mod tests {
 
     #[test]
     fn bodies_are_decoded_whatever_the_split() {
-        let table: [(&[u8], &[u8], usize, bool); 11] = [
+        let table: [(&[u8], &[u8], usize, bool); 12] = [
             (b"5\r\nhello\r\n0\r\n\r\n", b"hello", 15, true),
             (b"0\r\n\r\n", b"", 5, true),
             (b"0\r\n\r\nHTTP", b"", 5, true),
@@ -176,6 +185,12 @@ mod tests {
             ),
             (b"3;name=\"v\"\r\nabc\r\n0;last\r\n\r\n", b"abc", 27, true),
             (b"3 \t;x\r\nabc\r\n0\r\n\r\n", b"abc", 17, true),
+            (
+                b"00000000000000000000003\r\nabc\r\n00000000000000000\r\n\r\n",
+                b"abc",
+                51,
+                true,
+            ),
             (b"0\r\nX-Sum: 1\r\nX-Other: 2\r\n\r\n", b"", 27, true),
             (b"0\r\nX-Sum:\r\nX: \t\xff\r\n\r\n", b"", 20, true),
             (b"0\r\nX: 1\r\n 2\r\n\t\r\n\r\n", b"", 18, true),
@@ -238,6 +253,7 @@ mod tests {
         let table = [
             flood("5;", "x"),
             flood("5", " "),
+            flood("0", "0"),
             flood("1;x\r\na\r\n5;", "x"),
             flood("0;", "x"),
             flood("0\r\n", "X: 1\r\n"),

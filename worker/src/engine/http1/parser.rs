@@ -82,7 +82,7 @@ pub enum ProtocolError {
     /// The chunked framing is broken.
     #[error("malformed chunked body")]
     Chunk,
-    /// A chunk's size has more than 16 digits.
+    /// A chunk's size has more than 16 digits behind zeros.
     #[error("chunk size is too large")]
     ChunkSize,
     /// Extensions of a chunk or trailers without end.
@@ -271,7 +271,11 @@ impl Parser {
                 }
                 State::Chunked(decoder) => {
                     let (keep, limits) = (self.expected.keep_body, self.limits);
-                    at += decoder.feed(rest, |data| store(answer, data, keep, limits))?;
+                    at += decoder.feed(rest, |data, left| {
+                        check_room(answer, left, limits)?;
+                        store(answer, data, keep, limits)
+                    })?;
+                    check_room(answer, decoder.left(), limits)?;
                     if decoder.ended() {
                         self.state = State::Done;
                     }
@@ -543,12 +547,18 @@ fn decimal(value: &[u8]) -> Option<u64> {
     std::str::from_utf8(value).ok()?.parse().ok()
 }
 
+/// Refuses an announced length that the limit has no room for.
+fn check_room(answer: &Answer, announced: u64, limits: Limits) -> Result<(), ProtocolError> {
+    let total = answer.body_bytes_in.saturating_add(announced);
+    (total <= limits.body_bytes)
+        .then_some(())
+        .ok_or(ProtocolError::BodyTooLarge)
+}
+
 fn store(answer: &mut Answer, data: &[u8], keep: bool, limits: Limits) -> Result<(), ProtocolError> {
-    let total = answer.body_bytes_in.saturating_add(data.len() as u64);
-    if total > limits.body_bytes {
-        return Err(ProtocolError::BodyTooLarge);
-    }
-    answer.body_bytes_in = total;
+    let more = data.len() as u64;
+    check_room(answer, more, limits)?;
+    answer.body_bytes_in += more;
     if keep {
         answer.body.push(data)?;
     }

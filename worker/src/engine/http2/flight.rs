@@ -1,5 +1,6 @@
 //! One request on one stream, as a state that is polled to its end.
 
+use std::error::Error;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -286,8 +287,12 @@ impl<'a> Flight<'a> {
             }
         }
         if let Stage::Asked(response) = &mut self.stage {
-            while let Poll::Ready(Some(Ok(_))) = response.poll_informational(cx) {
+            while let Poll::Ready(Some(Ok(interim))) = response.poll_informational(cx) {
                 self.interim = true;
+                if interim.status() == http::StatusCode::SWITCHING_PROTOCOLS {
+                    // There is none in HTTP/2 (RFC 9113, section 8.6).
+                    return Poll::Ready(Err(protocol(&ProtocolError::Switched)));
+                }
             }
             let response = ready!(std::pin::Pin::new(response).poll(cx));
             let now = self.arrived(answer)?;
@@ -355,13 +360,11 @@ impl<'a> Flight<'a> {
         answer.body_bytes_in = answer.body_bytes_in.saturating_add(data.len() as u64);
         if answer.body_bytes_in > self.core.limits.body_bytes {
             answer.body_bytes_in -= data.len() as u64;
-            let cause = Cause::Failed(FailureClass::Protocol);
-            return Err(Failure::from_error(cause, &ProtocolError::BodyTooLarge));
+            return Err(protocol(&ProtocolError::BodyTooLarge));
         }
         if self.out.terms.keep_body {
             let kept = answer.body.push(data);
-            let cause = Cause::Failed(FailureClass::Protocol);
-            kept.map_err(|full| Failure::from_error(cause, &full))?;
+            kept.map_err(|full| protocol(&full))?;
         }
         // What is not given back here is when the stream is dropped.
         self.unreleased += data.len();
@@ -423,6 +426,10 @@ impl<'a> Flight<'a> {
         };
         Failure::fixed(Cause::Timeout, message)
     }
+}
+
+fn protocol(error: &(dyn Error + 'static)) -> Failure {
+    Failure::from_error(Cause::Failed(FailureClass::Protocol), error)
 }
 
 impl Drop for Flight<'_> {

@@ -112,7 +112,13 @@ impl Armed {
 #[cfg(test)]
 mod tests {
     use std::future::poll_fn;
+    use std::io::Write as _;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
     use std::time::Duration;
+
+    use tokio::io::AsyncReadExt as _;
+    use tokio::task::JoinSet;
 
     use super::*;
 
@@ -136,5 +142,32 @@ mod tests {
         }
         let past = clock.now() - Duration::from_millis(1);
         poll_fn(|cx| timer.poll(cx, clock, None, past)).await;
+    }
+
+    #[tokio::test]
+    async fn whoever_reads_sees_what_lies_in_the_socket_before_a_deadline_is_over() {
+        let clock = Clock::boot();
+        for late_ms in [1, 50] {
+            let (mut ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
+            theirs.set_nonblocking(true).unwrap();
+            let mut theirs = tokio::net::UnixStream::from_std(theirs).unwrap();
+            let has_read = Arc::new(AtomicBool::new(false));
+            let reads = Arc::clone(&has_read);
+            let mut tasks = JoinSet::new();
+            tasks.spawn(async move {
+                theirs.read_u8().await.unwrap();
+                reads.store(true, Ordering::Relaxed);
+            });
+            tasks.spawn(async move {
+                // The reader waits for its socket; nobody looks at that while the rest happens.
+                tokio::time::sleep(Duration::from_millis(1)).await;
+                ours.write_all(b"x").unwrap();
+                let deadline = clock.now() - Duration::from_millis(late_ms);
+                let mut timer = DeadlineTimer::default();
+                poll_fn(|cx| timer.poll_last(cx, clock, deadline)).await;
+                assert!(has_read.load(Ordering::Relaxed), "{late_ms} ms");
+            });
+            tasks.join_all().await;
+        }
     }
 }

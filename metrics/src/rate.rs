@@ -229,11 +229,12 @@ impl Ledger {
         let mut stretch = Stretch::default();
         for (from, to) in &spans {
             let begin = |interval: u32| u64::from(interval) * INTERVAL_US;
-            for (place, old) in self.timeline.past().iter().enumerate() {
-                if *from <= begin(old.intervals.start) && begin(old.intervals.end) <= *to {
-                    stretch.old.push(place);
-                    stretch.covered_us += whole_us(&old.intervals);
-                }
+            let past = self.timeline.past();
+            let skipped = past.partition_point(|old| begin(old.intervals.start) < *from);
+            let within = past[skipped..].iter().take_while(|old| begin(old.intervals.end) <= *to);
+            for (place, old) in (skipped..).zip(within) {
+                stretch.old.push(place);
+                stretch.covered_us += whole_us(&old.intervals);
             }
             let first = from.div_ceil(INTERVAL_US) as u32;
             for start in first.max(self.timeline.fine_from()).. {

@@ -33,7 +33,7 @@ pub(crate) struct Past {
 }
 
 impl Past {
-    /// Nothing is between two intervals that a border does not divide; one within an interval divides it from both neighbours.
+    /// Intervals on both sides of a moment belong to different selections; one that it lies within, to none of them.
     pub(crate) fn divide(&mut self, at: Moment) {
         let micros = at.as_micros();
         for second in [micros / 1_000_000, micros.div_ceil(1_000_000)] {

@@ -61,6 +61,9 @@ pub enum ProtocolError {
     /// 101 without having asked for another protocol.
     #[error("the server switched protocols without being asked")]
     Switched,
+    /// Data of an answer that has none.
+    #[error("the answer has a body, which its status rules out")]
+    Content,
     /// 1xx answers without end.
     #[error("too many interim answers")]
     Interim,

@@ -357,6 +357,10 @@ impl<'a> Flight<'a> {
     }
 
     fn store(&mut self, data: &[u8], answer: &mut Answer) -> Result<(), Failure> {
+        // Malformed (RFC 9113, section 8.1.1); that of an answer to HEAD is for the library to find.
+        if matches!(answer.status, 204 | 304) && !data.is_empty() {
+            return Err(protocol(&ProtocolError::Content));
+        }
         answer.body_bytes_in = answer.body_bytes_in.saturating_add(data.len() as u64);
         if answer.body_bytes_in > self.core.limits.body_bytes {
             answer.body_bytes_in -= data.len() as u64;
@@ -410,6 +414,7 @@ impl<'a> Flight<'a> {
 
     fn timed_out(&self) -> Failure {
         const QUEUED: &str = "timed out waiting for a free stream of the connection";
+        const RECEIVING: &str = "timed out while receiving the answer";
         let message = match self.stage {
             // A connection that was begun in the end, because the one waited for took nothing any more, is not to blame.
             Stage::Dialling if self.queued() > self.core.clock.now().since(self.link.opened_at()) => QUEUED,
@@ -420,9 +425,12 @@ impl<'a> Flight<'a> {
                     // Nothing at all has come since: nothing further is entrusted to this connection.
                     self.link.retire();
                 }
-                "timed out waiting for the answer"
+                match self.interim {
+                    true => RECEIVING,
+                    false => "timed out waiting for the answer",
+                }
             }
-            Stage::Reading(_) => "timed out while receiving the answer",
+            Stage::Reading(_) => RECEIVING,
         };
         Failure::fixed(Cause::Timeout, message)
     }

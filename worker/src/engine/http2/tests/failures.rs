@@ -15,6 +15,9 @@ use crate::engine::{EngineOptions, Limits};
 pub(super) const SETTINGS: &[u8] = &[0, 0, 0, 4, 0, 0, 0, 0, 0];
 /// `:status: 200`.
 pub(super) const OK: u8 = 0x88;
+/// `:status: 204` and `:status: 304`.
+const NO_CONTENT: u8 = 0x89;
+const NOT_MODIFIED: u8 = 0x8b;
 
 pub(super) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     let mut bytes = (payload.len() as u32).to_be_bytes()[1..].to_vec();
@@ -140,6 +143,26 @@ fn each_failure_has_its_class() {
                 settings_and(&[frame(1, 4, 1, &with_length(b'9')), frame(0, 1, 1, b"hello")]),
                 Do::Hang,
             ],
+            "failed protocol",
+        ),
+        (
+            "a body where there is none",
+            vec![settings_and(&[frame(1, 4, 1, &[NO_CONTENT]), frame(0, 1, 1, b"hello")]), Do::Hang],
+            "failed protocol",
+        ),
+        (
+            "an empty body where there is none",
+            vec![settings_and(&[frame(1, 4, 1, &[NO_CONTENT]), frame(0, 1, 1, b"")]), Do::Hang],
+            "204 ",
+        ),
+        (
+            "a body that was not modified",
+            vec![settings_and(&[frame(1, 4, 1, &[NOT_MODIFIED]), frame(0, 1, 1, b"hello")]), Do::Hang],
+            "failed protocol",
+        ),
+        (
+            "another protocol in the middle",
+            vec![settings_and(&[frame(1, 4, 1, b"\x08\x03101"), frame(1, 5, 1, &[OK])]), Do::Hang],
             "failed protocol",
         ),
         (

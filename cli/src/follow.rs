@@ -14,7 +14,7 @@ use crate::client::Client;
 use crate::clock;
 use crate::exit::Failure;
 use crate::progress::{Progress, clean, complain};
-use crate::signals::{Signals, exit_code};
+use crate::signals::{self, Signals, exit_code};
 use crate::stdout;
 
 /// For so long a coordinator that has been lost is tried for again.
@@ -216,7 +216,7 @@ fn stop_request(run: u64, signal: u8) -> v1::StopRequest {
         run: Some(run),
         all: false,
         now: false,
-        reason: format!("signal {signal}"),
+        reason: signals::name(signal).into(),
         signal: Some(u32::from(signal)),
     }
 }

@@ -54,6 +54,14 @@ fn ignores_hangup() -> bool {
     ignored.is_some_and(|mask| u64::from_str_radix(mask.trim(), 16).is_ok_and(|mask| mask & 1 == 1))
 }
 
+/// The name of a signal that [`Signals::next`] gives.
+pub(crate) fn name(signal: u8) -> &'static str {
+    match signal {
+        2 => "SIGINT",
+        _ => "SIGTERM",
+    }
+}
+
 /// The exit code of a process that a signal ended.
 pub(crate) fn exit_code(signal: u8) -> u8 {
     128 + signal

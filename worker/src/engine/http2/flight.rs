@@ -425,10 +425,10 @@ impl<'a> Flight<'a> {
                     // Nothing at all has come since: nothing further is entrusted to this connection.
                     self.link.retire();
                 }
-                match self.interim {
-                    true => RECEIVING,
-                    false => "timed out waiting for the answer",
+                if self.interim {
+                    return Failure::fixed(Cause::Timeout, RECEIVING);
                 }
+                "timed out waiting for the answer"
             }
             Stage::Reading(_) => RECEIVING,
         };

@@ -6,6 +6,7 @@
 
 use std::future::Future;
 use std::pin::{Pin, pin};
+use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
 use tokio::task::coop::has_budget_remaining;
@@ -13,6 +14,7 @@ use tokio::task::yield_now;
 use tokio::time::{Sleep, sleep};
 
 use crate::clock::{Clock, Stamp};
+use crate::net::Reactor;
 
 /// So many turns of the runtime, each with a look at the sockets, are enough for a connection's task to read and hand over what
 /// is there.
@@ -22,6 +24,8 @@ const TURNS: u8 = 4;
 #[derive(Debug, Default)]
 pub(crate) struct DeadlineTimer {
     armed: Option<Armed>,
+    /// Who must not sleep through it.
+    reactor: Option<Rc<Reactor>>,
     /// Turns that others have had since it was found to be overdue.
     turns: u8,
 }
@@ -35,6 +39,14 @@ struct Armed {
 }
 
 impl DeadlineTimer {
+    /// A timer that a shard's sockets know of.
+    pub(crate) fn known_to(reactor: Option<Rc<Reactor>>) -> Self {
+        Self {
+            reactor,
+            ..Self::default()
+        }
+    }
+
     /// Ready once `deadline` has passed, never before; the waker is registered otherwise. `now` is what the clock has just
     /// said, if it was asked.
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>, clock: Clock, now: Option<Stamp>, deadline: Stamp) -> Poll<()> {
@@ -50,6 +62,9 @@ impl DeadlineTimer {
                 return Poll::Ready(());
             }
             let fresh = sleep(deadline.since(now));
+            if let Some(reactor) = &self.reactor {
+                reactor.set_alarm(now, deadline);
+            }
             match &mut self.armed {
                 Some(armed) => {
                     armed.timer.set(fresh);
@@ -118,7 +133,7 @@ mod tests {
     use std::time::Duration;
 
     use tokio::io::AsyncReadExt as _;
-    use tokio::task::JoinSet;
+    use tokio::task::{JoinSet, LocalSet};
 
     use super::*;
 
@@ -153,12 +168,12 @@ mod tests {
             let mut theirs = tokio::net::UnixStream::from_std(theirs).unwrap();
             let has_read = Arc::new(AtomicBool::new(false));
             let reads = Arc::clone(&has_read);
-            let mut tasks = JoinSet::new();
-            tasks.spawn(async move {
+            let (mut tasks, local) = (JoinSet::new(), LocalSet::new());
+            let reader = async move {
                 theirs.read_u8().await.unwrap();
                 reads.store(true, Ordering::Relaxed);
-            });
-            tasks.spawn(async move {
+            };
+            let waiter = async move {
                 // The reader waits for its socket; nobody looks at that while the rest happens.
                 tokio::time::sleep(Duration::from_millis(1)).await;
                 ours.write_all(b"x").unwrap();
@@ -166,8 +181,10 @@ mod tests {
                 let mut timer = DeadlineTimer::default();
                 poll_fn(|cx| timer.poll_last(cx, clock, deadline)).await;
                 assert!(has_read.load(Ordering::Relaxed), "{late_ms} ms");
-            });
-            tasks.join_all().await;
+            };
+            tasks.spawn_local_on(reader, &local);
+            tasks.spawn_local_on(waiter, &local);
+            local.run_until(tasks.join_all()).await;
         }
     }
 }

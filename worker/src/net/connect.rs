@@ -133,6 +133,11 @@ impl Connector {
         Self { reactor, ..self }
     }
 
+    /// The reactor that the sockets are left to.
+    pub(crate) fn reactor(&self) -> Option<&Rc<Reactor>> {
+        self.reactor.as_ref()
+    }
+
     /// Counts its connections among those of others.
     #[must_use]
     pub(crate) fn counted_in(self, ports: Rc<Ports>) -> Self {

@@ -8,18 +8,27 @@
 //! 2. The slots go on: they take what was read, and hand in what they send next ([`Owned::gather`]).
 //! 3. [`Reactor::flush`] sends it.
 //!
+//! A shard whose every request waits for an answer here has nothing else to look at until its timer rings. It sleeps on its own
+//! sockets then ([`Reactor::wait`]) and not on the runtime's, which would cost it a second system call, and the runtime's way
+//! to its tasks, for each wake-up.
+//!
 //! # Invariants
 //!
 //! - What was handed in is given to the kernel once, or, when its connection is gone by then, not at all.
 //! - Bytes that were read ahead stay where they are until the line's owner has taken them or is gone.
 //! - Readiness is edge-triggered: what the kernel has said is forgotten only when a call has found nothing more.
+//! - It is slept on these sockets only while a timer is set that ends the sleep, and no timer of the runtime's that a request
+//!   depends on ends before it.
 
 use std::cell::{Cell, RefCell};
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
 use std::fmt;
 use std::io::{self, IoSlice};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use rustix::buffer::spare_capacity;
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
@@ -40,6 +49,11 @@ const AHEAD_BYTES: usize = 64 * 1024;
 const AHEAD_LEAST: usize = 4 * 1024;
 /// A longer request is not copied, but written by its slot.
 const GATHERED_MOST: usize = 4 * 1024;
+/// What the timer is known by, where lines have their places.
+const BELL: u64 = u64::MAX;
+/// A sleep that nothing ends is over after this. Longer than what is between two ticks of any kernel: a sleep with a limit
+/// within the present tick has the kernel set its clock for it, which takes longer than the rest of the sleep does.
+const SLEEP_MOST: Duration = Duration::from_millis(50);
 
 /// What one shard's sockets share. Stays on the shard's thread.
 pub struct Reactor {
@@ -56,6 +70,12 @@ pub struct Reactor {
     writes: RefCell<Vec<Write>>,
     /// Whether the slots have their turn, so that what they send waits for the others.
     gathering: Cell<bool>,
+    /// Lines whose bytes somebody waits for.
+    awaited: Cell<usize>,
+    /// When the timer rings that somebody sleeps on.
+    bell: Cell<Option<Stamp>>,
+    /// When timers of the runtime's end that requests depend on, the next first; perhaps some that ended not long ago.
+    alarms: RefCell<BinaryHeap<Reverse<Stamp>>>,
 }
 
 /// What one line is to be sent: a part of the gathered bytes.
@@ -141,7 +161,48 @@ impl Reactor {
             bytes: RefCell::default(),
             writes: RefCell::new(Vec::with_capacity(BATCH)),
             gathering: Cell::new(false),
+            awaited: Cell::new(0),
+            bell: Cell::new(None),
+            alarms: RefCell::default(),
         }))
+    }
+
+    /// Makes `timer` end a sleep on these sockets, once for each time it is set.
+    pub(crate) fn hang_up(&self, timer: impl AsFd) -> io::Result<()> {
+        let flags = EventFlags::IN | EventFlags::ET;
+        Ok(epoll::add(
+            self.epoll.get_ref(),
+            timer,
+            EventData::new_u64(BELL),
+            flags,
+        )?)
+    }
+
+    /// The timer is set to ring at an instant, and there is nothing to do for whoever set it before then; or there is, so that
+    /// it must not be waited for.
+    pub(crate) fn set_bell(&self, at: Option<Stamp>) {
+        self.bell.set(at);
+    }
+
+    /// A timer of the runtime's, on which a request depends, ends at `at`.
+    pub(crate) fn set_alarm(&self, now: Stamp, at: Stamp) {
+        let mut alarms = self.alarms.borrow_mut();
+        forget_past(&mut alarms, now);
+        alarms.push(Reverse(at));
+    }
+
+    /// Whether nothing concerns this thread but its sockets and the timer: each of `busy` slots waits for bytes, and no alarm
+    /// comes before the bell.
+    pub(crate) fn may_wait(&self, busy: usize) -> bool {
+        let Some(bell) = self.bell.get().filter(|_| busy > 0 && busy == self.awaited.get()) else {
+            return false;
+        };
+        let mut alarms = self.alarms.borrow_mut();
+        let first = |alarms: &BinaryHeap<Reverse<Stamp>>| alarms.peek().is_some_and(|Reverse(at)| *at < bell);
+        if first(&alarms) {
+            forget_past(&mut alarms, self.clock.now());
+        }
+        !first(&alarms)
     }
 
     /// Takes a connected socket from the runtime.
@@ -188,20 +249,38 @@ impl Reactor {
     /// Takes note of what has happened, at most [`BATCH`] things, reads what is awaited, and wakes those concerned. How much
     /// has happened.
     pub(crate) fn look(&self) -> usize {
+        self.see(Duration::ZERO)
+    }
+
+    /// The same, but sleeps until something has happened, or the timer rings, if it [may](Reactor::may_wait).
+    pub(crate) fn wait(&self) -> usize {
+        self.see(SLEEP_MOST)
+    }
+
+    fn see(&self, within: Duration) -> usize {
         let lines = self.lines.borrow();
         if lines.is_empty() {
             return 0;
         }
         let mut events = self.events.borrow_mut();
         events.clear();
-        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
-        // It fails for want of a descriptor only, which there is.
-        let _ = epoll::wait(self.epoll.get_ref(), spare_capacity(&mut *events), Some(&now));
+        let within = Timespec {
+            tv_sec: 0,
+            tv_nsec: within.subsec_nanos().into(),
+        };
+        // It fails for want of a descriptor, which there is, or when a signal ends the sleep, which is as if nothing had come.
+        let _ = epoll::wait(self.epoll.get_ref(), spare_capacity(&mut *events), Some(&within));
         if self.held.get() == 0 {
             self.filled.set(0);
         }
+        let mut seen = events.len();
         for event in events.iter() {
             let (key, flags) = (event.data.u64(), event.flags);
+            if key == BELL {
+                seen -= 1;
+                self.bell.set(None);
+                continue;
+            }
             let Some(line) = lines.get(key as usize) else { continue };
             line.note(flags);
             if line.awaited.get() {
@@ -209,7 +288,7 @@ impl Reactor {
             }
             line.wake();
         }
-        events.len()
+        seen
     }
 
     fn read_ahead(&self, line: &Line) {
@@ -222,10 +301,15 @@ impl Reactor {
         if let Some(count) = line.receive(room) {
             self.filled.set(from + count.unwrap_or(0));
             self.held.set(self.held.get() + 1);
-            line.awaited.set(false);
+            self.set_awaited(line, false);
             let at = self.clock.now();
             line.ahead.set(Some(Ahead { at, from, count }));
         }
+    }
+
+    fn set_awaited(&self, line: &Line, awaited: bool) {
+        let before = usize::from(line.awaited.replace(awaited));
+        self.awaited.set(self.awaited.get() - before + usize::from(awaited));
     }
 
     /// From here until [`Reactor::flush`] what is handed in waits for the others.
@@ -260,6 +344,7 @@ impl Reactor {
 
     fn forget(&self, key: usize) {
         let line = self.lines.borrow_mut().remove(key);
+        self.set_awaited(&line, false);
         if line.ahead.take().is_some() {
             self.held.set(self.held.get() - 1);
         }
@@ -269,6 +354,12 @@ impl Reactor {
                 write.line = usize::MAX;
             }
         }
+    }
+}
+
+fn forget_past(alarms: &mut BinaryHeap<Reverse<Stamp>>, now: Stamp) {
+    while alarms.peek().is_some_and(|Reverse(at)| *at <= now) {
+        alarms.pop();
     }
 }
 
@@ -375,7 +466,7 @@ impl Owned {
     pub(crate) fn try_read(&self, into: &mut [u8]) -> Option<io::Result<usize>> {
         let line = &*self.line;
         // Whoever reads is not waiting, whatever comes of it.
-        line.awaited.set(false);
+        self.reactor.set_awaited(line, false);
         let Some(ahead) = line.ahead.get() else {
             line.read_at.set(None);
             return line.receive(into).map(|read| read.map_err(io::Error::from));
@@ -399,7 +490,7 @@ impl Owned {
         if let Some(read) = self.try_read(into) {
             return Poll::Ready(read);
         }
-        self.line.awaited.set(true);
+        self.reactor.set_awaited(&self.line, true);
         self.line.register(cx);
         Poll::Pending
     }

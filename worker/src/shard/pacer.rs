@@ -1,7 +1,9 @@
 //! Waiting for an exact instant: a timerfd on the boot clock, tokio's millisecond timer where there is none.
 
 use std::cell::Cell;
+use std::io;
 use std::os::fd::OwnedFd;
+use std::rc::Rc;
 use std::time::Duration;
 
 use barrage_model::plan::Pacing;
@@ -11,7 +13,7 @@ use rustix::time::{
 use tokio::io::unix::AsyncFd;
 
 use crate::clock::{Clock, Stamp};
-use crate::net::reactor::watch;
+use crate::net::reactor::{Reactor, watch};
 
 /// Longest batching of wake-ups.
 const QUANTUM_MAX_US: u64 = 250;
@@ -89,6 +91,8 @@ pub(crate) struct Pacer {
     clock: Clock,
     timer: Option<AsyncFd<OwnedFd>>,
     pacing: Pacing,
+    /// What may sleep on the timer as well.
+    reactor: Option<Rc<Reactor>>,
     lead: Lead,
     /// Time spent looking at the clock instead of sleeping, since it was last taken.
     spun: Cell<Duration>,
@@ -110,9 +114,24 @@ impl Pacer {
             clock,
             timer,
             pacing,
+            reactor: None,
             lead: Lead::default(),
             spun: Cell::default(),
         }
+    }
+
+    /// Lets a shard's sockets be slept on as long as the timer is set.
+    pub(crate) fn heard_by(mut self, reactor: Option<Rc<Reactor>>) -> Self {
+        let hung = reactor.zip(self.timer.as_ref()).map(|(reactor, timer)| {
+            reactor.hang_up(timer)?;
+            Ok(reactor)
+        });
+        let hung: io::Result<Option<_>> = hung.transpose();
+        self.reactor = hung.unwrap_or_else(|error| {
+            tracing::warn!(%error, "the shard's sockets do not hear its timer");
+            None
+        });
+        self
     }
 
     /// The earliest instant for which the timer of a shard is set that was last woken at `last`, has something to start at `due`
@@ -200,6 +219,7 @@ impl Pacer {
         if timerfd_settime(timer, TimerfdTimerFlags::ABSTIME, &spec).is_err() {
             return tokio::time::sleep(at.since(now)).await;
         }
+        let _bell = self.reactor.as_deref().map(|reactor| Bell::set(reactor, at));
         loop {
             let Ok(mut ready) = timer.readable().await else {
                 return tokio::time::sleep(at.since(now)).await;
@@ -210,6 +230,22 @@ impl Pacer {
                 return;
             }
         }
+    }
+}
+
+/// As long as somebody sleeps on the timer.
+struct Bell<'a>(&'a Reactor);
+
+impl<'a> Bell<'a> {
+    fn set(reactor: &'a Reactor, at: Stamp) -> Self {
+        reactor.set_bell(Some(at));
+        Self(reactor)
+    }
+}
+
+impl Drop for Bell<'_> {
+    fn drop(&mut self) {
+        self.0.set_bell(None);
     }
 }
 
@@ -292,6 +328,39 @@ mod tests {
             let at = clock.now() + Duration::from_millis(2);
             pacer.until(at).await;
             assert!(clock.now() >= at && clock.now().since(at) < Duration::from_secs(5));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_sleep_on_the_sockets_ends_when_the_timer_does() {
+        let clock = Clock::boot();
+        let reactor = Reactor::new(clock).unwrap();
+        let pacer = Pacer::new(clock, Pacing::Timer).heard_by(Some(Rc::clone(&reactor)));
+        // A look wants a line.
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let stream = tokio::net::TcpStream::connect(listener.local_addr().unwrap());
+        let line = reactor.adopt(stream.await.unwrap()).unwrap();
+        let cx = &mut std::task::Context::from_waker(std::task::Waker::noop());
+        assert!(line.poll_read(cx, &mut [0; 16]).is_pending());
+        for round in 0..3 {
+            let at = clock.now() + Duration::from_millis(10);
+            let mut sleep = Box::pin(pacer.until(at));
+            assert!(!reactor.may_wait(1), "nothing is set");
+            assert!(sleep.as_mut().poll(cx).is_pending());
+            assert!(reactor.may_wait(1));
+            if round == 1 {
+                drop(sleep);
+                assert!(!reactor.may_wait(1), "who set it has gone");
+                continue;
+            }
+            while reactor.may_wait(1) {
+                reactor.wait();
+            }
+            assert!(
+                clock.now() + Duration::from_micros(60) >= at,
+                "it is set early by the lead at most"
+            );
+            sleep.await;
         }
     }
 }

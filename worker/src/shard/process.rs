@@ -89,6 +89,8 @@ struct Shard<R: Runner> {
     armed: Cell<Moment>,
     /// Wakes the time keeper when that instant has moved forward.
     rearm: Notify,
+    /// Slots with an iteration in progress.
+    busy: Cell<usize>,
     poll_delay_max: Cell<Duration>,
     starts: Cell<u64>,
     /// A slot's task has panicked: what it was counting is not right any more.
@@ -104,7 +106,7 @@ impl<R: Runner> Drop for Alarm<R> {
     fn drop(&mut self) {
         if std::thread::panicking() {
             self.0.failed.set(true);
-            self.0.rearm.notify_one();
+            self.0.hurry();
         }
     }
 }
@@ -127,7 +129,7 @@ pub(super) async fn run<R: Runner>(setup: ShardSetup, make: impl FnOnce(&ShardHa
     };
     context.awake.told(setup.start);
     let shard = Rc::new(Shard {
-        pacer: Pacer::new(setup.clock, setup.pacing),
+        pacer: Pacer::new(setup.clock, setup.pacing).heard_by(context.reactor.clone()),
         place: setup.place,
         runner: make(&context),
         machine: RefCell::new(setup.machine),
@@ -145,6 +147,7 @@ pub(super) async fn run<R: Runner>(setup: ShardSetup, make: impl FnOnce(&ShardHa
         events: setup.events,
         armed: Cell::new(Moment::ZERO),
         rearm: Notify::new(),
+        busy: Cell::new(0),
         poll_delay_max: Cell::new(Duration::ZERO),
         starts: Cell::new(0),
         failed: Cell::new(false),
@@ -152,7 +155,7 @@ pub(super) async fn run<R: Runner>(setup: ShardSetup, make: impl FnOnce(&ShardHa
     });
     let polled = Rc::clone(&shard);
     let slots = tokio::task::spawn_local(poll_fn(move |cx| {
-        polled.tasks.poll(cx, polled.context.reactor.as_deref())
+        polled.tasks.poll(cx, polled.context.reactor.as_deref(), &polled.busy)
     }));
     let warmed = Rc::clone(&shard);
     let warming = tokio::task::spawn_local(async move {
@@ -288,6 +291,7 @@ async fn go_through<R: Runner>(shard: Rc<Shard<R>>, mailbox: Rc<Mailbox>, first:
     let mut cancel = shard.cancels[usize::from(first.load.0)].listen();
     let mut start = first;
     loop {
+        shard.busy.set(shard.busy.get() + 1);
         shard.begun(&start);
         let iteration = shard.iteration(&start);
         let next = |ended| shard.ended(&mut start, ended).then(|| shard.iteration(&start));
@@ -295,6 +299,7 @@ async fn go_through<R: Runner>(shard: Rc<Shard<R>>, mailbox: Rc<Mailbox>, first:
             .runner
             .iterate(&mut user, iteration, &shard.context, &mut cancel, next)
             .await;
+        shard.busy.set(shard.busy.get() - 1);
         start = match mailbox.take() {
             Some(next) => next,
             None => mailbox.next().await,
@@ -352,9 +357,17 @@ impl<R: Runner> Shard<R> {
         let since = self.moment(ended.at.unwrap_or(now));
         self.input(self.context.clock.now(), Input::Done(start.slot, since));
         if self.machine.borrow().deadline() < self.armed.get() {
-            self.rearm.notify_one();
+            self.hurry();
         }
         false
+    }
+
+    /// Has the time keeper look at once, who may be asleep until later.
+    fn hurry(&self) {
+        if let Some(reactor) = &self.context.reactor {
+            reactor.set_bell(None);
+        }
+        self.rearm.notify_one();
     }
 
     fn started(&self, start: &Start) -> IterationStarted {

@@ -8,7 +8,7 @@
 //! - Tasks are polled in the order in which they were woken, and none twice before another that was woken in between.
 //! - The runtime looks for new events after [`TURN`] tasks, however many are ready.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::fmt;
 use std::pin::{Pin, pin};
@@ -116,21 +116,25 @@ impl Tasks {
         }));
     }
 
-    /// Polls the tasks that are woken, and those that the sockets wake. Never ready: there may always come more.
-    pub(super) fn poll(&self, cx: &mut Context<'_>, sockets: Option<&Reactor>) -> Poll<()> {
-        let mut left = TURN;
+    /// Polls the tasks that are woken, and those that the sockets wake. Never ready: there may always come more. `busy` tasks
+    /// are at work, and not idle: while each of them waits for its socket, it is waited here.
+    pub(super) fn poll(&self, cx: &mut Context<'_>, sockets: Option<&Reactor>, busy: &Cell<usize>) -> Poll<()> {
+        let (mut left, mut waits) = (TURN, false);
         if let Some(sockets) = sockets {
             sockets.listen(cx);
         }
         loop {
             // Else what the look finds would wake this very task, which would come before the runtime's own turn again.
             self.woken.forget_poller();
-            let seen = sockets.map_or(0, Reactor::look);
+            let see = if waits { Reactor::wait } else { Reactor::look };
+            let seen = sockets.map_or(0, see);
             let idle = self.turn(cx.waker(), sockets, &mut left);
             if !idle {
                 break;
             }
-            if seen < LOOK_AGAIN {
+            let in_vain = waits && seen == 0;
+            waits = sockets.is_some_and(|sockets| sockets.may_wait(busy.get()));
+            if in_vain || !waits && seen < LOOK_AGAIN {
                 return Poll::Pending;
             }
         }
@@ -200,7 +204,6 @@ impl fmt::Debug for Tasks {
 
 #[cfg(test)]
 mod tests {
-    use std::cell::Cell;
     use std::future::poll_fn;
     use std::rc::Rc;
 
@@ -230,7 +233,7 @@ mod tests {
             let said = Rc::clone(&said);
             tasks.add(again(2, move |left| said.borrow_mut().push((left, name))));
         }
-        poll_fn(|cx| Poll::Ready(tasks.poll(cx, None).is_pending())).await;
+        poll_fn(|cx| Poll::Ready(tasks.poll(cx, None, &Cell::new(0)).is_pending())).await;
         let order: Vec<(usize, char)> = [2, 1, 0]
             .into_iter()
             .flat_map(|left| ['a', 'b', 'c'].map(|name| (left, name)))
@@ -251,7 +254,7 @@ mod tests {
         let late = tokio::time::sleep(std::time::Duration::from_millis(2));
         tokio::select! {
             biased;
-            () = poll_fn(|cx| tasks.poll(cx, None)) => unreachable!("it is never ready"),
+            () = poll_fn(|cx| tasks.poll(cx, None, &Cell::new(0))) => unreachable!("it is never ready"),
             () = late => {}
         }
         assert!(polls.get() >= TURN, "{}", polls.get());
@@ -278,7 +281,7 @@ mod tests {
         let (polled, counted) = (Rc::clone(&tasks), Rc::clone(&polls));
         local.spawn_local(poll_fn(move |cx| {
             counted.set(counted.get() + 1);
-            polled.poll(cx, Some(&reactor))
+            polled.poll(cx, Some(&reactor), &Cell::new(0))
         }));
         let rounds = 20;
         local
@@ -301,6 +304,50 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn the_runtime_is_left_alone_while_every_task_waits_for_its_socket() {
+        let rounds = 200;
+        let clock = crate::clock::Clock::boot();
+        let reactor = Reactor::new(clock).unwrap();
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let stream = tokio::net::TcpStream::connect(listener.local_addr().unwrap());
+        let line = reactor.adopt(stream.await.unwrap()).unwrap();
+        let (mut peer, _) = listener.accept().unwrap();
+        let echo = std::thread::spawn(move || {
+            let mut byte = [0];
+            while std::io::Read::read_exact(&mut peer, &mut byte).is_ok() {
+                std::io::Write::write_all(&mut peer, &byte).unwrap();
+            }
+        });
+        let (tasks, polls, busy) = (Rc::new(Tasks::default()), Rc::new(Cell::new(0)), Rc::new(Cell::new(1)));
+        let (done, ended) = tokio::sync::oneshot::channel();
+        let idle = Rc::clone(&busy);
+        tasks.add(async move {
+            for _ in 0..rounds {
+                let sent = poll_fn(|cx| line.poll_write(cx, &[std::io::IoSlice::new(b"x")])).await;
+                assert_eq!(sent.unwrap(), 1);
+                assert_eq!(poll_fn(|cx| line.poll_read(cx, &mut [0; 16])).await.unwrap(), 1);
+            }
+            idle.set(0);
+            done.send(()).unwrap();
+        });
+        // As long as the timer's keeper sleeps.
+        reactor.set_bell(Some(clock.now() + std::time::Duration::from_mins(5)));
+        let counted = Rc::clone(&polls);
+        tokio::select! {
+            biased;
+            () = poll_fn(|cx| {
+                counted.set(counted.get() + 1);
+                tasks.poll(cx, Some(&reactor), &busy)
+            }) => unreachable!("it is never ready"),
+            said = ended => said.unwrap(),
+        }
+        tasks.clear();
+        echo.join().unwrap();
+        // A few for those that were busy for long enough, and for sleeps that lasted too long on a busy machine.
+        assert!(polls.get() < rounds / 4, "{} polls", polls.get());
+    }
+
+    #[tokio::test]
     async fn a_task_may_add_others_and_be_woken_from_another_thread() {
         let tasks = Rc::new(Tasks::default());
         let (done, heard) = tokio::sync::oneshot::channel();
@@ -315,7 +362,7 @@ mod tests {
             drop(thread);
         });
         let said = tokio::select! {
-            () = poll_fn(|cx| tasks.poll(cx, None)) => unreachable!("it is never ready"),
+            () = poll_fn(|cx| tasks.poll(cx, None, &Cell::new(0))) => unreachable!("it is never ready"),
             said = heard => said,
         };
         assert_eq!(said, Ok(Some(7)));

@@ -143,7 +143,11 @@ impl Shared {
         deadline: Stamp,
         timings: &mut Timings,
     ) -> Result<Box<Connection>, Failure> {
-        let left = deadline.since(self.clock.now());
+        let now = self.clock.now();
+        let left = deadline.since(now);
+        if let Some(reactor) = self.connector.reactor() {
+            reactor.set_alarm(now, deadline);
+        }
         let result = tokio::time::timeout(left, self.connector.open(origin, timings)).await;
         match result {
             Ok(Ok(wire)) => {
@@ -208,11 +212,12 @@ pub(crate) struct Http1 {
 impl Http1 {
     pub(crate) fn new(shared: Rc<Shared>) -> Self {
         let parser = Parser::sharing(shared.limits, Rc::clone(&shared.known));
+        let timer = DeadlineTimer::known_to(shared.connector.reactor().cloned());
         Self {
             shared,
             kept: Vec::new(),
             parser,
-            timer: DeadlineTimer::default(),
+            timer,
         }
     }
 

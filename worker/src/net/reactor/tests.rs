@@ -241,3 +241,53 @@ async fn what_is_taken_in_pieces_keeps_its_instant() {
     }
     assert!(!line.is_ahead() && reactor.held.get() == 0);
 }
+
+#[tokio::test]
+async fn it_is_slept_on_only_while_nothing_else_is_to_come() {
+    let clock = Clock::boot();
+    let reactor = Reactor::new(clock).unwrap();
+    let (first, second) = (pair(&reactor).await, pair(&reactor).await);
+    let cx = Context::from_waker(Waker::noop());
+    let bell = clock.now() + Duration::from_mins(1);
+    reactor.set_bell(Some(bell));
+    assert!(!reactor.may_wait(1), "nobody waits");
+    assert!(pending(&first.0, &cx) && pending(&first.0, &cx));
+    assert!(reactor.may_wait(1));
+    assert!(
+        !reactor.may_wait(0) && !reactor.may_wait(2),
+        "somebody waits for something else"
+    );
+    assert!(pending(&second.0, &cx));
+    assert!(reactor.may_wait(2));
+    assert!(second.0.try_read(&mut [0; 16]).is_none());
+    drop(second);
+    assert!(reactor.may_wait(1), "who has read, or is gone, does not wait");
+    reactor.set_alarm(clock.now(), bell);
+    assert!(reactor.may_wait(1));
+    reactor.set_alarm(clock.now(), clock.now() + Duration::from_millis(5));
+    assert!(!reactor.may_wait(1), "a timer of the runtime's ends first");
+    tokio::time::sleep(Duration::from_millis(6)).await;
+    assert!(reactor.may_wait(1), "it is over");
+    reactor.set_bell(None);
+    assert!(!reactor.may_wait(1), "nothing would end the sleep");
+    drop(first);
+    assert_eq!(reactor.awaited.get(), 0);
+}
+
+#[tokio::test]
+async fn a_sleep_ends_with_what_arrives() {
+    let reactor = Reactor::new(Clock::boot()).unwrap();
+    let (line, peer) = pair(&reactor).await;
+    look_until(&reactor, |cx| pending(&line, cx)).await;
+    // That the socket takes bytes is the first that there is to see of it.
+    while reactor.look() > 0 {}
+    let speaker = std::thread::spawn(move || {
+        std::thread::sleep(Duration::from_millis(5));
+        say(&peer, b"answer");
+        peer
+    });
+    // On a busy machine a sleep may be over before.
+    let seen = (0..1_000).map(|_| reactor.wait()).find(|seen| *seen > 0);
+    assert_eq!((seen, line.is_ahead()), (Some(1), true));
+    drop(speaker.join().unwrap());
+}

@@ -8,6 +8,8 @@ mod show;
 #[cfg(test)]
 mod tests;
 
+use std::ops::Range;
+
 use barrage_model::expr::Cmp;
 use barrage_model::plan::{Sla, SlaWindow};
 use barrage_model::time::{Moment, whole_micros};
@@ -232,7 +234,7 @@ impl Track {
 
     /// The window that ends here, if all of it belongs to the selected phases and, but for sums, to the load's time, and is
     /// still kept by series. While a run drains only stragglers end: what share of them failed, or how long they took, says
-    /// little of the load; see [`Track::last_window`].
+    /// little of the load; see [`Track::take_last`].
     fn full_window(&self, ledger: &Ledger, filters: &Filters, length: u32, before: u32) -> Option<Window> {
         let from = before.checked_sub(length)?;
         if from < ledger.timeline.fine_from() {
@@ -248,16 +250,34 @@ impl Track {
         (in_load && covered >= u64::from(length) * 1_000_000).then_some(window)
     }
 
-    /// The last window of the load together with all that ended after it: a few stragglers weigh little in it, and an
-    /// outage that shows only while the run drains is seen. With the number of windows that it stands for.
-    fn last_window(&self, ledger: &Ledger, filters: &Filters, length: u32) -> Option<(Window, u32)> {
-        let (end, over) = (seconds_of(ledger.load_end()), ledger.next_interval());
-        if judge::is_sum(&self.sla.that) || judge::is_rate(&self.sla.that) || over <= end {
-            return None;
+    /// Where the last window of the load ends and how far the run went on after it, if it did: what ends meanwhile is judged
+    /// with that window. A few stragglers weigh little in it, and an outage that shows only while the run drains is seen.
+    fn drain(&self, ledger: &Ledger) -> Option<Range<u32>> {
+        let drain = seconds_of(ledger.load_end())..ledger.intervals();
+        let drains = !judge::is_sum(&self.sla.that) && !judge::is_rate(&self.sla.that) && !drain.is_empty();
+        drains.then_some(drain)
+    }
+
+    /// Counts the last window of the load, which begins at `from` and was `seen` without its drain, together with all that
+    /// ended after it. It stands for as many windows as it has seconds of drain, and one: who can tell when it would have
+    /// shown, had the load gone on. Where it breaches without the drain it has shown, and a second of drain in which nothing
+    /// ended adds nothing.
+    fn take_last(&mut self, ledger: &Ledger, filters: &Filters, (from, seen): (u32, Judged), drain: Range<u32>) {
+        let (load_end, over) = (ledger.load_end(), drain.end);
+        // The last reports come in after the last iteration has ended.
+        let with_drain = self.see(ledger, filters, &Window::Intervals(from..ledger.next_interval()));
+        if seen.holds != Some(false) {
+            for _ in 0..=drain.len() {
+                self.take(with_drain.clone(), over, false, load_end);
+            }
+            return;
         }
-        match self.full_window(ledger, filters, length, end)? {
-            Window::Intervals(range) => Some((Window::Intervals(range.start..over), over - end + 1)),
-            Window::Whole | Window::UpTo(_) => None,
+        self.take(seen, drain.start, false, load_end);
+        for second in drain.filter(|_| with_drain.holds == Some(false)) {
+            let ended = self.see(ledger, filters, &Window::Intervals(second..second + 1));
+            if ended.samples > 0 {
+                self.take(with_drain.clone(), second + 1, false, load_end);
+            }
         }
     }
 
@@ -397,6 +417,7 @@ impl Track {
         }
         (self.streak, self.certain) = (0, 0);
         let latency = latency_of(&self.sla.that);
+        let drain = self.drain(ledger);
         let mut samples = Samples::new();
         for before in first + 1..=ledger.next_interval() {
             if let Some((_, measure, outcomes)) = latency {
@@ -422,12 +443,11 @@ impl Track {
                 }
                 None => judge(ledger, &self.sla, filters, &window),
             };
-            self.take(seen, before, false, ledger.load_end());
-        }
-        if let Some((window, windows)) = self.last_window(ledger, filters, length) {
-            let seen = self.see(ledger, filters, &window);
-            for _ in 0..windows {
-                self.take(seen.clone(), ledger.next_interval(), false, ledger.load_end());
+            match &drain {
+                Some(drain) if drain.start == before => {
+                    self.take_last(ledger, filters, (before - length, seen), drain.clone());
+                }
+                _ => self.take(seen, before, false, ledger.load_end()),
             }
         }
     }

@@ -402,6 +402,47 @@ fn stragglers_of_the_drain_are_in_no_window_of_the_load() {
     assert_eq!(result.verdict, Failed);
 }
 
+/// Seconds of a run whose load lasts for three, up to this end; with the empty report that every run ends with.
+fn ended_at(text: &str, words: &str, end: u64) -> SlaResult {
+    let mut ledger = ledger(1, 3, 0);
+    for (interval, word) in (0..).zip(words.split_whitespace().chain(["-"])) {
+        let delta = delta_of(interval, events(word));
+        ledger.apply(WorkerId(0), FIRST, &delta).expect("in order");
+    }
+    ledger.set_end(Moment::from_millis(end));
+    let mut engine = SlaEngine::new(&[sla(text)]);
+    engine.finish(&ledger, GeneratorVerdict::Valid).remove(0)
+}
+
+#[test]
+fn the_last_window_stands_for_as_many_as_the_drain_has_seconds_and_one() {
+    for (words, end, in_a_row) in [
+        // Nothing to drain, whatever is reported after it.
+        ("20k 20k 20f", 3_000, 1),
+        ("20k 20f 20f", 3_000, 2),
+        // It has breached before the drain: seconds in which nothing ends add nothing.
+        ("20k 20k 20f - - - 1t", 6_990, 2),
+        ("20k 20k 20f 1k 1k - 1t", 6_990, 4),
+        // What ends in the drain makes it good, or does not.
+        ("20k 20k 8k2f 90k", 4_000, 1),
+        // It shows only in the drain.
+        ("20k 20k - - - 20t", 5_400, 4),
+        ("20k 20f 20k - - 90t", 5_400, 5),
+        ("20k 20k 20k - - 1t", 5_400, 0),
+    ] {
+        for row in 1..8 {
+            let text = format!("error_rate < 10%; over: 1; for: {row}");
+            let result = ended_at(&text, words, end);
+            let failed = result.verdict == Failed;
+            assert_eq!(failed, row <= in_a_row, "{text} {words}: {}", result.reason);
+        }
+    }
+    let result = ended_at("p95 < 2ms; over: 1; min: 1; for: 2", "20k 20k 20s", 3_000);
+    assert_eq!(result.verdict, Passed, "{}", result.reason);
+    let result = ended_at("error_rate < 10%; over: 1", "20k 20k 20f", 3_000);
+    assert_eq!(result.breached_at, Some(Moment::from_secs(3)), "{}", result.reason);
+}
+
 #[test]
 fn the_drop_rate_of_a_window_is_of_the_arrivals_that_were_decided_in_it() {
     let mut ledger = ledger(1, 3, 0);

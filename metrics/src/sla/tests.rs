@@ -444,6 +444,69 @@ fn the_last_window_stands_for_as_many_as_the_drain_has_seconds_and_one() {
 }
 
 #[test]
+fn a_part_of_a_second_at_the_end_of_the_load_is_judged_together_with_the_last_whole_one() {
+    for (text, words, end, want) in [
+        // The load lasts until 3.02 s; one of two requests in the last 20 ms fails.
+        ("error_rate < 5%; over: 1", "100k 100k 100k 1k1f", 4_000, None),
+        ("error_rate < 5%; over: 1", "100k 100k 100k 1k1f 3f", 5_000, None),
+        ("error_rate < 5%; over: 3", "100k 100k 100k 1k1f", 4_000, None),
+        ("failed / sent < 5%; over: 1", "100k 100k 100k 1k1f", 4_000, None),
+        ("p50 < 2ms; over: 1; min: 1", "100k 100k 100k 3s", 4_000, None),
+        // Nothing that happened is left out.
+        ("error_rate < 5%; over: 1", "100k 100k 100k 2k6f", 4_000, Some(4)),
+        ("error_rate < 5%; over: 3", "100k 100k 100k 2k16f", 4_000, Some(4)),
+        ("p50 < 2ms; over: 1; min: 1", "100k 100k 100k 101s", 4_000, Some(4)),
+        ("error_rate < 5%; over: 1", "100k 100k 94k6f 50k", 4_000, Some(3)),
+        // One bad second and a part of one are no row of two, unless the part is bad enough for both.
+        ("error_rate < 5%; over: 1; for: 2", "100k 100k 90k10f 2k", 4_000, None),
+        (
+            "error_rate < 5%; over: 1; for: 2",
+            "100k 90k10f 90k10f 2k",
+            4_000,
+            Some(3),
+        ),
+        (
+            "error_rate < 5%; over: 1; for: 2",
+            "100k 100k 90k10f 2k 1f",
+            5_000,
+            Some(5),
+        ),
+        (
+            "error_rate < 5%; over: 1; for: 2",
+            "100k 100k 100k 2f 9f",
+            5_000,
+            Some(5),
+        ),
+        // As it is in a run that is no longer than its window.
+        ("error_rate < 5%; over: 4", "100k 100k 100k 2f", 4_000, None),
+        ("error_rate < 5%; over: 4", "100k 100k 100k 20f", 4_000, Some(4)),
+    ] {
+        let mut ledger = ledger(1, 60, 0);
+        let mut live = SlaEngine::new(&[sla(text)]);
+        let mut again = live.clone();
+        for (interval, word) in (0..).zip(words.split_whitespace()) {
+            if interval == 3 {
+                ledger.cut_load(Moment::from_millis(3_020));
+            }
+            let delta = delta_of(interval, events(word));
+            ledger.apply(WorkerId(0), FIRST, &delta).expect("in order");
+            live.at_watermark(&ledger, &closed(interval));
+            again.look(&ledger, 60);
+        }
+        let seen = [&live, &again].map(|engine| engine.live().remove(0).breached_at);
+        // The drain is judged at the end alone.
+        let before_it = want.filter(|at| *at <= 4).map(Moment::from_secs);
+        assert_eq!(seen, [before_it; 2], "{text} {words}");
+        ledger.set_end(Moment::from_millis(end));
+        let result = live.finish(&ledger, GeneratorVerdict::Valid).remove(0);
+        let want = want.map(Moment::from_secs);
+        assert_eq!(result.breached_at, want, "{text} {words}: {}", result.reason);
+        let verdict = if want.is_some() { Failed } else { Passed };
+        assert_eq!(result.verdict, verdict, "{text} {words}: {}", result.reason);
+    }
+}
+
+#[test]
 fn the_drop_rate_of_a_window_is_of_the_arrivals_that_were_decided_in_it() {
     let mut ledger = ledger(1, 3, 0);
     for interval in 0..3 {

@@ -1,7 +1,7 @@
 //! One evaluation of one SLA.
 
 use barrage_model::expr::{
-    ByteCount, Cmp, Count, Expr, Metric, MetricKind, Observed, Operand, Outcomes, RateMetric, RatioMetric, Stat,
+    ByteCount, Cmp, Count, Expr, MetricKind, Observed, Operand, Outcomes, RateMetric, RatioMetric, Stat,
 };
 use barrage_model::plan::Sla;
 use barrage_model::time::Moment;
@@ -27,18 +27,32 @@ pub(crate) struct Judged {
     pub(crate) needed: u64,
     /// `None` with too few samples or nothing to compare.
     pub(crate) holds: Option<bool>,
-    /// It is a latency that does not hold, and the generator may have made it.
+    /// It does not hold, and the generator may have made it.
     pub(crate) doubtful: bool,
 }
 
 impl Judged {
-    /// Doubts a breach of a part of the run in which the generator was strained; the verdict on all of the run is a verdict on
-    /// its strain over all of it, and may be that it is little.
+    /// Doubts a breach of a part of the run, or of the run so far, in which the generator was strained; the verdict on all of
+    /// the run is a verdict on its strain over all of it, and may be that it is little.
     pub(super) fn doubted(self, ledger: &Ledger, sla: &Sla, filters: &Filters, window: &Window) -> Self {
-        let is_part = sla.during.is_some() || matches!(window, Window::Intervals(_));
-        let may_be = self.holds == Some(false) && is_part && latency_of(&sla.that).is_some();
+        let is_part = sla.during.is_some() || !matches!(window, Window::Whole);
+        let may_be = self.holds == Some(false) && is_part && is_in_the_generators_power(&sla.that, &self);
         let doubtful = may_be && ledger.may_be_the_generators(&filters.first.segments, window);
         Self { doubtful, ..self }
+    }
+}
+
+/// Whether a strained generator can make what breaches the expression. It makes latencies; rates in both directions, for after
+/// a standstill it sends all at once; what is started or dropped of the arrivals; and too little of anything. Too many are too
+/// many at any time, and so are shares of errors.
+fn is_in_the_generators_power(expr: &Expr, seen: &Judged) -> bool {
+    match &expr.left {
+        Operand::Quotient { .. } => is_below(expr, seen),
+        Operand::Metric(metric) => match metric.kind {
+            MetricKind::Latency { .. } | MetricKind::Rate(_) | MetricKind::ByteRate(_) => true,
+            MetricKind::Ratio(ratio) => matches!(ratio, RatioMetric::DropRate | RatioMetric::StartedRate),
+            MetricKind::Count(_) | MetricKind::Bytes(_) => is_below(expr, seen),
+        },
     }
 }
 
@@ -123,33 +137,32 @@ pub(super) fn generator_before(ledger: &Ledger, sla: &Sla) -> GeneratorVerdict {
 
 /// Whether the expression is a count or bytes.
 pub(super) fn is_sum(expr: &Expr) -> bool {
-    matches!(&expr.left, Operand::Metric(metric) if sums(metric))
-}
-
-fn sums(metric: &Metric) -> bool {
+    let Operand::Metric(metric) = &expr.left else {
+        return false;
+    };
     matches!(metric.kind, MetricKind::Count(_) | MetricKind::Bytes(_))
 }
 
 /// Whether a count or bytes are below what the expression asks for, of which there are fewer the less time there is.
 pub(super) fn is_short(expr: &Expr, seen: &Judged) -> bool {
-    is_below(expr, seen, sums)
+    is_sum(expr) && is_below(expr, seen)
 }
 
 /// The same, or a rate, of which there is less while counts are missing.
 pub(super) fn may_be_missing(expr: &Expr, seen: &Judged) -> bool {
-    is_short(expr, seen) || is_below(expr, seen, |_| is_rate(expr))
+    (is_sum(expr) || is_rate(expr)) && is_below(expr, seen)
 }
 
-fn is_below(expr: &Expr, seen: &Judged, counts: impl Fn(&Metric) -> bool) -> bool {
+/// Whether the expression is breached by too little.
+fn is_below(expr: &Expr, seen: &Judged) -> bool {
     let Some(observed) = seen.observed.as_ref().filter(|_| seen.holds == Some(false)) else {
         return false;
     };
-    matches!(&expr.left, Operand::Metric(metric) if counts(metric))
-        && match expr.cmp {
-            Cmp::Gt | Cmp::Ge => true,
-            Cmp::Eq => observed.compare(Cmp::Lt, &expr.right) == Some(true),
-            Cmp::Lt | Cmp::Le | Cmp::Ne => false,
-        }
+    match expr.cmp {
+        Cmp::Gt | Cmp::Ge => true,
+        Cmp::Eq => observed.compare(Cmp::Lt, &expr.right) == Some(true),
+        Cmp::Lt | Cmp::Le | Cmp::Ne => false,
+    }
 }
 
 /// Whether the expression is about bytes on the wire.

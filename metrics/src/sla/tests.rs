@@ -801,14 +801,13 @@ fn latencies_that_the_generator_may_have_made_stop_nobody_and_are_not_judged_in_
     }
 }
 
-/// 200 quiet seconds but for one slow one and one in which the generator was late, at these places.
-fn slow_and_late(text: &str, slow: &[u32], late: &[u32]) -> (bool, SlaResult) {
+/// 200 seconds with what `word` says, in some of which the generator was late.
+fn strained(text: &str, word: impl Fn(u32) -> &'static str, late: &[u32]) -> (bool, SlaResult) {
     let mut ledger = ledger(1, 200, 0);
     let mut engine = SlaEngine::new(&[sla(text)]);
     let mut stopped = false;
     for interval in 0..200 {
-        let words = if slow.contains(&interval) { "20s" } else { "20k" };
-        let mut delta = delta_of(interval, events(words));
+        let mut delta = delta_of(interval, events(word(interval)));
         delta.health.dispatch_lag_p99_us = if late.contains(&interval) { 200_000 } else { 0 };
         ledger.apply(WorkerId(0), FIRST, &delta).expect("in order");
         stopped |= engine.at_watermark(&ledger, &closed(interval)).is_some();
@@ -817,6 +816,53 @@ fn slow_and_late(text: &str, slow: &[u32], late: &[u32]) -> (bool, SlaResult) {
     let generator = generator_so_far(&ledger).verdict;
     assert_ne!(generator, GeneratorVerdict::Invalid, "{text}");
     (stopped, engine.finish(&ledger, generator).remove(0))
+}
+
+/// What the generator has not sent is not the target's goodput, and what it sends all at once after a standstill is no peak.
+#[test]
+fn what_the_generator_has_not_done_in_a_window_breaches_nothing() {
+    let low = |at: u32, word: &'static str| move |interval| if interval == at { word } else { "20k" };
+    for (text, at, word, late, stops, want) in [
+        ("goodput > 15/s; over: 1; stop", 150, "5k", &[][..], true, Failed),
+        ("goodput > 15/s; over: 1; stop", 150, "5k", &[150], false, NotJudged),
+        ("goodput > 15/s; over: 1; stop", 150, "5k", &[149], false, NotJudged),
+        ("goodput > 15/s; over: 1; stop", 150, "5k", &[148], true, Failed),
+        ("goodput > 15/s; over: 1; stop", 150, "20k", &[150], false, Passed),
+        ("sent_rate > 19/s; over: 10; stop", 150, "5k", &[150], false, NotJudged),
+        ("sent_rate > 19/s; over: 10; stop", 150, "5k", &[], true, Failed),
+        // The burst after it.
+        ("throughput < 30/s; over: 1; stop", 150, "35k", &[149], false, NotJudged),
+        ("throughput < 30/s; over: 1; stop", 150, "35k", &[], true, Failed),
+        ("ok >= 15; over: 1; stop", 150, "5k", &[150], false, NotJudged),
+        ("ok == 20; over: 1; stop", 150, "5k", &[150], false, NotJudged),
+        ("ok == 20; over: 1; stop", 150, "35k", &[150], true, Failed),
+        ("ok <= 30; over: 1; stop", 150, "35k", &[150], true, Failed),
+        ("ok / sent > 90%; over: 1; stop", 150, "5k5f", &[150], false, NotJudged),
+        ("failed / sent < 9%; over: 1; stop", 150, "5k5f", &[150], true, Failed),
+        ("error_rate < 9%; over: 1; stop", 150, "5k5f", &[150], true, Failed),
+        ("success_rate > 90%; over: 1; stop", 150, "5k5f", &[150], true, Failed),
+        ("drop_rate < 9%; over: 1; stop", 150, "5k5l", &[150], false, NotJudged),
+        (
+            "started_rate > 90%; over: 1; stop",
+            150,
+            "5k5l",
+            &[150],
+            false,
+            NotJudged,
+        ),
+        ("started_rate > 90%; over: 1; stop", 150, "5k5l", &[], true, Failed),
+        // All of the run: so far it was much, in the end it is not.
+        ("goodput > 16/s; stop", 2, "1k", &[2], false, Passed),
+        ("goodput > 16/s; stop", 2, "1k", &[], true, Failed),
+    ] {
+        let (stopped, result) = strained(text, low(at, word), late);
+        let got = (stopped, result.verdict);
+        assert_eq!(got, (stops, want), "{text} {word} {late:?}: {}", result.reason);
+        let doubted = result
+            .reason
+            .ends_with("where the generator was strained: that may be its own doing");
+        assert_eq!(doubted, want == NotJudged, "{}", result.reason);
+    }
 }
 
 /// A strain that is little of a run is much of some seconds of it.
@@ -844,7 +890,8 @@ fn what_the_generator_may_have_made_in_a_window_breaches_nothing() {
         ("p50 < 2ms; during: whole", &[150], &[150], false, Passed),
         ("error_rate == 1%; over: 1; stop: true", &[150], &[150], true, Failed),
     ] {
-        let (stopped, result) = slow_and_late(text, slow, late);
+        let word = |interval| if slow.contains(&interval) { "20s" } else { "20k" };
+        let (stopped, result) = strained(text, word, late);
         let got = (stopped, result.verdict);
         assert_eq!(got, (stops, want), "{text} {slow:?} {late:?}: {}", result.reason);
         let doubted = result.reason.contains("where the generator was strained");

@@ -7,7 +7,7 @@ use barrage_model::phase::Phase;
 use barrage_model::plan::{Load, LoadModel, Stretch};
 use barrage_model::time::Moment;
 
-use super::{parts, people};
+use super::parts;
 use crate::ledger::slot::{Slot, Times};
 use crate::ledger::{Ledger, Member};
 use crate::query::{Filter, Segments, Window};
@@ -101,7 +101,7 @@ impl Crew {
                 .processes(worker.id)
                 .map(|(_, member)| presence(member))
                 .collect(),
-            holes: people::holes(ledger, worker.id),
+            holes: ledger.holes(worker.id),
         });
         Self(workers.collect())
     }

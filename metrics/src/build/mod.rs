@@ -85,7 +85,7 @@ impl Summary {
             iterations: judgement.conservation.iterations,
             steps_total: parts::steps_total(ledger, counts.steps),
             once_total: parts::once_total(ledger),
-            rates: parts::rates(ledger, &counts, &happened),
+            rates: parts::rates(ledger, &counts, &happened, ledger.asked_for(&counts, true)),
             latency: parts::latencies(ledger, &all, Outcomes::All),
             latency_ok: parts::latencies(ledger, &all, Outcomes::Ok),
             timings: timings.map(|measure| (measure, timing(measure))).to_vec(),

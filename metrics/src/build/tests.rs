@@ -662,6 +662,36 @@ fn rates_are_of_the_same_seconds() {
 }
 
 #[test]
+fn the_drop_rate_is_of_all_that_the_schedule_asked_for() {
+    let mut ledger = ledger(1, 2, 0);
+    let events = many(ok(1_000), 6)
+        .into_iter()
+        .chain(many(dropped(DropReason::NoSlot, 1_000), 4));
+    let mut delta = delta_of(0, events);
+    delta.iterations[0].counts.scheduled += 5;
+    delta.open.waiting = 5;
+    ledger.apply(WorkerId(0), FIRST, &delta).expect("in order");
+    // Those that it had waiting are among them.
+    ledger.record_loss(Loss {
+        worker: WorkerId(0),
+        incarnation: FIRST,
+        load: OPEN,
+        unknown: 10,
+        unsent: 5,
+        unsent_from: None,
+    });
+    ledger.set_end(Moment::from_secs(2));
+    ledger.set_scheduled(OPEN, 25);
+    let summary = Summary::build(&ledger, &SlaEngine::new(&[]), facts(true));
+    assert_eq!(
+        (summary.iterations.scheduled, summary.rates.drop_rate),
+        (25, Some(0.16))
+    );
+    let phase = &summary.phases[0];
+    assert_eq!((phase.iterations.scheduled, phase.rates.drop_rate), (10, Some(0.4)));
+}
+
+#[test]
 fn rates_leave_the_drain_out() {
     // 500/s for ten seconds; the target serves 400/s and needs 12.5 s.
     let second = |interval| Second {

@@ -244,11 +244,12 @@ fn one_phase(ledger: &Ledger, phase: &Phase) -> PhaseSummary {
             .samples_of(&filter, &Window::Whole, measure, Outcomes::All)
             .latency()
     };
+    let iterations = parts::iteration_totals(ledger, &counts);
     PhaseSummary {
         phase: phase.clone(),
-        iterations: parts::iteration_totals(ledger, &counts),
+        iterations,
         counts: counts.steps,
-        rates: parts::rates(ledger, &counts, &happened),
+        rates: parts::rates(ledger, &counts, &happened, iterations.scheduled),
         response: latency(Measure::Response),
         service: latency(Measure::Service),
     }

@@ -4,8 +4,15 @@ use barrage_model::delta::INTERVAL;
 use barrage_model::ids::WorkerId;
 use barrage_model::time::whole_micros;
 
-use super::Ledger;
+use super::{Ledger, Loss};
 use crate::summary::WorkerState;
+
+impl Loss {
+    /// Arrivals that were left, of both kinds.
+    pub(crate) fn arrivals(&self) -> u64 {
+        self.unknown.saturating_add(self.unsent)
+    }
+}
 
 impl Ledger {
     /// The intervals that the load touches, up to the run's end. Where all workers are lost nobody has reported the last ones, and

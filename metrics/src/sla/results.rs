@@ -4,7 +4,7 @@ use barrage_model::expr::Observed;
 use barrage_model::plan::{Sla, SlaWindow};
 use barrage_model::time::Moment;
 
-use super::judge::{self, Filters, Judged, is_on_wire};
+use super::judge::{self, ARRIVALS_MISSED, Filters, Judged, is_offer, is_on_wire};
 use super::{Track, second, show};
 use crate::ledger::Ledger;
 use crate::query::Window;
@@ -189,6 +189,7 @@ fn too_few(sla: &Sla, seen: &Judged) -> String {
             "no whole second of the load lies in it, so it has no rate".to_owned()
         }
         None if is_on_wire(&sla.that) => "an engine of its steps does not see the bytes on the wire".to_owned(),
+        None if is_offer(&sla.that, true) => ARRIVALS_MISSED.to_owned(),
         None => "there is nothing to judge".to_owned(),
         Some(_) => format!("{} samples, at least {} needed", seen.samples, seen.needed.max(1)),
     }

@@ -9,7 +9,7 @@ use barrage_model::plan::{Action, EngineChoice, Sla, SlaWindow};
 
 use super::*;
 use crate::generator::generator_so_far;
-use crate::ledger::{Ledger, LedgerConfig};
+use crate::ledger::{Ledger, LedgerConfig, Loss};
 use crate::testing::*;
 
 /// Reads `that; during: x; over: 3s; for: 2; stop; min: 5`.
@@ -143,6 +143,99 @@ fn nobody_knows_the_rates_after_the_loss_of_all_workers() {
         ledger.set_end(Moment::from_secs(length));
         let result = engine.finish(&ledger, GeneratorVerdict::Valid).remove(0);
         assert_eq!(result.verdict, want, "{text}, {length} s: {}", result.reason);
+    }
+}
+
+/// Two workers of which one is lost after two of four seconds, with five arrivals waiting; they are among those that are lost.
+fn with_loss(text: &str) -> (Option<StopDecision>, SlaResult) {
+    let mut ledger = ledger(2, 4, 0);
+    let mut engine = SlaEngine::new(&[sla(text)]);
+    let mut stop = None;
+    for interval in 0..4 {
+        let word = if interval == 3 { "6k4l" } else { "10k" };
+        let delta = delta_of(interval, events(word));
+        ledger.apply(WorkerId(0), FIRST, &delta).expect("in order");
+        let mut delta = delta_of(interval, events("10k"));
+        if interval == 1 {
+            delta.iterations[0].counts.scheduled += 5;
+            delta.open.waiting = 5;
+        }
+        if interval < 2 {
+            ledger.apply(WorkerId(1), FIRST, &delta).expect("in order");
+        } else {
+            ledger.set_lost(WorkerId(1), FIRST);
+        }
+        stop = stop.or(engine.at_watermark(&ledger, &closed(interval)));
+    }
+    ledger.record_loss(Loss {
+        worker: WorkerId(1),
+        incarnation: FIRST,
+        load: OPEN,
+        unknown: 13,
+        unsent: 2,
+        unsent_from: None,
+    });
+    ledger.set_end(Moment::from_secs(4));
+    (stop, engine.finish(&ledger, GeneratorVerdict::Valid).remove(0))
+}
+
+/// One equation: scheduled = started + dropped + unsent + unknown.
+#[test]
+fn arrivals_that_are_lost_are_part_of_what_the_schedule_asked_for() {
+    for (text, observed) in [
+        ("scheduled == 75", "scheduled = 75"),
+        ("scheduled == 75; during: whole", "scheduled = 75"),
+        ("unknown == 13; during: whole", "unknown = 13"),
+        ("started / scheduled < 80%", "started / scheduled = 74.667% (56 of 75)"),
+        ("started_rate < 80%", "started_rate = 74.667% (56 of 75)"),
+        ("drop_rate > 5%", "drop_rate = 5.333% (4 of 75)"),
+        // Nobody knows to which part of the run they belong.
+        ("scheduled == 60; during: steady", "scheduled = 60"),
+        (
+            "scheduled(scenario:\"tools\") == 60",
+            "scheduled(scenario:\"tools\") = 60",
+        ),
+        (
+            "started_rate < 94%; during: steady",
+            "started_rate = 93.333% (56 of 60)",
+        ),
+        ("drop_rate > 6%; during: steady", "drop_rate = 6.667% (4 of 60)"),
+        (
+            "offered(scenario:\"health\") < 1/s",
+            "offered(scenario:\"health\") = 0/s",
+        ),
+    ] {
+        let (_, result) = with_loss(text);
+        assert_eq!(
+            (result.verdict, result.observed.as_str()),
+            (Passed, observed),
+            "{text}: {}",
+            result.reason
+        );
+    }
+}
+
+#[test]
+fn what_was_offered_is_not_judged_where_arrivals_were_lost() {
+    for (text, want) in [
+        ("offered > 1/s; stop", NotEnoughSamples),
+        ("offered > 100/s", NotEnoughSamples),
+        ("offered > 15/s; over: 1; stop", NotEnoughSamples),
+        ("scheduled >= 15; over: 1; stop", NotEnoughSamples),
+        // What was known before has breached it.
+        ("offered > 30/s; over: 1; stop", Failed),
+        ("scheduled >= 30; over: 1; stop", Failed),
+        ("started / scheduled >= 60%; over: 1", Passed),
+    ] {
+        let (stop, result) = with_loss(text);
+        assert_eq!(
+            (result.verdict, stop.is_some()),
+            (want, want == Failed),
+            "{text}: {}",
+            result.reason
+        );
+        let told = result.reason == "lost workers left arrivals of which nobody knows when they fell due";
+        assert_eq!(told, want == NotEnoughSamples, "{text}: {}", result.reason);
     }
 }
 

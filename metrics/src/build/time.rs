@@ -171,22 +171,22 @@ pub(crate) fn stages(ledger: &Ledger) -> Vec<StageSummary> {
     let end = ledger.end().min(ledger.load_end());
     let mut found = Vec::new();
     for (number, load) in ledger.plan().loads.iter().enumerate() {
-        if matches!(load.model, LoadModel::Iterations(_)) {
-            continue;
-        }
-        let open = matches!(load.model, LoadModel::Open(_));
+        let id = LoadId(number as u16);
+        let users = matches!(load.model, LoadModel::Users(_));
+        // A counted load is one stage, and ends before the plan says it.
+        let end = end.min(ledger.end_of(id, load));
         found.extend(load.stretches().iter().filter_map(|stretch| {
             let segments = segments_of(ledger, stretch);
             let marks = ledger.marks();
             let spans = segments.iter().filter_map(|segment| marks.span(*segment, end));
             let (from, to) = spans.reduce(|(from, _), (_, to)| (from, to))?;
-            let (scheduled, started) = stage_counts(ledger, LoadId(number as u16), &segments);
+            let (scheduled, started) = stage_counts(ledger, id, &segments);
             Some(StageSummary {
                 load: load.name.clone(),
                 name: stretch.name.to_owned(),
                 from,
                 to,
-                scheduled: open.then_some(scheduled),
+                scheduled: (!users).then_some(scheduled),
                 started,
             })
         }));

@@ -26,7 +26,7 @@ impl SteadyEnds {
 impl Ledger {
     /// Where one load ends. A counted one does so with the interval of its last iteration, at its limit at the latest; and
     /// there where it was the limit that ended the run, even if nothing was begun for long before.
-    pub(super) fn end_of(&self, id: LoadId, load: &Load) -> Moment {
+    pub(crate) fn end_of(&self, id: LoadId, load: &Load) -> Moment {
         let LoadModel::Iterations(asked) = &load.model else {
             return load.end();
         };

@@ -28,6 +28,17 @@ pub enum Window {
     Intervals(Range<u32>),
 }
 
+impl Window {
+    /// Its first interval, and the one after its last.
+    fn bounds(&self) -> (u32, u32) {
+        match self {
+            Self::Whole => (0, u32::MAX),
+            Self::UpTo(to) => (0, *to),
+            Self::Intervals(range) => (range.start, range.end),
+        }
+    }
+}
+
 /// The segments that a question is about.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Segments {
@@ -280,11 +291,7 @@ impl Ledger {
     /// Whether the generator may have made the latencies of a window: by its strained seconds and by the one right before it,
     /// whose late requests may end in it.
     pub(crate) fn may_be_the_generators(&self, segments: &Segments, window: &Window) -> bool {
-        let (from, to) = match window {
-            Window::Whole => (0, u32::MAX),
-            Window::UpTo(to) => (0, *to),
-            Window::Intervals(range) => (range.start, range.end),
-        };
+        let (from, to) = window.bounds();
         let near = self.strained_within(from.saturating_sub(1)..to);
         let strained: Vec<u32> = near
             .filter(|(interval, _)| {
@@ -294,6 +301,28 @@ impl Ledger {
             .map(|(_, bits)| bits)
             .collect();
         may_have_made(&strained, self.covered_by(segments, window).div_ceil(1_000_000))
+    }
+
+    /// Whether arrivals of lost workers may be missing from a window: nobody knows when those fell due that are unknown or
+    /// unsent. While the run goes on nobody knows either how many they will be.
+    pub(crate) fn misses_arrivals(&self, filter: &Filter, window: &Window) -> bool {
+        let (from, to) = window.bounds();
+        let covered = |from, to| from < to && self.covered_by(&filter.segments, &Window::Intervals(from..to)) > 0;
+        self.workers().any(|worker| {
+            let mut losses = self.losses().filter(|loss| loss.worker == worker.id);
+            let lost = losses.any(|loss| loss.arrivals() > 0 && self.takes_load(filter, loss.load));
+            let mut holes = self.holes(worker.id).into_iter();
+            (lost || self.ended_at().is_none()) && holes.any(|(start, end)| covered(start.max(from), end.min(to)))
+        })
+    }
+
+    fn takes_load(&self, filter: &Filter, load: LoadId) -> bool {
+        let load = self.plan().loads.get(usize::from(load.0));
+        let takes = |scenario| match &filter.chosen.named {
+            Some(named) => named.scenarios.contains(scenario),
+            None => true,
+        };
+        load.is_some_and(|load| load.scenarios.iter().any(|(scenario, _)| takes(scenario)))
     }
 
     pub(crate) fn counts_of(&self, filter: &Filter, window: &Window) -> Counts {

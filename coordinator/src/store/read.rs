@@ -189,7 +189,7 @@ impl Reader {
         };
         let read = || -> rusqlite::Result<Vec<RunLine>> {
             let mut statement = connection.prepare(
-                "SELECT id, name, state, verdict, exit_code, started_at, coalesce(end_us, 0), started, stored_bytes
+                "SELECT id, name, state, verdict, exit_code, started_at, max(coalesce(end_us, 0), 0), started, stored_bytes
                  FROM runs ORDER BY submitted_s DESC, rowid DESC LIMIT ?1",
             )?;
             let line = |row: &rusqlite::Row<'_>| {
@@ -353,7 +353,8 @@ fn header(connection: &Connection, run: RunId) -> Result<Option<Header>, StoreEr
                 accept_untrusted: row.get(6)?,
                 plan: row.get(8)?,
                 marks: row.get(9)?,
-                end: end.map(i64::cast_unsigned),
+                // A damaged file may have it before the run's begin.
+                end: end.map(|end| end.max(0).cast_unsigned()),
                 stop_sla: stop_sla(row, stop.as_ref())?,
                 stop,
                 granted: unsigned(row, 15)?,

@@ -388,6 +388,19 @@ fn a_damaged_run_is_named_and_the_others_are_not_concerned() {
 }
 
 #[test]
+fn a_run_whose_end_is_damaged_has_no_length() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    fill(&store, &[(0, 1), (1, 1)]);
+    flush(&store);
+    let connection = Connection::open(dir.path().join("barrage.sqlite")).unwrap();
+    connection.execute("UPDATE runs SET end_us = -5", []).unwrap();
+    assert_eq!(store.reader().list(10).unwrap()[0].duration_us, 0);
+    let loaded = store.reader().load_run(RUN).unwrap();
+    assert_eq!(loaded.facts.run.duration_us, 0);
+}
+
+#[test]
 fn runs_are_listed_removed_and_pruned() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());

@@ -85,7 +85,7 @@ impl Summary {
             iterations: judgement.conservation.iterations,
             steps_total: parts::steps_total(ledger, counts.steps),
             once_total: parts::once_total(ledger),
-            rates: parts::rates(ledger, &counts, &happened),
+            rates: parts::rates(ledger, &counts, &happened, ledger.asked_for(&counts, true)),
             latency: parts::latencies(ledger, &all, Outcomes::All),
             latency_ok: parts::latencies(ledger, &all, Outcomes::Ok),
             timings: timings.map(|measure| (measure, timing(measure))).to_vec(),
@@ -246,11 +246,12 @@ fn loss_beyond(ledger: &Ledger, conservation: &Conservation) -> Option<String> {
         .iter()
         .any(|load| matches!(load.model, LoadModel::Users(_)));
     // What lies beyond the load is a drain: nobody had anything left to begin.
-    let end = people::load_intervals(ledger);
+    let end = ledger.load_intervals();
     let (mut missing, mut all) = (0u128, 0u128);
     for worker in ledger.workers() {
         let shards = u128::from(worker.shards.end.saturating_sub(worker.shards.start));
-        let silent: u32 = people::holes(ledger, worker.id)
+        let silent: u32 = ledger
+            .holes(worker.id)
             .iter()
             .map(|(from, to)| to.min(&end).saturating_sub(*from))
             .sum();

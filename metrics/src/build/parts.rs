@@ -18,8 +18,8 @@ use crate::summary::{
     ErrorLine, IterationTotals, Latencies, Rates, ScenarioSummary, StepSummary, StepTotals, TagSummary,
 };
 
-/// Ratios of counts, and rates of what happened, in all steps and scenarios.
-pub(crate) fn rates(ledger: &Ledger, counts: &Counts, happened: &Happened) -> Rates {
+/// Ratios of counts, and rates of what happened, in all steps and scenarios; `scheduled` is what the schedule asked for.
+pub(crate) fn rates(ledger: &Ledger, counts: &Counts, happened: &Happened, scheduled: u64) -> Rates {
     let per_second = |events: u64| per_second(events, happened.covered_us);
     let offers = ledger.catalog().scheduled.iter().any(|scheduled| *scheduled);
     let whole = ledger.losses().all(|loss| loss.unknown == 0 && loss.unsent == 0);
@@ -28,6 +28,7 @@ pub(crate) fn rates(ledger: &Ledger, counts: &Counts, happened: &Happened) -> Ra
             .then(|| per_second(happened.iterations.scheduled))
             .flatten(),
         started_per_s: per_second(happened.iterations.started),
+        drop_rate: share(counts.iterations.dropped_total(), scheduled),
         ..step_rates(counts, happened)
     }
 }
@@ -38,9 +39,9 @@ fn step_rates(counts: &Counts, happened: &Happened) -> Rates {
     let covered_us = happened.covered_us;
     let per_second = |events: u64| per_second(events, covered_us);
     let rate = |rate: RateMetric| per_second(rate.of(&happened.iterations, &happened.steps));
-    let share = |ratio: RatioMetric| {
+    let ratio = |ratio: RatioMetric| {
         let (part, whole) = ratio.of(&counts.iterations, &counts.steps);
-        (whole > 0).then(|| part as f64 / whole as f64)
+        share(part, whole)
     };
     Rates {
         covered_us,
@@ -50,10 +51,15 @@ fn step_rates(counts: &Counts, happened: &Happened) -> Rates {
         rate_per_s: rate(RateMetric::SentRate),
         throughput_per_s: rate(RateMetric::Throughput),
         goodput_per_s: rate(RateMetric::Goodput),
-        error_rate: share(RatioMetric::ErrorRate),
-        drop_rate: share(RatioMetric::DropRate),
+        error_rate: ratio(RatioMetric::ErrorRate),
+        drop_rate: None,
         throughput_mib_per_s: per_second(happened.steps.body_bytes_in).map(|bytes| bytes / f64::from(1 << 20)),
     }
+}
+
+/// `None` where there is nothing to have a share of.
+fn share(part: u64, whole: u64) -> Option<f64> {
+    (whole > 0).then(|| part as f64 / whole as f64)
 }
 
 /// `None` when the rate is over no time.

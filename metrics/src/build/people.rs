@@ -2,9 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use barrage_model::delta::INTERVAL;
 use barrage_model::ids::WorkerId;
-use barrage_model::time::whole_micros;
 
 use super::ClockOffset;
 use crate::generator::strains;
@@ -50,7 +48,7 @@ fn one_worker(
             .fold(HealthExtremes::default(), |all, (_, member)| {
                 worst(all, member.tally.extremes)
             }),
-        holes: holes(ledger, worker.id),
+        holes: ledger.holes(worker.id),
         generator: ledger
             .processes(worker.id)
             .map(|(_, member)| member.judged().verdict())
@@ -89,39 +87,6 @@ fn state(ledger: &Ledger, worker: WorkerId) -> WorkerState {
     } else {
         WorkerState::Running
     }
-}
-
-/// The intervals that the load touches, up to the run's end. Where all workers are lost nobody has reported the last ones, and
-/// the run's end is not the load's.
-pub(super) fn load_intervals(ledger: &Ledger) -> u32 {
-    let end = ledger.load_end().min(ledger.end());
-    let end = ledger.timed_end().filter(|_| ledger.nobody_left()).unwrap_or(end);
-    u32::try_from(end.as_micros().div_ceil(whole_micros(INTERVAL))).unwrap_or(u32::MAX)
-}
-
-/// The intervals after the last one of a lost process, or from the one on in which it left the first arrival unsent, up to the
-/// first one of its successor or the end. A process that was lost and comes back reports intervals in which it did nothing.
-pub(crate) fn holes(ledger: &Ledger, worker: WorkerId) -> Vec<(u32, u32)> {
-    let lost = ledger
-        .processes(worker)
-        .filter(|(_, member)| member.state == Some(WorkerState::Lost));
-    let ranges = lost.filter_map(|(incarnation, member)| {
-        let unsent = ledger
-            .losses()
-            .filter(|loss| (loss.worker, loss.incarnation) == (worker, incarnation))
-            .filter_map(|loss| loss.unsent_from)
-            .map(|from| u32::try_from(from.as_micros() / whole_micros(INTERVAL)).unwrap_or(u32::MAX));
-        let silent = member.last_interval.map_or(0, |last| last.saturating_add(1));
-        let from = unsent.chain([silent]).min().unwrap_or(silent);
-        let others = ledger.processes(worker).filter(|(other, _)| *other != incarnation);
-        let successors = others.filter_map(|(_, other)| other.first_interval);
-        let to = successors
-            .filter(|first| *first >= from)
-            .min()
-            .unwrap_or(ledger.intervals().max(load_intervals(ledger)));
-        (from < to).then_some((from, to))
-    });
-    ranges.collect()
 }
 
 fn worst(a: HealthExtremes, b: HealthExtremes) -> HealthExtremes {

@@ -5,7 +5,7 @@ use barrage_model::ids::{LoadId, RunId, SegmentId};
 use barrage_model::ledger::IterationCounts;
 use barrage_model::outcome::{DropReason, FailureClass, Outcome};
 use barrage_model::phase::{Mark, Marks, Phase};
-use barrage_model::plan::{LoadModel, UserStageShape};
+use barrage_model::plan::{IterationsLoad, LoadModel, UserStageShape};
 
 use super::*;
 use crate::exit::{ExitCode, Verdict};
@@ -215,6 +215,37 @@ fn a_stage_ends_with_the_stop() {
     let stages: Vec<_> = summary.stages.iter().map(|s| (s.name.as_str(), s.to)).collect();
     let end = Moment::from_millis(1_500);
     assert_eq!(stages, [("peak", end), ("crowd", end)]);
+}
+
+#[test]
+fn a_counted_load_is_a_stage_that_ends_with_it() {
+    let mut plan = plan(0, 0);
+    plan.loads.truncate(1);
+    plan.loads[0].model = LoadModel::Iterations(IterationsLoad {
+        count: 20,
+        users: 10,
+        at_most: Duration::from_mins(10),
+    });
+    let marks = vec![Mark {
+        segment: SegmentId(0),
+        at: Moment::ZERO,
+        phases: vec![Phase::Stage("arrivals".to_owned())],
+    }];
+    let mut ledger = Ledger::new(LedgerConfig {
+        plan: Arc::new(plan),
+        marks: Marks::new(marks).expect("in order"),
+        ..config(1, 3, 0)
+    });
+    for interval in 0..2 {
+        apply(&mut ledger, 0, interval, interval == 1, many(ok(1_000), 10)).expect("in order");
+    }
+    ledger.set_end(Moment::from_millis(1_700));
+    let summary = Summary::build(&ledger, &SlaEngine::new(&[]), facts(true));
+    let stages = summary.stages.iter();
+    let stages: Vec<_> = stages
+        .map(|s| (s.name.as_str(), s.to, s.scheduled, s.started))
+        .collect();
+    assert_eq!(stages, [("arrivals", Moment::from_millis(1_700), Some(20), 20)]);
 }
 
 #[test]
@@ -659,6 +690,36 @@ fn rates_are_of_the_same_seconds() {
         unsent_from: None,
     });
     assert_eq!(of(rates(&ledger)), [None, Some(500.0), Some(500.0), Some(500.0)]);
+}
+
+#[test]
+fn the_drop_rate_is_of_all_that_the_schedule_asked_for() {
+    let mut ledger = ledger(1, 2, 0);
+    let events = many(ok(1_000), 6)
+        .into_iter()
+        .chain(many(dropped(DropReason::NoSlot, 1_000), 4));
+    let mut delta = delta_of(0, events);
+    delta.iterations[0].counts.scheduled += 5;
+    delta.open.waiting = 5;
+    ledger.apply(WorkerId(0), FIRST, &delta).expect("in order");
+    // Those that it had waiting are among them.
+    ledger.record_loss(Loss {
+        worker: WorkerId(0),
+        incarnation: FIRST,
+        load: OPEN,
+        unknown: 10,
+        unsent: 5,
+        unsent_from: None,
+    });
+    ledger.set_end(Moment::from_secs(2));
+    ledger.set_scheduled(OPEN, 25);
+    let summary = Summary::build(&ledger, &SlaEngine::new(&[]), facts(true));
+    assert_eq!(
+        (summary.iterations.scheduled, summary.rates.drop_rate),
+        (25, Some(0.16))
+    );
+    let phase = &summary.phases[0];
+    assert_eq!((phase.iterations.scheduled, phase.rates.drop_rate), (10, Some(0.4)));
 }
 
 #[test]

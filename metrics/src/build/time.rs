@@ -7,7 +7,7 @@ use barrage_model::phase::Phase;
 use barrage_model::plan::{Load, LoadModel, Stretch};
 use barrage_model::time::Moment;
 
-use super::{parts, people};
+use super::parts;
 use crate::ledger::slot::{Slot, Times};
 use crate::ledger::{Ledger, Member};
 use crate::query::{Filter, Segments, Window};
@@ -101,7 +101,7 @@ impl Crew {
                 .processes(worker.id)
                 .map(|(_, member)| presence(member))
                 .collect(),
-            holes: people::holes(ledger, worker.id),
+            holes: ledger.holes(worker.id),
         });
         Self(workers.collect())
     }
@@ -171,22 +171,22 @@ pub(crate) fn stages(ledger: &Ledger) -> Vec<StageSummary> {
     let end = ledger.end().min(ledger.load_end());
     let mut found = Vec::new();
     for (number, load) in ledger.plan().loads.iter().enumerate() {
-        if matches!(load.model, LoadModel::Iterations(_)) {
-            continue;
-        }
-        let open = matches!(load.model, LoadModel::Open(_));
+        let id = LoadId(number as u16);
+        let users = matches!(load.model, LoadModel::Users(_));
+        // A counted load is one stage, and ends before the plan says it.
+        let end = end.min(ledger.end_of(id, load));
         found.extend(load.stretches().iter().filter_map(|stretch| {
             let segments = segments_of(ledger, stretch);
             let marks = ledger.marks();
             let spans = segments.iter().filter_map(|segment| marks.span(*segment, end));
             let (from, to) = spans.reduce(|(from, _), (_, to)| (from, to))?;
-            let (scheduled, started) = stage_counts(ledger, LoadId(number as u16), &segments);
+            let (scheduled, started) = stage_counts(ledger, id, &segments);
             Some(StageSummary {
                 load: load.name.clone(),
                 name: stretch.name.to_owned(),
                 from,
                 to,
-                scheduled: open.then_some(scheduled),
+                scheduled: (!users).then_some(scheduled),
                 started,
             })
         }));
@@ -244,11 +244,12 @@ fn one_phase(ledger: &Ledger, phase: &Phase) -> PhaseSummary {
             .samples_of(&filter, &Window::Whole, measure, Outcomes::All)
             .latency()
     };
+    let iterations = parts::iteration_totals(ledger, &counts);
     PhaseSummary {
         phase: phase.clone(),
-        iterations: parts::iteration_totals(ledger, &counts),
+        iterations,
         counts: counts.steps,
-        rates: parts::rates(ledger, &counts, &happened),
+        rates: parts::rates(ledger, &counts, &happened, iterations.scheduled),
         response: latency(Measure::Response),
         service: latency(Measure::Service),
     }

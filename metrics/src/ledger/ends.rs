@@ -8,6 +8,7 @@ use barrage_model::plan::{Load, LoadModel};
 use barrage_model::time::Moment;
 
 use super::{Ledger, Member};
+use crate::query::Counts;
 
 /// The time of each load by the plan, and where it ends in fact if it is a counted one; nothing where there is none.
 #[derive(Clone, Debug, Default)]
@@ -25,7 +26,7 @@ impl SteadyEnds {
 impl Ledger {
     /// Where one load ends. A counted one does so with the interval of its last iteration, at its limit at the latest; and
     /// there where it was the limit that ended the run, even if nothing was begun for long before.
-    pub(super) fn end_of(&self, id: LoadId, load: &Load) -> Moment {
+    pub(crate) fn end_of(&self, id: LoadId, load: &Load) -> Moment {
         let LoadModel::Iterations(asked) = &load.model else {
             return load.end();
         };
@@ -77,6 +78,16 @@ impl Ledger {
         }
         let begun = started_scheduled.saturating_add(counts.dropped_total());
         counts.scheduled.min(begun)
+    }
+
+    /// The arrivals that the schedule asked for of these counts. With `all`, those that lost workers left unknown or unsent are
+    /// among them: they belong to no part of the run.
+    pub(crate) fn asked_for(&self, counts: &Counts, all: bool) -> u64 {
+        let due = self.fell_due(&counts.iterations, counts.started_scheduled);
+        if !all || self.end.is_none() {
+            return due;
+        }
+        self.losses().fold(due, |sum, loss| sum.saturating_add(loss.arrivals()))
     }
 
     /// Where a stage ends, when it ends before the plan says so: that of a counted load.

@@ -3,6 +3,7 @@
 mod ends;
 mod errors;
 mod history;
+mod holes;
 mod member;
 pub(crate) mod past;
 mod record;

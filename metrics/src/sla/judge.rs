@@ -1,11 +1,12 @@
 //! One evaluation of one SLA.
 
 use barrage_model::expr::{
-    ByteCount, Cmp, Count, Expr, Metric, MetricKind, Observed, Operand, Outcomes, RateMetric, RatioMetric, Stat,
+    ByteCount, Cmp, Count, Expr, MetricKind, Observed, Operand, Outcomes, PhaseSelector, RateMetric, RatioMetric, Stat,
 };
 use barrage_model::plan::Sla;
 use barrage_model::time::Moment;
 
+use super::window_length;
 use crate::generator::generator_so_far;
 use crate::ledger::{Ledger, Member};
 use crate::query::{Counts, Filter, Window};
@@ -27,18 +28,32 @@ pub(crate) struct Judged {
     pub(crate) needed: u64,
     /// `None` with too few samples or nothing to compare.
     pub(crate) holds: Option<bool>,
-    /// It is a latency that does not hold, and the generator may have made it.
+    /// It does not hold, and the generator may have made it.
     pub(crate) doubtful: bool,
 }
 
 impl Judged {
-    /// Doubts a breach of a part of the run in which the generator was strained; the verdict on all of the run is a verdict on
-    /// its strain over all of it, and may be that it is little.
+    /// Doubts a breach of a part of the run, or of the run so far, in which the generator was strained; the verdict on all of
+    /// the run is a verdict on its strain over all of it, and may be that it is little.
     pub(super) fn doubted(self, ledger: &Ledger, sla: &Sla, filters: &Filters, window: &Window) -> Self {
-        let is_part = sla.during.is_some() || matches!(window, Window::Intervals(_));
-        let may_be = self.holds == Some(false) && is_part && latency_of(&sla.that).is_some();
+        let is_part = sla.during.is_some() || !matches!(window, Window::Whole);
+        let may_be = self.holds == Some(false) && is_part && is_in_the_generators_power(&sla.that, &self);
         let doubtful = may_be && ledger.may_be_the_generators(&filters.first.segments, window);
         Self { doubtful, ..self }
+    }
+}
+
+/// Whether a strained generator can make what breaches the expression. It makes latencies; rates in both directions, for after
+/// a standstill it sends all at once; what is started or dropped of the arrivals; and too little of anything. Too many are too
+/// many at any time, and so are shares of errors.
+fn is_in_the_generators_power(expr: &Expr, seen: &Judged) -> bool {
+    match &expr.left {
+        Operand::Quotient { .. } => is_below(expr, seen),
+        Operand::Metric(metric) => match metric.kind {
+            MetricKind::Latency { .. } | MetricKind::Rate(_) | MetricKind::ByteRate(_) => true,
+            MetricKind::Ratio(ratio) => matches!(ratio, RatioMetric::DropRate | RatioMetric::StartedRate),
+            MetricKind::Count(_) | MetricKind::Bytes(_) => is_below(expr, seen),
+        },
     }
 }
 
@@ -47,23 +62,24 @@ impl Judged {
 pub(crate) struct Filters {
     first: Filter,
     second: Option<Filter>,
-    /// Nothing is narrowed, so that what lost workers left behind can be told.
+    /// Nothing is narrowed, so that what lost workers left behind is told, and is part of what the schedule asked for.
     unnarrowed: bool,
 }
 
 impl Filters {
     pub(crate) fn of(ledger: &Ledger, sla: &Sla) -> Self {
         let during = sla.during.as_ref();
+        let always = during.is_none_or(|during| *during == PhaseSelector::Whole);
         match &sla.that.left {
             Operand::Metric(metric) => Self {
                 first: ledger.filter(&metric.select, during),
                 second: None,
-                unnarrowed: metric.select.is_empty() && during.is_none(),
+                unnarrowed: metric.select.is_empty() && always,
             },
             Operand::Quotient { part, whole } => Self {
                 first: ledger.filter(&part.select, during),
                 second: Some(ledger.filter(&whole.select, during)),
-                unnarrowed: part.select.is_empty() && whole.select.is_empty() && during.is_none(),
+                unnarrowed: part.select.is_empty() && whole.select.is_empty() && always,
             },
         }
     }
@@ -97,10 +113,30 @@ pub(crate) fn is_rate(expr: &Expr) -> bool {
     matches!(metric.kind, MetricKind::Rate(_) | MetricKind::ByteRate(_))
 }
 
-/// Why nobody knows a rate: all workers were lost, and the time that it is over went on after that.
+/// What is said where arrivals of lost workers are missing.
+pub(super) const ARRIVALS_MISSED: &str = "lost workers left arrivals of which nobody knows when they fell due";
+
+/// Whether it is about how many arrivals fell due in some time.
+pub(super) fn is_offer(expr: &Expr, is_window: bool) -> bool {
+    let Operand::Metric(metric) = &expr.left else {
+        return false;
+    };
+    match metric.kind {
+        MetricKind::Rate(RateMetric::Offered) => true,
+        MetricKind::Count(Count::Scheduled) => is_window,
+        _ => false,
+    }
+}
+
+/// Why nobody knows a rate: all workers were lost, and the time that it is over went on after that; or it is one of arrivals,
+/// some of which are lost.
 pub(super) fn unseen(ledger: &Ledger, sla: &Sla) -> Option<String> {
+    let filter = Filters::of(ledger, sla).first;
+    if is_offer(&sla.that, window_length(sla).is_some()) && ledger.misses_arrivals(&filter, &Window::Whole) {
+        return Some(ARRIVALS_MISSED.to_owned());
+    }
     let silence = ledger.silence().filter(|_| is_rate(&sla.that))?;
-    let segments = &Filters::of(ledger, sla).first.segments;
+    let segments = &filter.segments;
     let unseen = segments.covered_us(ledger.marks(), silence.start, silence.end);
     let secs = silence.start.as_micros() / 1_000_000;
     (unseen > 0).then(|| format!("all workers were lost by {secs}s, and nobody knows the rate after that"))
@@ -123,33 +159,32 @@ pub(super) fn generator_before(ledger: &Ledger, sla: &Sla) -> GeneratorVerdict {
 
 /// Whether the expression is a count or bytes.
 pub(super) fn is_sum(expr: &Expr) -> bool {
-    matches!(&expr.left, Operand::Metric(metric) if sums(metric))
-}
-
-fn sums(metric: &Metric) -> bool {
+    let Operand::Metric(metric) = &expr.left else {
+        return false;
+    };
     matches!(metric.kind, MetricKind::Count(_) | MetricKind::Bytes(_))
 }
 
 /// Whether a count or bytes are below what the expression asks for, of which there are fewer the less time there is.
 pub(super) fn is_short(expr: &Expr, seen: &Judged) -> bool {
-    is_below(expr, seen, sums)
+    is_sum(expr) && is_below(expr, seen)
 }
 
 /// The same, or a rate, of which there is less while counts are missing.
 pub(super) fn may_be_missing(expr: &Expr, seen: &Judged) -> bool {
-    is_short(expr, seen) || is_below(expr, seen, |_| is_rate(expr))
+    (is_sum(expr) || is_rate(expr)) && is_below(expr, seen)
 }
 
-fn is_below(expr: &Expr, seen: &Judged, counts: impl Fn(&Metric) -> bool) -> bool {
+/// Whether the expression is breached by too little.
+fn is_below(expr: &Expr, seen: &Judged) -> bool {
     let Some(observed) = seen.observed.as_ref().filter(|_| seen.holds == Some(false)) else {
         return false;
     };
-    matches!(&expr.left, Operand::Metric(metric) if counts(metric))
-        && match expr.cmp {
-            Cmp::Gt | Cmp::Ge => true,
-            Cmp::Eq => observed.compare(Cmp::Lt, &expr.right) == Some(true),
-            Cmp::Lt | Cmp::Le | Cmp::Ne => false,
-        }
+    match expr.cmp {
+        Cmp::Gt | Cmp::Ge => true,
+        Cmp::Eq => observed.compare(Cmp::Lt, &expr.right) == Some(true),
+        Cmp::Lt | Cmp::Le | Cmp::Ne => false,
+    }
 }
 
 /// Whether the expression is about bytes on the wire.
@@ -171,13 +206,25 @@ pub(crate) fn judge(ledger: &Ledger, sla: &Sla, filters: &Filters, window: &Wind
     if is_on_wire(&sla.that) && !ledger.sees_wire(&filters.first) {
         return conclude(sla, None, 0, 0);
     }
+    let is_window = matches!(window, Window::Intervals(_));
+    if is_offer(&sla.that, is_window) && ledger.misses_arrivals(&filters.first, window) {
+        return conclude(sla, None, 0, 0);
+    }
     if let Some((observed, samples)) = rate_of(ledger, &sla.that, &filters.first, window) {
         return conclude(sla, Some(observed), samples, 0);
     }
-    let counts = ledger.counts_of(&filters.first, window);
+    let counts_of = |filter: &Filter| {
+        let mut counts = ledger.counts_of(filter, window);
+        if !is_window {
+            let all = filters.unnarrowed && *window == Window::Whole;
+            counts.iterations.scheduled = ledger.asked_for(&counts, all);
+        }
+        counts
+    };
+    let counts = counts_of(&filters.first);
     let (observed, samples, needed) = match &sla.that.left {
         Operand::Quotient { part, whole } => {
-            let second = filters.second.as_ref().map(|filter| ledger.counts_of(filter, window));
+            let second = filters.second.as_ref().map(counts_of);
             let part = count(ledger, filters, part.count, &counts, window);
             let whole = second.and_then(|counts| count(ledger, filters, whole.count, &counts, window));
             let observed = part.zip(whole).map(|(part, whole)| Observed::Ratio { part, whole });

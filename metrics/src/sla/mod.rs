@@ -8,6 +8,8 @@ mod show;
 #[cfg(test)]
 mod tests;
 
+use std::ops::Range;
+
 use barrage_model::expr::Cmp;
 use barrage_model::plan::{Sla, SlaWindow};
 use barrage_model::time::{Moment, whole_micros};
@@ -220,9 +222,9 @@ impl Track {
             self.latest = Some(seen);
             return;
         };
-        if let Some(window) = self.full_window(ledger, &filters, length, before) {
-            let seen = self.see(ledger, &filters, &window);
-            self.take(seen, before, partial, ledger.load_end());
+        if let Some(range) = self.full_window(ledger, &filters, length, before) {
+            let seen = self.see(ledger, &filters, &Window::Intervals(range.clone()));
+            self.take_full(seen, &range, partial, ledger.load_end());
         }
     }
 
@@ -232,33 +234,80 @@ impl Track {
 
     /// The window that ends here, if all of it belongs to the selected phases and, but for sums, to the load's time, and is
     /// still kept by series. While a run drains only stragglers end: what share of them failed, or how long they took, says
-    /// little of the load; see [`Track::last_window`].
-    fn full_window(&self, ledger: &Ledger, filters: &Filters, length: u32, before: u32) -> Option<Window> {
-        let from = before.checked_sub(length)?;
-        if from < ledger.timeline.fine_from() {
-            return None;
-        }
-        let window = Window::Intervals(from..before);
-        let covered = ledger.covered_by(&filters.first().segments, &window);
+    /// little of the load; see [`Track::take_last`].
+    ///
+    /// Where the load ends within a second, that may be a few milliseconds with two requests in them: they are judged together
+    /// with the last window of whole seconds, and decide nothing alone.
+    fn full_window(&self, ledger: &Ledger, filters: &Filters, length: u32, before: u32) -> Option<Range<u32>> {
         let in_load = match &self.sla.that {
             that if judge::is_sum(that) => true,
             that if judge::is_rate(that) => second(before) <= ledger.load_end(),
             _ => before <= seconds_of(ledger.load_end()),
         };
-        (in_load && covered >= u64::from(length) * 1_000_000).then_some(window)
+        let part = u32::from(!judge::is_sum(&self.sla.that) && second(before) > ledger.load_end());
+        let from = before.checked_sub(length)?.saturating_sub(part);
+        let window = Window::Intervals(from..before);
+        let covered = ledger.covered_by(&filters.first().segments, &window);
+        let is_kept = from >= ledger.timeline.fine_from();
+        (is_kept && in_load && covered >= u64::from(before - from) * 1_000_000).then_some(from..before)
     }
 
-    /// The last window of the load together with all that ended after it: a few stragglers weigh little in it, and an
-    /// outage that shows only while the run drains is seen. With the number of windows that it stands for.
-    fn last_window(&self, ledger: &Ledger, filters: &Filters, length: u32) -> Option<(Window, u32)> {
-        let (end, over) = (seconds_of(ledger.load_end()), ledger.next_interval());
-        if judge::is_sum(&self.sla.that) || judge::is_rate(&self.sla.that) || over <= end {
-            return None;
+    /// What is seen in a full window. `samples` are those of its last `length` seconds, for latencies.
+    fn see_full(&self, ledger: &Ledger, filters: &Filters, range: &Range<u32>, samples: &Samples) -> Judged {
+        let window = Window::Intervals(range.clone());
+        match latency_of(&self.sla.that) {
+            Some((stat, ..)) if Some(range.end - range.start) == self.length() => {
+                judge_samples(&self.sla, stat, samples).doubted(ledger, &self.sla, filters, &window)
+            }
+            _ => self.see(ledger, filters, &window),
         }
-        match self.full_window(ledger, filters, length, end)? {
-            Window::Intervals(range) => Some((Window::Intervals(range.start..over), over - end + 1)),
-            Window::Whole | Window::UpTo(_) => None,
+    }
+
+    /// Where the last window of the load ends and how far the run went on after it, if it did: what ends meanwhile is judged
+    /// with that window. A few stragglers weigh little in it, and an outage that shows only while the run drains is seen.
+    fn drain(&self, ledger: &Ledger) -> Option<Range<u32>> {
+        let drain = seconds_of(ledger.load_end())..ledger.intervals();
+        let drains = !judge::is_sum(&self.sla.that) && !judge::is_rate(&self.sla.that) && !drain.is_empty();
+        drains.then_some(drain)
+    }
+
+    /// Counts the last window of the load, of which `seen` was seen without its drain, together with all that ended after it. It stands for as many windows as it has seconds of drain, and one: who can tell when it would have
+    /// shown, had the load gone on. Where it breaches without the drain it has shown, and a second of drain in which nothing
+    /// ended adds nothing.
+    fn take_last(
+        &mut self,
+        ledger: &Ledger,
+        filters: &Filters,
+        (range, seen): (Range<u32>, Judged),
+        drain: Range<u32>,
+    ) {
+        let (load_end, over) = (ledger.load_end(), drain.end);
+        // The last reports come in after the last iteration has ended.
+        let with_drain = self.see(ledger, filters, &Window::Intervals(range.start..ledger.next_interval()));
+        if seen.holds != Some(false) {
+            for _ in 0..=drain.len() {
+                self.take(with_drain.clone(), over, false, load_end);
+            }
+            return;
         }
+        self.take_full(seen, &range, false, load_end);
+        for second in drain.filter(|_| with_drain.holds == Some(false)) {
+            let ended = self.see(ledger, filters, &Window::Intervals(second..second + 1));
+            if ended.samples > 0 {
+                self.take(with_drain.clone(), second + 1, false, load_end);
+            }
+        }
+    }
+
+    /// Counts a full window. Where one with a part of a second breaches as the window of whole seconds in it did, that is the
+    /// same breach and makes a row no longer.
+    fn take_full(&mut self, seen: Judged, range: &Range<u32>, partial: bool, load_end: Moment) {
+        let has_part = self.length().is_some_and(|length| length < range.end - range.start);
+        if has_part && seen.holds == Some(false) {
+            self.streak = self.streak.saturating_sub(1);
+            self.certain = self.certain.saturating_sub(1);
+        }
+        self.take(seen, range.end, partial, load_end);
     }
 
     /// Counts one window. One without a verdict ends a row of breaches; one that reaches beyond the load, where less happens,
@@ -312,7 +361,7 @@ impl Track {
             self.seconds = None;
             return;
         };
-        let Some((stat, measure, outcomes)) = latency_of(&self.sla.that) else {
+        let Some((_, measure, outcomes)) = latency_of(&self.sla.that) else {
             return self.evaluate(ledger, before, false);
         };
         let filters = Filters::of(ledger, &self.sla);
@@ -320,13 +369,13 @@ impl Track {
         ledger.slide(filters.first(), before - 1, (measure, outcomes), |pile, censored| {
             piles.push((pile.clone(), censored));
         });
-        let seconds = self.seconds.get_or_insert_default();
+        let mut seconds = self.seconds.take().unwrap_or_default();
         seconds.slide(piles, length);
-        let seen = judge_samples(&self.sla, stat, seconds.samples());
-        if let Some(window) = self.full_window(ledger, &filters, length, before) {
-            let seen = seen.doubted(ledger, &self.sla, &filters, &window);
-            self.take(seen, before, false, ledger.load_end());
+        if let Some(range) = self.full_window(ledger, &filters, length, before) {
+            let seen = self.see_full(ledger, &filters, &range, seconds.samples());
+            self.take_full(seen, &range, false, ledger.load_end());
         }
+        self.seconds = Some(seconds);
     }
 
     fn finish(&mut self, ledger: &Ledger, generator: GeneratorVerdict) -> SlaResult {
@@ -397,6 +446,7 @@ impl Track {
         }
         (self.streak, self.certain) = (0, 0);
         let latency = latency_of(&self.sla.that);
+        let drain = self.drain(ledger);
         let mut samples = Samples::new();
         for before in first + 1..=ledger.next_interval() {
             if let Some((_, measure, outcomes)) = latency {
@@ -413,21 +463,15 @@ impl Track {
             if before < kept_from {
                 continue;
             }
-            let Some(window) = self.full_window(ledger, filters, length, before) else {
+            let Some(range) = self.full_window(ledger, filters, length, before) else {
                 continue;
             };
-            let seen = match latency {
-                Some((stat, ..)) => {
-                    judge_samples(&self.sla, stat, &samples).doubted(ledger, &self.sla, filters, &window)
+            let seen = self.see_full(ledger, filters, &range, &samples);
+            match &drain {
+                Some(drain) if drain.start == before => {
+                    self.take_last(ledger, filters, (range, seen), drain.clone());
                 }
-                None => judge(ledger, &self.sla, filters, &window),
-            };
-            self.take(seen, before, false, ledger.load_end());
-        }
-        if let Some((window, windows)) = self.last_window(ledger, filters, length) {
-            let seen = self.see(ledger, filters, &window);
-            for _ in 0..windows {
-                self.take(seen.clone(), ledger.next_interval(), false, ledger.load_end());
+                _ => self.take_full(seen, &range, false, ledger.load_end()),
             }
         }
     }

@@ -4,7 +4,7 @@ use barrage_model::expr::Observed;
 use barrage_model::plan::{Sla, SlaWindow};
 use barrage_model::time::Moment;
 
-use super::judge::{self, Filters, Judged, is_on_wire};
+use super::judge::{self, ARRIVALS_MISSED, Filters, Judged, is_offer, is_on_wire};
 use super::{Track, second, show};
 use crate::ledger::Ledger;
 use crate::query::Window;
@@ -14,7 +14,7 @@ impl Track {
     pub(super) fn whole(&self, seen: &Judged) -> SlaResult {
         let (verdict, reason) = match seen.holds {
             Some(true) => (SlaVerdict::Passed, format!("held over {} samples", seen.samples)),
-            Some(false) if seen.doubtful => (SlaVerdict::NotJudged, doubt("breached")),
+            Some(false) if seen.doubtful => (SlaVerdict::NotJudged, self.doubt("breached")),
             Some(false) => (SlaVerdict::Failed, format!("breached over {} samples", seen.samples)),
             None => (SlaVerdict::NotEnoughSamples, too_few(&self.sla, seen)),
         };
@@ -34,7 +34,7 @@ impl Track {
             return self.breached();
         }
         if let Some(before) = self.doubted {
-            let reason = doubt(&format!("breached at {before}s"));
+            let reason = self.doubt(&format!("breached at {before}s"));
             return self.result(self.worst.as_ref(), SlaVerdict::NotJudged, reason, None);
         }
         if self.any_judged && !self.any_held && self.sla.in_a_row > 1 {
@@ -63,7 +63,7 @@ impl Track {
                 SlaVerdict::NotEnoughSamples,
                 "its window is longer than the seconds that are kept apart".to_owned(),
             ),
-            Some(false) if seen.doubtful => (SlaVerdict::NotJudged, doubt("breached, though no window was full")),
+            Some(false) if seen.doubtful => (SlaVerdict::NotJudged, self.doubt("breached, though no window was full")),
             Some(false) if self.sla.in_a_row <= 1 && !judge::is_short(&self.sla.that, &seen) => {
                 let lacked = match self.latest {
                     Some(_) => "had enough of them",
@@ -149,6 +149,14 @@ impl Track {
         }
     }
 
+    fn doubt(&self, breached: &str) -> String {
+        let its_own = match judge::latency_of(&self.sla.that) {
+            Some(_) => "these latencies may be its own",
+            None => "that may be its own doing",
+        };
+        format!("{breached}, where the generator was strained: {its_own}")
+    }
+
     fn result(
         &self,
         seen: Option<&Judged>,
@@ -175,16 +183,13 @@ impl Track {
     }
 }
 
-fn doubt(breached: &str) -> String {
-    format!("{breached}, where the generator was strained: these latencies may be its own")
-}
-
 fn too_few(sla: &Sla, seen: &Judged) -> String {
     match seen.observed {
         Some(Observed::PerSecond { micros: 0, .. } | Observed::BytesPerSecond { micros: 0, .. }) => {
             "no whole second of the load lies in it, so it has no rate".to_owned()
         }
         None if is_on_wire(&sla.that) => "an engine of its steps does not see the bytes on the wire".to_owned(),
+        None if is_offer(&sla.that, true) => ARRIVALS_MISSED.to_owned(),
         None => "there is nothing to judge".to_owned(),
         Some(_) => format!("{} samples, at least {} needed", seen.samples, seen.needed.max(1)),
     }

@@ -9,7 +9,7 @@ use barrage_model::plan::{Action, EngineChoice, Sla, SlaWindow};
 
 use super::*;
 use crate::generator::generator_so_far;
-use crate::ledger::{Ledger, LedgerConfig};
+use crate::ledger::{Ledger, LedgerConfig, Loss};
 use crate::testing::*;
 
 /// Reads `that; during: x; over: 3s; for: 2; stop; min: 5`.
@@ -143,6 +143,99 @@ fn nobody_knows_the_rates_after_the_loss_of_all_workers() {
         ledger.set_end(Moment::from_secs(length));
         let result = engine.finish(&ledger, GeneratorVerdict::Valid).remove(0);
         assert_eq!(result.verdict, want, "{text}, {length} s: {}", result.reason);
+    }
+}
+
+/// Two workers of which one is lost after two of four seconds, with five arrivals waiting; they are among those that are lost.
+fn with_loss(text: &str) -> (Option<StopDecision>, SlaResult) {
+    let mut ledger = ledger(2, 4, 0);
+    let mut engine = SlaEngine::new(&[sla(text)]);
+    let mut stop = None;
+    for interval in 0..4 {
+        let word = if interval == 3 { "6k4l" } else { "10k" };
+        let delta = delta_of(interval, events(word));
+        ledger.apply(WorkerId(0), FIRST, &delta).expect("in order");
+        let mut delta = delta_of(interval, events("10k"));
+        if interval == 1 {
+            delta.iterations[0].counts.scheduled += 5;
+            delta.open.waiting = 5;
+        }
+        if interval < 2 {
+            ledger.apply(WorkerId(1), FIRST, &delta).expect("in order");
+        } else {
+            ledger.set_lost(WorkerId(1), FIRST);
+        }
+        stop = stop.or(engine.at_watermark(&ledger, &closed(interval)));
+    }
+    ledger.record_loss(Loss {
+        worker: WorkerId(1),
+        incarnation: FIRST,
+        load: OPEN,
+        unknown: 13,
+        unsent: 2,
+        unsent_from: None,
+    });
+    ledger.set_end(Moment::from_secs(4));
+    (stop, engine.finish(&ledger, GeneratorVerdict::Valid).remove(0))
+}
+
+/// One equation: scheduled = started + dropped + unsent + unknown.
+#[test]
+fn arrivals_that_are_lost_are_part_of_what_the_schedule_asked_for() {
+    for (text, observed) in [
+        ("scheduled == 75", "scheduled = 75"),
+        ("scheduled == 75; during: whole", "scheduled = 75"),
+        ("unknown == 13; during: whole", "unknown = 13"),
+        ("started / scheduled < 80%", "started / scheduled = 74.667% (56 of 75)"),
+        ("started_rate < 80%", "started_rate = 74.667% (56 of 75)"),
+        ("drop_rate > 5%", "drop_rate = 5.333% (4 of 75)"),
+        // Nobody knows to which part of the run they belong.
+        ("scheduled == 60; during: steady", "scheduled = 60"),
+        (
+            "scheduled(scenario:\"tools\") == 60",
+            "scheduled(scenario:\"tools\") = 60",
+        ),
+        (
+            "started_rate < 94%; during: steady",
+            "started_rate = 93.333% (56 of 60)",
+        ),
+        ("drop_rate > 6%; during: steady", "drop_rate = 6.667% (4 of 60)"),
+        (
+            "offered(scenario:\"health\") < 1/s",
+            "offered(scenario:\"health\") = 0/s",
+        ),
+    ] {
+        let (_, result) = with_loss(text);
+        assert_eq!(
+            (result.verdict, result.observed.as_str()),
+            (Passed, observed),
+            "{text}: {}",
+            result.reason
+        );
+    }
+}
+
+#[test]
+fn what_was_offered_is_not_judged_where_arrivals_were_lost() {
+    for (text, want) in [
+        ("offered > 1/s; stop", NotEnoughSamples),
+        ("offered > 100/s", NotEnoughSamples),
+        ("offered > 15/s; over: 1; stop", NotEnoughSamples),
+        ("scheduled >= 15; over: 1; stop", NotEnoughSamples),
+        // What was known before has breached it.
+        ("offered > 30/s; over: 1; stop", Failed),
+        ("scheduled >= 30; over: 1; stop", Failed),
+        ("started / scheduled >= 60%; over: 1", Passed),
+    ] {
+        let (stop, result) = with_loss(text);
+        assert_eq!(
+            (result.verdict, stop.is_some()),
+            (want, want == Failed),
+            "{text}: {}",
+            result.reason
+        );
+        let told = result.reason == "lost workers left arrivals of which nobody knows when they fell due";
+        assert_eq!(told, want == NotEnoughSamples, "{text}: {}", result.reason);
     }
 }
 
@@ -400,6 +493,110 @@ fn stragglers_of_the_drain_are_in_no_window_of_the_load() {
     let (_, result) = drained("error_rate < 4%", ["20k", "20k", "20k", "1t", "2t"]);
     assert_eq!(result.observed, "error_rate = 4.762% (3 of 63)");
     assert_eq!(result.verdict, Failed);
+}
+
+/// Seconds of a run whose load lasts for three, up to this end; with the empty report that every run ends with.
+fn ended_at(text: &str, words: &str, end: u64) -> SlaResult {
+    let mut ledger = ledger(1, 3, 0);
+    for (interval, word) in (0..).zip(words.split_whitespace().chain(["-"])) {
+        let delta = delta_of(interval, events(word));
+        ledger.apply(WorkerId(0), FIRST, &delta).expect("in order");
+    }
+    ledger.set_end(Moment::from_millis(end));
+    let mut engine = SlaEngine::new(&[sla(text)]);
+    engine.finish(&ledger, GeneratorVerdict::Valid).remove(0)
+}
+
+#[test]
+fn the_last_window_stands_for_as_many_as_the_drain_has_seconds_and_one() {
+    for (words, end, in_a_row) in [
+        // Nothing to drain, whatever is reported after it.
+        ("20k 20k 20f", 3_000, 1),
+        ("20k 20f 20f", 3_000, 2),
+        // It has breached before the drain: seconds in which nothing ends add nothing.
+        ("20k 20k 20f - - - 1t", 6_990, 2),
+        ("20k 20k 20f 1k 1k - 1t", 6_990, 4),
+        // What ends in the drain makes it good, or does not.
+        ("20k 20k 8k2f 90k", 4_000, 1),
+        // It shows only in the drain.
+        ("20k 20k - - - 20t", 5_400, 4),
+        ("20k 20f 20k - - 90t", 5_400, 5),
+        ("20k 20k 20k - - 1t", 5_400, 0),
+    ] {
+        for row in 1..8 {
+            let text = format!("error_rate < 10%; over: 1; for: {row}");
+            let result = ended_at(&text, words, end);
+            let failed = result.verdict == Failed;
+            assert_eq!(failed, row <= in_a_row, "{text} {words}: {}", result.reason);
+        }
+    }
+    let result = ended_at("p95 < 2ms; over: 1; min: 1; for: 2", "20k 20k 20s", 3_000);
+    assert_eq!(result.verdict, Passed, "{}", result.reason);
+    let result = ended_at("error_rate < 10%; over: 1", "20k 20k 20f", 3_000);
+    assert_eq!(result.breached_at, Some(Moment::from_secs(3)), "{}", result.reason);
+}
+
+#[test]
+fn a_part_of_a_second_at_the_end_of_the_load_is_judged_together_with_the_last_whole_one() {
+    for (text, words, end, want) in [
+        // The load lasts until 3.02 s; one of two requests in the last 20 ms fails.
+        ("error_rate < 5%; over: 1", "100k 100k 100k 1k1f", 4_000, None),
+        ("error_rate < 5%; over: 1", "100k 100k 100k 1k1f 3f", 5_000, None),
+        ("error_rate < 5%; over: 3", "100k 100k 100k 1k1f", 4_000, None),
+        ("failed / sent < 5%; over: 1", "100k 100k 100k 1k1f", 4_000, None),
+        ("p50 < 2ms; over: 1; min: 1", "100k 100k 100k 3s", 4_000, None),
+        // Nothing that happened is left out.
+        ("error_rate < 5%; over: 1", "100k 100k 100k 2k6f", 4_000, Some(4)),
+        ("error_rate < 5%; over: 3", "100k 100k 100k 2k16f", 4_000, Some(4)),
+        ("p50 < 2ms; over: 1; min: 1", "100k 100k 100k 101s", 4_000, Some(4)),
+        ("error_rate < 5%; over: 1", "100k 100k 94k6f 50k", 4_000, Some(3)),
+        // One bad second and a part of one are no row of two, unless the part is bad enough for both.
+        ("error_rate < 5%; over: 1; for: 2", "100k 100k 90k10f 2k", 4_000, None),
+        (
+            "error_rate < 5%; over: 1; for: 2",
+            "100k 90k10f 90k10f 2k",
+            4_000,
+            Some(3),
+        ),
+        (
+            "error_rate < 5%; over: 1; for: 2",
+            "100k 100k 90k10f 2k 1f",
+            5_000,
+            Some(5),
+        ),
+        (
+            "error_rate < 5%; over: 1; for: 2",
+            "100k 100k 100k 2f 9f",
+            5_000,
+            Some(5),
+        ),
+        // As it is in a run that is no longer than its window.
+        ("error_rate < 5%; over: 4", "100k 100k 100k 2f", 4_000, None),
+        ("error_rate < 5%; over: 4", "100k 100k 100k 20f", 4_000, Some(4)),
+    ] {
+        let mut ledger = ledger(1, 60, 0);
+        let mut live = SlaEngine::new(&[sla(text)]);
+        let mut again = live.clone();
+        for (interval, word) in (0..).zip(words.split_whitespace()) {
+            if interval == 3 {
+                ledger.cut_load(Moment::from_millis(3_020));
+            }
+            let delta = delta_of(interval, events(word));
+            ledger.apply(WorkerId(0), FIRST, &delta).expect("in order");
+            live.at_watermark(&ledger, &closed(interval));
+            again.look(&ledger, 60);
+        }
+        let seen = [&live, &again].map(|engine| engine.live().remove(0).breached_at);
+        // The drain is judged at the end alone.
+        let before_it = want.filter(|at| *at <= 4).map(Moment::from_secs);
+        assert_eq!(seen, [before_it; 2], "{text} {words}");
+        ledger.set_end(Moment::from_millis(end));
+        let result = live.finish(&ledger, GeneratorVerdict::Valid).remove(0);
+        let want = want.map(Moment::from_secs);
+        assert_eq!(result.breached_at, want, "{text} {words}: {}", result.reason);
+        let verdict = if want.is_some() { Failed } else { Passed };
+        assert_eq!(result.verdict, verdict, "{text} {words}: {}", result.reason);
+    }
 }
 
 #[test]
@@ -697,14 +894,13 @@ fn latencies_that_the_generator_may_have_made_stop_nobody_and_are_not_judged_in_
     }
 }
 
-/// 200 quiet seconds but for one slow one and one in which the generator was late, at these places.
-fn slow_and_late(text: &str, slow: &[u32], late: &[u32]) -> (bool, SlaResult) {
+/// 200 seconds with what `word` says, in some of which the generator was late.
+fn strained(text: &str, word: impl Fn(u32) -> &'static str, late: &[u32]) -> (bool, SlaResult) {
     let mut ledger = ledger(1, 200, 0);
     let mut engine = SlaEngine::new(&[sla(text)]);
     let mut stopped = false;
     for interval in 0..200 {
-        let words = if slow.contains(&interval) { "20s" } else { "20k" };
-        let mut delta = delta_of(interval, events(words));
+        let mut delta = delta_of(interval, events(word(interval)));
         delta.health.dispatch_lag_p99_us = if late.contains(&interval) { 200_000 } else { 0 };
         ledger.apply(WorkerId(0), FIRST, &delta).expect("in order");
         stopped |= engine.at_watermark(&ledger, &closed(interval)).is_some();
@@ -713,6 +909,53 @@ fn slow_and_late(text: &str, slow: &[u32], late: &[u32]) -> (bool, SlaResult) {
     let generator = generator_so_far(&ledger).verdict;
     assert_ne!(generator, GeneratorVerdict::Invalid, "{text}");
     (stopped, engine.finish(&ledger, generator).remove(0))
+}
+
+/// What the generator has not sent is not the target's goodput, and what it sends all at once after a standstill is no peak.
+#[test]
+fn what_the_generator_has_not_done_in_a_window_breaches_nothing() {
+    let low = |at: u32, word: &'static str| move |interval| if interval == at { word } else { "20k" };
+    for (text, at, word, late, stops, want) in [
+        ("goodput > 15/s; over: 1; stop", 150, "5k", &[][..], true, Failed),
+        ("goodput > 15/s; over: 1; stop", 150, "5k", &[150], false, NotJudged),
+        ("goodput > 15/s; over: 1; stop", 150, "5k", &[149], false, NotJudged),
+        ("goodput > 15/s; over: 1; stop", 150, "5k", &[148], true, Failed),
+        ("goodput > 15/s; over: 1; stop", 150, "20k", &[150], false, Passed),
+        ("sent_rate > 19/s; over: 10; stop", 150, "5k", &[150], false, NotJudged),
+        ("sent_rate > 19/s; over: 10; stop", 150, "5k", &[], true, Failed),
+        // The burst after it.
+        ("throughput < 30/s; over: 1; stop", 150, "35k", &[149], false, NotJudged),
+        ("throughput < 30/s; over: 1; stop", 150, "35k", &[], true, Failed),
+        ("ok >= 15; over: 1; stop", 150, "5k", &[150], false, NotJudged),
+        ("ok == 20; over: 1; stop", 150, "5k", &[150], false, NotJudged),
+        ("ok == 20; over: 1; stop", 150, "35k", &[150], true, Failed),
+        ("ok <= 30; over: 1; stop", 150, "35k", &[150], true, Failed),
+        ("ok / sent > 90%; over: 1; stop", 150, "5k5f", &[150], false, NotJudged),
+        ("failed / sent < 9%; over: 1; stop", 150, "5k5f", &[150], true, Failed),
+        ("error_rate < 9%; over: 1; stop", 150, "5k5f", &[150], true, Failed),
+        ("success_rate > 90%; over: 1; stop", 150, "5k5f", &[150], true, Failed),
+        ("drop_rate < 9%; over: 1; stop", 150, "5k5l", &[150], false, NotJudged),
+        (
+            "started_rate > 90%; over: 1; stop",
+            150,
+            "5k5l",
+            &[150],
+            false,
+            NotJudged,
+        ),
+        ("started_rate > 90%; over: 1; stop", 150, "5k5l", &[], true, Failed),
+        // All of the run: so far it was much, in the end it is not.
+        ("goodput > 16/s; stop", 2, "1k", &[2], false, Passed),
+        ("goodput > 16/s; stop", 2, "1k", &[], true, Failed),
+    ] {
+        let (stopped, result) = strained(text, low(at, word), late);
+        let got = (stopped, result.verdict);
+        assert_eq!(got, (stops, want), "{text} {word} {late:?}: {}", result.reason);
+        let doubted = result
+            .reason
+            .ends_with("where the generator was strained: that may be its own doing");
+        assert_eq!(doubted, want == NotJudged, "{}", result.reason);
+    }
 }
 
 /// A strain that is little of a run is much of some seconds of it.
@@ -740,7 +983,8 @@ fn what_the_generator_may_have_made_in_a_window_breaches_nothing() {
         ("p50 < 2ms; during: whole", &[150], &[150], false, Passed),
         ("error_rate == 1%; over: 1; stop: true", &[150], &[150], true, Failed),
     ] {
-        let (stopped, result) = slow_and_late(text, slow, late);
+        let word = |interval| if slow.contains(&interval) { "20s" } else { "20k" };
+        let (stopped, result) = strained(text, word, late);
         let got = (stopped, result.verdict);
         assert_eq!(got, (stops, want), "{text} {slow:?} {late:?}: {}", result.reason);
         let doubted = result.reason.contains("where the generator was strained");

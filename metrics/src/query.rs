@@ -126,7 +126,7 @@ impl Until {
 /// A resolved question: what is selected, and which segments.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Filter {
-    chosen: Chosen,
+    pub(crate) chosen: Chosen,
     pub(crate) segments: Segments,
 }
 
@@ -327,7 +327,7 @@ impl Ledger {
 
     /// The same of the steps that are taken.
     pub(crate) fn sees_wire_of(&self, takes: impl Fn(StepId) -> bool) -> bool {
-        self.steps.iter().all(|((step, ..), row)| {
+        self.undivided.steps.iter().all(|(step, row)| {
             row.wire_requests == 0 || !takes(*step) || self.catalog().steps.get(step).is_some_and(|step| step.sees_wire)
         })
     }
@@ -366,7 +366,7 @@ impl Ledger {
         }
     }
 
-    fn count_iterations(&self, load: LoadId, row: &IterationCounts, counts: &mut Counts) {
+    pub(crate) fn count_iterations(&self, load: LoadId, row: &IterationCounts, counts: &mut Counts) {
         counts.iterations.add(row);
         if self
             .catalog()

@@ -9,7 +9,8 @@ use barrage_model::plan::{LoadModel, UserStageShape};
 
 use super::*;
 use crate::exit::{ExitCode, Verdict};
-use crate::ledger::{LedgerConfig, Loss, Rejected};
+use crate::ledger::{LedgerConfig, Loss, Rejected, Sketches};
+use crate::series::Series;
 use crate::summary::{GeneratorVerdict, Rates, SlaVerdict, WorkerState};
 use crate::testing::*;
 
@@ -108,6 +109,53 @@ fn a_good_run() {
         (summary.errors[0].step.as_str(), summary.errors[0].worker),
         ("list tools", WorkerId(1))
     );
+}
+
+/// Room for the series of both scenarios and for two of the steps': those of `list tools`.
+#[test]
+fn a_step_without_all_of_its_series_has_counts_alone() {
+    let mut ledger = ledger(1, 1, 0);
+    ledger.sketches = Sketches::with_room(5);
+    ledger.steps = Series::new(1);
+    ledger.iterations = Series::new(1);
+    let ping = |outcome| Event::Done {
+        load: CLOSED,
+        scenario: HEALTH,
+        step: PING,
+        tag: 1,
+        segment: 0,
+        outcome,
+        us: 2_000,
+    };
+    let mut events = many(ok(1_000), 3);
+    events.extend(many(ping(Outcome::Ok), 4));
+    events.push(ping(Outcome::Failed(FailureClass::Status)));
+    apply(&mut ledger, 0, 0, true, events).expect("in order");
+    ledger.set_end(Moment::from_secs(1));
+    let summary = Summary::build(&ledger, &SlaEngine::new(&[]), facts(true));
+    let line = |name: &str| {
+        let step = summary
+            .steps
+            .iter()
+            .find(|step| step.name == name)
+            .expect("it is planned");
+        let counts = step.totals.counts;
+        (
+            (step.whole, counts.sent, counts.ok, counts.failed_total()),
+            (step.response.count, step.service.count, step.tags.len()),
+            step.rates.goodput_per_s,
+        )
+    };
+    assert_eq!(line("list tools"), ((true, 3, 3, 0), (3, 3, 0), Some(3.0)));
+    assert_eq!(line("ping"), ((false, 5, 4, 1), (0, 0, 0), Some(4.0)));
+    let scenarios = summary.scenarios.iter();
+    let scenarios: Vec<_> = scenarios
+        .map(|scenario| (scenario.whole, scenario.iterations.started, scenario.iteration.count))
+        .collect();
+    assert_eq!(scenarios, [(true, 3, 3), (true, 5, 5)]);
+    let totals = summary.steps_total.counts;
+    assert_eq!((totals.sent, totals.failed_total()), (8, 1));
+    assert_eq!((summary.latency.response.count, summary.samples_in_other), (8, 10));
 }
 
 #[test]

@@ -235,10 +235,10 @@ impl Step {
             group: from.group,
             totals: from.totals.into(),
             rates: from.rates.into(),
-            response: from.response.into(),
-            service: from.service.into(),
-            response_ok: from.response_ok.into(),
-            service_ok: from.service_ok.into(),
+            response: from.whole.then(|| from.response.into()),
+            service: from.whole.then(|| from.service.into()),
+            response_ok: from.whole.then(|| from.response_ok.into()),
+            service_ok: from.whole.then(|| from.service_ok.into()),
             tags: each(&from.tags),
         }
     }
@@ -261,8 +261,8 @@ impl From<&summary::ScenarioSummary> for Scenario {
         Self {
             name: from.name.clone(),
             iterations: from.iterations.into(),
-            iteration: from.iteration.into(),
-            dispatch_lag: from.dispatch_lag.into(),
+            iteration: from.whole.then(|| from.iteration.into()),
+            dispatch_lag: from.whole.then(|| from.dispatch_lag.into()),
         }
     }
 }

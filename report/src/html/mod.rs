@@ -93,7 +93,12 @@ fn table(out: &mut String, table: &Table) {
     }
     out.push_str("<div class=\"scroll\"><table>\n<thead><tr>");
     for column in &table.columns {
-        put!(out, "<th scope=\"col\" class=\"{}\">{}</th>", column_class(*column), column.head());
+        put!(
+            out,
+            "<th scope=\"col\" class=\"{}\">{}</th>",
+            column_class(*column),
+            column.head()
+        );
     }
     out.push_str("</tr></thead>\n<tbody>\n");
     for line in &table.rows {

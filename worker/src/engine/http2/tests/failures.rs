@@ -147,22 +147,34 @@ fn each_failure_has_its_class() {
         ),
         (
             "a body where there is none",
-            vec![settings_and(&[frame(1, 4, 1, &[NO_CONTENT]), frame(0, 1, 1, b"hello")]), Do::Hang],
+            vec![
+                settings_and(&[frame(1, 4, 1, &[NO_CONTENT]), frame(0, 1, 1, b"hello")]),
+                Do::Hang,
+            ],
             "failed protocol",
         ),
         (
             "an empty body where there is none",
-            vec![settings_and(&[frame(1, 4, 1, &[NO_CONTENT]), frame(0, 1, 1, b"")]), Do::Hang],
+            vec![
+                settings_and(&[frame(1, 4, 1, &[NO_CONTENT]), frame(0, 1, 1, b"")]),
+                Do::Hang,
+            ],
             "204 ",
         ),
         (
             "a body that was not modified",
-            vec![settings_and(&[frame(1, 4, 1, &[NOT_MODIFIED]), frame(0, 1, 1, b"hello")]), Do::Hang],
+            vec![
+                settings_and(&[frame(1, 4, 1, &[NOT_MODIFIED]), frame(0, 1, 1, b"hello")]),
+                Do::Hang,
+            ],
             "failed protocol",
         ),
         (
             "another protocol in the middle",
-            vec![settings_and(&[frame(1, 4, 1, b"\x08\x03101"), frame(1, 5, 1, &[OK])]), Do::Hang],
+            vec![
+                settings_and(&[frame(1, 4, 1, b"\x08\x03101"), frame(1, 5, 1, &[OK])]),
+                Do::Hang,
+            ],
             "failed protocol",
         ),
         (

@@ -158,7 +158,7 @@ impl Ledger {
 
     fn count_stretch(&self, filter: &Filter, stretch: &Stretch, counts: &mut Counts) {
         for detail in self.details_of(stretch) {
-            self.count_detail(filter, detail, counts);
+            self.count_detail(filter, detail, |_| true, counts);
         }
     }
 

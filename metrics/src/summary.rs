@@ -662,7 +662,7 @@ pub struct StageSummary {
 pub struct PhaseSummary {
     /// The phase.
     pub phase: Phase,
-    /// Iterations due in it.
+    /// Iterations due in it; where other loads went on after the end of a counted one, up to that end.
     pub iterations: IterationTotals,
     /// Steps of those iterations.
     pub counts: StepCounts,
@@ -672,6 +672,8 @@ pub struct PhaseSummary {
     pub response: Latency,
     /// All outcomes.
     pub service: Latency,
+    /// Otherwise the seconds behind its end are no longer kept apart from its own: there are rates per second alone.
+    pub whole: bool,
 }
 
 /// One segment.

@@ -9,7 +9,7 @@ use barrage_model::plan::{LoadModel, UserStageShape};
 
 use super::*;
 use crate::exit::{ExitCode, Verdict};
-use crate::ledger::{LedgerConfig, Loss, Rejected, Sketches};
+use crate::ledger::{FINE_INTERVALS, LedgerConfig, Loss, Rejected, Sketches};
 use crate::series::Series;
 use crate::summary::{GeneratorVerdict, Rates, SlaVerdict, WorkerState};
 use crate::testing::*;
@@ -156,6 +156,61 @@ fn a_step_without_all_of_its_series_has_counts_alone() {
     let totals = summary.steps_total.counts;
     assert_eq!((totals.sent, totals.failed_total()), (8, 1));
     assert_eq!((summary.latency.response.count, summary.samples_in_other), (8, 10));
+}
+
+#[test]
+fn the_phase_of_a_counted_load_ends_with_it() {
+    let summary = Summary::build(&beside_counted(9, 4), &SlaEngine::new(&[]), facts(true));
+    let row = |name: &str| {
+        let stage = Phase::Stage(name.to_owned());
+        let phase = summary
+            .phases
+            .iter()
+            .find(|phase| phase.phase == stage)
+            .expect("it is planned");
+        (
+            (phase.iterations.started, phase.iterations.in_progress),
+            (phase.counts.sent, phase.counts.ok, phase.counts.failed_total()),
+            (phase.response.count, phase.response.max.map(|max| max.value_us)),
+            (
+                phase.rates.error_rate,
+                phase.rates.goodput_per_s,
+                phase.rates.covered_us,
+            ),
+        )
+    };
+    assert_eq!(
+        row("counted"),
+        (
+            (210, 0),
+            (210, 210, 0),
+            (210, Some(20_015)),
+            (Some(0.0), Some(210.0), 1_000_000)
+        )
+    );
+    let (iterations, counts, ..) = row("crowd");
+    assert_eq!((iterations, counts), ((290, 0), (290, 240, 50)));
+    let stages: Vec<_> = summary.timeline.iter().map(|point| point.stage.as_deref()).collect();
+    assert_eq!(stages[..2], [Some("counted"), None]);
+}
+
+/// Users that go on for longer than seconds are kept apart.
+#[test]
+fn the_phase_of_a_counted_load_is_not_told_when_nobody_knows_it() {
+    for (length, whole) in [(FINE_INTERVALS, true), (FINE_INTERVALS + 11, false)] {
+        let summary = Summary::build(&beside_counted(length, 4), &SlaEngine::new(&[]), facts(true));
+        let stage = Phase::Stage("counted".to_owned());
+        let phase = summary
+            .phases
+            .iter()
+            .find(|phase| phase.phase == stage)
+            .expect("it is planned");
+        let known = |n: u64| if whole { n } else { 0 };
+        assert_eq!(phase.whole, whole);
+        assert_eq!((phase.counts.sent, phase.response.count), (known(210), known(210)));
+        assert_eq!(phase.rates.error_rate, whole.then_some(0.0));
+        assert_eq!(phase.rates.goodput_per_s, Some(210.0));
+    }
 }
 
 #[test]

@@ -25,7 +25,7 @@ use barrage_model::plan::{LoadModel, Plan};
 use barrage_model::sketch::COUNT_MAX;
 use barrage_model::time::Moment;
 
-pub(crate) use ends::SteadyEnds;
+pub(crate) use ends::{Ends, Reach};
 pub use errors::ERRORS_MAX;
 pub use history::{History, Reading};
 pub use member::{Inconsistency, Member, WorkerInfo};
@@ -159,6 +159,7 @@ pub struct Ledger {
     pub(crate) iterations: Series<IterationKey, (LoadId, SegmentId), IterationCounts>,
     pub(crate) steps: Series<StepKey, FoldedStep, StepCounts>,
     pub(crate) undivided: Undivided,
+    pub(crate) reach: Reach,
     pub(crate) sketches: Sketches,
     pub(crate) timeline: Timeline,
     pub(crate) errors: Errors,
@@ -194,6 +195,7 @@ impl PartialEq for Ledger {
             && self.iterations == other.iterations
             && self.steps == other.steps
             && self.undivided == other.undivided
+            && self.reach == other.reach
             && self.sketches == other.sketches
             && self.timeline == other.timeline
             && self.errors == other.errors
@@ -228,6 +230,7 @@ impl Ledger {
             iterations: Series::new(ROWS_MAX),
             steps: Series::new(ROWS_MAX),
             undivided: Undivided::default(),
+            reach: Reach::default(),
             sketches: Sketches::default(),
             errors: Errors::default(),
             losses: BTreeMap::new(),
@@ -348,6 +351,7 @@ impl Ledger {
             });
         }
         self.undivided.add(delta);
+        self.reach.add(delta);
         self.timeline.add_counts(key, delta);
         delta.errors.iter().for_each(|sample| self.errors.add(worker, sample));
         self.merge_sketches(delta.interval, &delta.sketches);

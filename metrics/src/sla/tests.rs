@@ -1067,3 +1067,38 @@ fn what_may_have_lost_parts_is_not_judged_by_the_rest() {
         );
     }
 }
+
+#[test]
+fn the_stage_of_a_counted_load_is_over_with_it() {
+    let ledger = beside_counted(9, 4);
+    let long = beside_counted(crate::ledger::FINE_INTERVALS + 11, 4);
+    let verdict = |ledger: &Ledger, text: &str| {
+        let mut engine = SlaEngine::new(&[sla(text)]);
+        engine.finish(ledger, GeneratorVerdict::Valid).remove(0)
+    };
+    for (text, want) in [
+        ("error_rate < 5%; during: stage(counted)", Passed),
+        ("error_rate(\"ping\") < 5%; during: stage(counted)", Passed),
+        ("failed < 1; during: stage(counted)", Passed),
+        ("ok <= 210; during: stage(counted)", Passed),
+        ("max < 30ms; during: stage(counted)", Passed),
+        ("error_rate < 5%; during: stage(crowd)", Failed),
+        ("max < 30ms; during: stage(crowd)", Failed),
+        ("error_rate < 5%; during: steady", Failed),
+    ] {
+        let result = verdict(&ledger, text);
+        assert_eq!(result.verdict, want, "{text}: {}", result.reason);
+        let result = verdict(&long, text);
+        let unknown = text.ends_with("stage(counted)");
+        assert_eq!(
+            result.verdict,
+            if unknown { NotJudged } else { want },
+            "{text}: {}",
+            result.reason
+        );
+    }
+    assert_eq!(
+        verdict(&long, "goodput > 100/s; during: stage(counted)").verdict,
+        Passed
+    );
+}

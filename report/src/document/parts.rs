@@ -321,16 +321,17 @@ pub struct Stage {
 pub struct Phase {
     /// `warm_up`, `steady`, `stage(NAME)`, `baseline(FAULT)`, `fault(FAULT)`, `recovery(FAULT)` or `undoing`.
     pub phase: String,
-    /// Iterations due in it.
-    pub iterations: Iterations,
+    /// Iterations due in it; where other loads went on after the end of a load of `iterations`, up to that end. `null`, like steps
+    /// and latencies, where that lies too far back to tell.
+    pub iterations: Option<Iterations>,
     /// Steps of those iterations; `in_flight` is not known by phase.
-    pub steps: StepTotals,
+    pub steps: Option<StepTotals>,
     /// Rates over its run time.
     pub rates: Rates,
     /// All outcomes.
-    pub response: Latency,
+    pub response: Option<Latency>,
     /// All outcomes.
-    pub service: Latency,
+    pub service: Option<Latency>,
 }
 
 /// The run time between two marks.

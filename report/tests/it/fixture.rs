@@ -508,6 +508,7 @@ fn phases(latencies: &Latencies) -> Vec<PhaseSummary> {
             rates: rates(&started(n), &totals),
             response: latencies.response,
             service: latencies.service,
+            whole: true,
         }
     };
     vec![
@@ -531,6 +532,14 @@ fn segments() -> Vec<SegmentSummary> {
         segment(2, 16, 19, &[Phase::Fault("slow-db".to_owned()), peak.clone()]),
         segment(3, 19, 30, &[Phase::Recovery("slow-db".to_owned()), peak]),
     ]
+}
+
+/// The seconds behind its end are no longer kept apart from its own.
+fn forget(phase: &mut PhaseSummary) {
+    phase.whole = false;
+    (phase.iterations, phase.counts) = (IterationTotals::default(), StepCounts::default());
+    (phase.response, phase.service) = (Latency::default(), Latency::default());
+    (phase.rates.error_rate, phase.rates.drop_rate) = (None, None);
 }
 
 /// Some of its samples are in the totals alone.
@@ -596,6 +605,7 @@ pub(crate) fn lost_worker() -> Summary {
     summary.latency.iteration = latency(&histogram(10_000, 2.9), 300);
     (summary.clipped, summary.samples_in_other) = (2, 17);
     fold(&mut summary.steps[0]);
+    forget(&mut summary.phases[0]);
     lose_slas(&mut summary);
     lose_second_worker(&mut summary, lost);
     let mut lost_steps = totals(7_500, 0, 0);

@@ -14,6 +14,7 @@ mod catalog;
 mod conservation;
 pub mod exit;
 pub mod generator;
+mod lack;
 pub mod ledger;
 mod pile;
 mod query;
@@ -33,7 +34,7 @@ pub use ledger::{Applied, Batch, IntervalRecord, Ledger, LedgerConfig, Loss, Rej
 pub use query::{Counts, Window};
 pub use rate::Happened;
 pub use samples::Samples;
-pub use series::SERIES_MAX;
+pub use series::{ROWS_MAX, SERIES_MAX};
 pub use sla::{SlaEngine, StopDecision};
 pub use summary::Summary;
 pub use watermark::{Closed, PATIENCE, Watermark};

@@ -1,5 +1,6 @@
 //! Questions to a ledger: counts and distributions of a part of the run.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 use barrage_model::delta::{Measure, SketchKey, Subject};
@@ -13,7 +14,7 @@ use barrage_model::time::{Moment, whole_micros};
 use crate::catalog::{Catalog, Chosen};
 use crate::generator::may_have_made;
 use crate::ledger::slot::Detail;
-use crate::ledger::{FoldedKind, Ledger, SteadyEnds, take_iterations, take_steps};
+use crate::ledger::{Ends, FoldedKind, Ledger, take_iterations, take_steps};
 use crate::pile::Pile;
 use crate::samples::Samples;
 
@@ -44,6 +45,8 @@ impl Window {
 pub(crate) struct Segments {
     /// Of those that are chosen where their time ends at the latest, whatever the marks say.
     chosen: Vec<Option<Moment>>,
+    /// Those in which others went on after that: of these only what happened before it is meant.
+    cut: BTreeMap<SegmentId, Moment>,
 }
 
 impl Segments {
@@ -55,17 +58,30 @@ impl Segments {
             Some(selector) => phases.iter().any(|phase| selector.covers(phase)),
         };
         let until = match during {
-            Some(PhaseSelector::Stage(name)) => Until::At(ledger.stage_end(name)),
-            Some(PhaseSelector::Steady) => Until::OfSteady(ledger.steady_ends()),
-            _ => Until::At(Moment::MAX),
+            Some(PhaseSelector::Stage(name)) => ledger.stage_ends(name),
+            Some(PhaseSelector::Steady) => ledger.steady_ends(),
+            _ => Ends::default(),
         };
         Self::chosen(ledger, covers, &until)
     }
 
-    fn chosen(ledger: &Ledger, covers: impl Fn(&[Phase]) -> bool, until: &Until) -> Self {
-        let chosen = |mark: &Mark| covers(&mark.phases).then(|| until.of(mark.at));
+    fn chosen(ledger: &Ledger, covers: impl Fn(&[Phase]) -> bool, ends: &Ends) -> Self {
+        let of = |mark: &Mark| {
+            let until = covers(&mark.phases).then(|| ends.of(mark.at));
+            until.filter(|until| mark.at < *until)
+        };
+        let chosen: Vec<Option<Moment>> = ledger.marks().iter().map(of).collect();
+        // After the load nothing falls due any more: what ends then belongs to the segment's time.
+        let load_end = ledger.load_end();
+        let goes_on = |segment, until: Moment| {
+            let last = ledger.marks().span(segment, load_end).map(|(_, end)| end);
+            last.is_some_and(|end| until < end) && until < ledger.reach.of(segment)
+        };
+        let segments = (0..).map(SegmentId).zip(&chosen);
+        let times = segments.filter_map(|(segment, until)| Some((segment, (*until)?)));
         Self {
-            chosen: ledger.marks().iter().map(chosen).collect(),
+            cut: times.filter(|(segment, until)| goes_on(*segment, *until)).collect(),
+            chosen,
         }
     }
 
@@ -73,21 +89,34 @@ impl Segments {
     pub(crate) fn all(marks: &Marks) -> Self {
         Self {
             chosen: vec![Some(Moment::MAX); marks.len()],
+            cut: BTreeMap::new(),
         }
     }
 
     /// Those of one phase.
     pub(crate) fn with_phase(ledger: &Ledger, phase: &Phase) -> Self {
         let until = match phase {
-            Phase::Stage(name) => Until::At(ledger.stage_end(name)),
-            Phase::Steady => Until::OfSteady(ledger.steady_ends()),
-            _ => Until::At(Moment::MAX),
+            Phase::Stage(name) => ledger.stage_ends(name),
+            Phase::Steady => ledger.steady_ends(),
+            _ => Ends::default(),
         };
         Self::chosen(ledger, |phases| phases.contains(phase), &until)
     }
 
     fn holds(&self, segment: SegmentId) -> bool {
         self.chosen.get(segment.0 as usize).is_some_and(Option::is_some)
+    }
+
+    /// Whether an interval lies behind the time of a segment in which others went on.
+    fn is_over(&self, segment: SegmentId, interval: u32) -> bool {
+        let until = self.cut.get(&segment);
+        until.is_some_and(|until| *until <= second(interval))
+    }
+
+    /// First interval that may be behind the time of some segment; none where nobody went on.
+    pub(crate) fn over_from(&self) -> Option<u32> {
+        let first = self.cut.values().min()?.as_micros() / 1_000_000;
+        Some(u32::try_from(first).unwrap_or(u32::MAX))
     }
 
     /// Those that are chosen, each with its time before `to`.
@@ -118,26 +147,10 @@ impl Segments {
     }
 }
 
-/// Where the time of segments ends at the latest.
-enum Until {
-    At(Moment),
-    OfSteady(SteadyEnds),
-}
-
-impl Until {
-    /// For the segment that begins at this moment.
-    fn of(&self, from: Moment) -> Moment {
-        match self {
-            Self::At(until) => *until,
-            Self::OfSteady(ends) => ends.of(from),
-        }
-    }
-}
-
 /// A resolved question: what is selected, and which segments.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Filter {
-    chosen: Chosen,
+    pub(crate) chosen: Chosen,
     pub(crate) segments: Segments,
 }
 
@@ -215,6 +228,11 @@ impl Filter {
             }
     }
 
+    /// First interval of which not all is meant, of a question about the intervals before `to`.
+    fn behind(&self, to: u32) -> u32 {
+        self.segments.over_from().map_or(to, |from| from.min(to))
+    }
+
     /// Whether series that were folded into `other` can be told to belong to it.
     fn takes_other(&self) -> bool {
         self.is_unnarrowed()
@@ -232,6 +250,10 @@ impl Filter {
             segments: Segments::all(marks),
         }
     }
+}
+
+fn second(interval: u32) -> Moment {
+    Moment::from_secs(interval.into())
 }
 
 fn takes_group(outcomes: Outcomes, group: OutcomeGroup) -> bool {
@@ -279,7 +301,6 @@ impl Ledger {
     }
 
     pub(crate) fn covered_by(&self, segments: &Segments, window: &Window) -> u64 {
-        let second = |interval: u32| Moment::from_secs(interval.into());
         let (from, to) = match window {
             Window::Whole => (Moment::ZERO, self.end()),
             Window::UpTo(to) => (Moment::ZERO, second(*to)),
@@ -327,24 +348,27 @@ impl Ledger {
 
     pub(crate) fn counts_of(&self, filter: &Filter, window: &Window) -> Counts {
         let mut counts = Counts::default();
-        let (from, to) = match window {
-            Window::Intervals(range) => (range.start, range.end),
-            Window::Whole | Window::UpTo(_) => {
-                self.count_all(filter, &mut counts);
-                let Window::UpTo(to) = window else { return counts };
-                (*to, u32::MAX)
+        let is_over = |segment, interval| filter.segments.is_over(segment, interval);
+        let to = match window {
+            Window::Intervals(range) => {
+                for (interval, detail) in self.timeline.details_at(range.start, range.end) {
+                    let takes = |segment| !is_over(segment, interval);
+                    self.count_detail(filter, detail, takes, &mut counts);
+                }
+                return counts;
             }
+            Window::Whole => u32::MAX,
+            Window::UpTo(to) => *to,
         };
-        let mut within = Counts::default();
-        for detail in self.timeline.details(from, to) {
-            self.count_detail(filter, detail, &mut within);
+        self.count_all(filter, &mut counts);
+        let mut behind = Counts::default();
+        for (interval, detail) in self.timeline.details_at(filter.behind(to), u32::MAX) {
+            let takes = |segment| interval >= to || is_over(segment, interval);
+            self.count_detail(filter, detail, takes, &mut behind);
         }
-        if !matches!(window, Window::UpTo(_)) {
-            return within;
-        }
-        take_iterations(&mut counts.iterations, &within.iterations);
-        take_steps(&mut counts.steps, &within.steps);
-        counts.started_scheduled = counts.started_scheduled.saturating_sub(within.started_scheduled);
+        take_iterations(&mut counts.iterations, &behind.iterations);
+        take_steps(&mut counts.steps, &behind.steps);
+        counts.started_scheduled = counts.started_scheduled.saturating_sub(behind.started_scheduled);
         counts
     }
 
@@ -356,7 +380,7 @@ impl Ledger {
 
     /// The same of the steps that are taken.
     pub(crate) fn sees_wire_of(&self, takes: impl Fn(StepId) -> bool) -> bool {
-        self.steps.iter().all(|((step, ..), row)| {
+        self.undivided.steps.iter().all(|(step, row)| {
             row.wire_requests == 0 || !takes(*step) || self.catalog().steps.get(step).is_some_and(|step| step.sees_wire)
         })
     }
@@ -384,18 +408,27 @@ impl Ledger {
         }
     }
 
-    pub(crate) fn count_detail(&self, filter: &Filter, detail: &Detail, counts: &mut Counts) {
+    /// Adds what an interval has of the segments that are taken.
+    pub(crate) fn count_detail(
+        &self,
+        filter: &Filter,
+        detail: &Detail,
+        takes: impl Fn(SegmentId) -> bool,
+        counts: &mut Counts,
+    ) {
         for ((load, scenario, segment), row) in &detail.iterations {
-            if filter.iteration(*scenario, *segment) {
+            if filter.iteration(*scenario, *segment) && takes(*segment) {
                 self.count_iterations(*load, row, counts);
             }
         }
         for (key, row) in &detail.steps {
-            filter.count_step(self.catalog(), *key, row, counts);
+            if takes(key.2) {
+                filter.count_step(self.catalog(), *key, row, counts);
+            }
         }
     }
 
-    fn count_iterations(&self, load: LoadId, row: &IterationCounts, counts: &mut Counts) {
+    pub(crate) fn count_iterations(&self, load: LoadId, row: &IterationCounts, counts: &mut Counts) {
         counts.iterations.add(row);
         if self
             .catalog()
@@ -414,32 +447,34 @@ impl Ledger {
             key.measure == measure && takes_group(outcomes, key.group) && filter.sketch(self.catalog(), key)
         };
         let censored = |group| measure.is_censored(group);
-        let (from, to) = match window {
-            Window::Intervals(range) => (range.start, range.end),
-            Window::Whole | Window::UpTo(_) => {
-                let all = self.sketches.iter().filter(|(key, _)| takes(key));
-                all.for_each(|(key, sketch)| samples.add_pile(sketch, censored(key.group)));
-                if filter.takes_other() {
-                    let other = self.sketches.other().filter(|(key, _)| {
-                        key.measure == measure
-                            && takes_group(outcomes, key.group)
-                            && filter.segments.holds(key.segment)
-                            && key.kind != FoldedKind::Aside
-                    });
-                    other.for_each(|(key, sketch)| samples.add_pile(sketch, censored(key.group)));
+        let is_over = |key: &SketchKey, interval| filter.segments.is_over(key.segment, interval);
+        let to = match window {
+            Window::Intervals(range) => {
+                for (interval, detail) in self.timeline.details_at(range.start, range.end) {
+                    let rows = detail.sketches.iter();
+                    let rows = rows.filter(|(key, _)| takes(key) && !is_over(key, interval));
+                    rows.for_each(|(key, sketch)| samples.add_pile(sketch, censored(key.group)));
                 }
-                let Window::UpTo(to) = window else { return samples };
-                (*to, u32::MAX)
+                return samples;
             }
+            Window::Whole => u32::MAX,
+            Window::UpTo(to) => *to,
         };
-        let change: fn(&mut Samples, &Pile, bool) = if matches!(window, Window::UpTo(_)) {
-            Samples::remove_pile
-        } else {
-            Samples::add_pile
-        };
-        for detail in self.timeline.details(from, to) {
-            let rows = detail.sketches.iter().filter(|(key, _)| takes(key));
-            rows.for_each(|(key, sketch)| change(&mut samples, sketch, censored(key.group)));
+        let all = self.sketches.iter().filter(|(key, _)| takes(key));
+        all.for_each(|(key, sketch)| samples.add_pile(sketch, censored(key.group)));
+        if filter.takes_other() {
+            let other = self.sketches.other().filter(|(key, _)| {
+                key.measure == measure
+                    && takes_group(outcomes, key.group)
+                    && filter.segments.holds(key.segment)
+                    && key.kind != FoldedKind::Aside
+            });
+            other.for_each(|(key, sketch)| samples.add_pile(sketch, censored(key.group)));
+        }
+        for (interval, detail) in self.timeline.details_at(filter.behind(to), u32::MAX) {
+            let rows = detail.sketches.iter();
+            let rows = rows.filter(|(key, _)| takes(key) && (interval >= to || is_over(key, interval)));
+            rows.for_each(|(key, sketch)| samples.remove_pile(sketch, censored(key.group)));
         }
         samples
     }

@@ -143,9 +143,7 @@ impl Ledger {
                 (steps, stretch.covered_us)
             }
             Source::AllBut(rest) => {
-                for ((id, ..), row) in self.steps.iter() {
-                    steps.entry(*id).or_default().add(row);
-                }
+                steps.clone_from(&self.undivided.steps);
                 self.each_step(&rest, |id, row| take_steps(steps.entry(id).or_default(), row));
                 (steps, rest.covered_us)
             }
@@ -160,7 +158,7 @@ impl Ledger {
 
     fn count_stretch(&self, filter: &Filter, stretch: &Stretch, counts: &mut Counts) {
         for detail in self.details_of(stretch) {
-            self.count_detail(filter, detail, counts);
+            self.count_detail(filter, detail, |_| true, counts);
         }
     }
 

@@ -76,7 +76,8 @@ pub struct Summary {
     pub curves: Curves,
     /// Samples above one hour, recorded as one hour.
     pub clipped: u64,
-    /// Samples whose series lie beyond the run's 10,000: they are in the totals, but in no step's or scenario's line.
+    /// Samples whose series lie beyond those that a run keeps apart ([`crate::SERIES_MAX`]): they are in the totals, but in no
+    /// step's or scenario's line.
     pub samples_in_other: u64,
 }
 
@@ -123,7 +124,7 @@ pub enum SlaVerdict {
     NotEnoughSamples,
     /// It holds so far, but the run goes on.
     Provisional,
-    /// The generator is invalid, so its latencies say nothing about the target.
+    /// Nobody can say: the generator is invalid or may have made what was seen, or some of what it is about is not known.
     NotJudged,
 }
 
@@ -340,6 +341,8 @@ pub struct StepSummary {
     pub service_ok: Latency,
     /// The same by tag values; empty when the step has only one.
     pub tags: Vec<TagSummary>,
+    /// Otherwise some of its samples are in the totals alone, and it has no latencies and no tags.
+    pub whole: bool,
 }
 
 /// The part of a step whose answers carried the same tag values.
@@ -368,6 +371,8 @@ pub struct ScenarioSummary {
     pub iteration: Latency,
     /// Actual start − due.
     pub dispatch_lag: Latency,
+    /// Otherwise some of its samples are in the totals alone, and it has no latencies.
+    pub whole: bool,
 }
 
 /// How often steps failed, and why.
@@ -657,7 +662,7 @@ pub struct StageSummary {
 pub struct PhaseSummary {
     /// The phase.
     pub phase: Phase,
-    /// Iterations due in it.
+    /// Iterations due in it; where other loads went on after the end of a counted one, up to that end.
     pub iterations: IterationTotals,
     /// Steps of those iterations.
     pub counts: StepCounts,
@@ -667,6 +672,8 @@ pub struct PhaseSummary {
     pub response: Latency,
     /// All outcomes.
     pub service: Latency,
+    /// Otherwise the seconds behind its end are no longer kept apart from its own: there are rates per second alone.
+    pub whole: bool,
 }
 
 /// One segment.

@@ -12,9 +12,9 @@ use barrage_model::ledger::{IterationCounts, Open, StepCounts};
 use barrage_model::outcome::{DropReason, FailureClass, IterationEnd, Outcome, OutcomeGroup};
 use barrage_model::phase::{Mark, Marks, Phase};
 use barrage_model::plan::{
-    Action, Body, Ceilings, DnsPolicy, EngineChoice, Load, LoadModel, Method, Network, OnFailure, OnLoss, OpenLoad,
-    Pacing, Plan, Request, Reuse, Scenario, Stage, StageShape, Step, TagRule, Target, Tls, UserStage, UserStageShape,
-    UsersLoad, WorkerPolicy,
+    Action, Body, Ceilings, DnsPolicy, EngineChoice, IterationsLoad, Load, LoadModel, Method, Network, OnFailure,
+    OnLoss, OpenLoad, Pacing, Plan, Request, Reuse, Scenario, Stage, StageShape, Step, TagRule, Target, Tls, UserStage,
+    UserStageShape, UsersLoad, WorkerPolicy,
 };
 use barrage_model::schedule::Arrivals;
 use barrage_model::sketch::Sketch;
@@ -473,6 +473,57 @@ pub(crate) fn timed(plan: Plan, marks: Marks, end: Option<Moment>, list: &[Secon
     if let Some(end) = end {
         ledger.set_end(end);
     }
+    ledger
+}
+
+/// 200 iterations of `list tools` in the load `counted`, over within a second but with a limit beyond the run, beside users that do
+/// `ping` for `length` seconds: ten in each, which fail from the second `fails_from` on.
+pub(crate) fn beside_counted(length: u32, fails_from: u32) -> Ledger {
+    let mut plan = plan(length.into(), 0);
+    let at_most = secs(u64::from(length) + 11);
+    let (count, users) = (200, 4);
+    plan.loads[0].name = "counted".to_owned();
+    plan.loads[0].model = LoadModel::Iterations(IterationsLoad { count, users, at_most });
+    let stage = |name: &str| Phase::Stage(name.to_owned());
+    let both = vec![Phase::Steady, stage("counted"), stage("crowd")];
+    let mark = |segment, at, phases| Mark {
+        segment: SegmentId(segment),
+        at: Moment::from_secs(at),
+        phases,
+    };
+    let end = u64::from(length) + 11;
+    let alone = vec![Phase::Steady, stage("counted")];
+    let list = vec![
+        mark(0, 0, both),
+        mark(1, length.into(), alone),
+        mark(2, end, Vec::new()),
+    ];
+    let mut ledger = Ledger::new(LedgerConfig {
+        plan: Arc::new(plan),
+        marks: Marks::new(list).expect("these are in order"),
+        ..config(1, 1, 0)
+    });
+    let ping = |outcome, us| Event::Done {
+        load: CLOSED,
+        scenario: HEALTH,
+        step: PING,
+        tag: 0,
+        segment: 0,
+        outcome,
+        us,
+    };
+    for interval in 0..length {
+        let (outcome, us) = if interval < fails_from {
+            (Outcome::Ok, 5_000)
+        } else {
+            (Outcome::Failed(FailureClass::Status), 50_000)
+        };
+        let counted = if interval == 0 { 200 } else { 0 };
+        let events = std::iter::repeat_n(ok(20_000), counted).chain(std::iter::repeat_n(ping(outcome, us), 10));
+        let delta = delta_of(interval, events);
+        ledger.apply(WorkerId(0), FIRST, &delta).expect("in order");
+    }
+    ledger.set_end(Moment::from_secs(length.into()));
     ledger
 }
 

@@ -2,7 +2,7 @@
 //!
 //! `tests/bad/*.txt` hold cases: `== title @base`, the text, and `>> ` before the message. The base says what is put
 //! around the text: `@step` makes it the steps of a small plan, `@top` adds the rest of a small plan behind it, `@sla`
-//! makes it the SLAs of a small plan, none leaves it alone. `UPDATE_EXPECT=1` rewrites the messages.
+//! makes it the SLAs of a small plan, `@group` those of one with a group, none leaves it alone. `UPDATE_EXPECT=1` rewrites the messages.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -41,6 +41,9 @@ fn whole(case: &Case) -> String {
     match base {
         "step" => format!("target: http://127.0.0.1:1\nload: {{ rate: 1/s, for: 1s }}\nsteps:\n{text}"),
         "sla" => format!("target: http://127.0.0.1:1\nload: {{ rate: 1/s, for: 1s }}\nsteps: [get: /]\nsla:\n{text}"),
+        "group" => format!(
+            "target: http://127.0.0.1:1\nload: {{ rate: 1/s, for: 1s }}\nsteps:\n  - group: {{ name: group, steps: [get: /] }}\nsla:\n{text}"
+        ),
         "load" => format!("target: http://127.0.0.1:1\nsteps: [get: /]\n{text}"),
         "top" => format!("{text}target: http://127.0.0.1:1\nload: {{ rate: 1/s, for: 1s }}\nsteps: [get: /]\n"),
         "" => text,

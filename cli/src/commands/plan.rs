@@ -40,9 +40,9 @@ pub(crate) async fn plan(command: &PlanCommand) -> Outcome {
 fn check(args: &PlanArgs) -> Outcome {
     let loaded = plans::load(&args.plan, &args.fill)?;
     let plan = loaded.plan();
-    compiled(plan, plan.workers.min, 1)?;
-    for warning in barrage_plan::warnings(plan) {
-        crate::progress::warn(&warning);
+    let compiled = compiled(plan, plan.workers.min, 1)?;
+    for warning in compiled.warnings.iter().chain(&barrage_plan::warnings(plan)) {
+        crate::progress::warn(warning);
     }
     let requests = plan.named_steps().iter().filter(|step| !step.group).count();
     stdout::line(&format!(

@@ -2,6 +2,7 @@
 
 mod forecast;
 mod marks;
+mod series;
 mod shares;
 
 use barrage_model::ids::{EpochId, LoadId, ShardId};
@@ -113,7 +114,8 @@ pub fn compile(plan: &Plan, members: &[Member], seed: u64) -> Result<Compiled, C
     let marks = marks::marks(plan, end).ok_or(CompileError::TooManyMarks)?;
     let forecast = forecast::forecast(plan, &epochs);
     let parts = shares::shares(plan, members, &shards, &epochs, &forecast);
-    let warnings = shares::warnings(plan, members, &shards, &epochs);
+    let mut warnings = shares::warnings(plan, members, &shards, &epochs);
+    warnings.extend(series::warning(plan, &marks));
     let memory_bytes = barrage_plan::memory_estimate_bytes(plan).div_ceil(members.len() as u64);
     Ok(Compiled {
         epochs,

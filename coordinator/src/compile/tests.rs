@@ -260,6 +260,30 @@ fn weights_are_cores_or_the_maximum_rate() {
 }
 
 #[test]
+fn more_series_than_are_kept_apart() {
+    // Of a request: the stages × 18 tag values × 6 series.
+    for (stages, values, want) in [
+        (462, 16, None),
+        (
+            463,
+            16,
+            Some("the run may have 50004 series of latencies, and keeps 50000 apart"),
+        ),
+        (463, 15, None),
+    ] {
+        let mut one = plan(vec![load("open", 0, holds(&vec![(10, 1); stages]))]);
+        one.tags = vec![barrage_model::plan::TagRule {
+            name: "backend".to_owned(),
+            header: "x-backend".to_owned(),
+            values: (0..values).map(|value| value.to_string()).collect(),
+        }];
+        let warnings = compile(&one, &members(&[1]), 1).expect("it can run").warnings;
+        let said = warnings.first().and_then(|warning| warning.split(':').next());
+        assert_eq!(said, want);
+    }
+}
+
+#[test]
 fn nobody_and_too_many() {
     let one = plan(vec![load("open", 0, holds(&[(10, 5)]))]);
     assert_eq!(compile(&one, &[], 1), Err(CompileError::NoWorkers));

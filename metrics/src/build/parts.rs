@@ -3,19 +3,19 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use barrage_model::delta::{Measure, Subject};
-use barrage_model::expr::{Named, Outcomes, Selector};
-use barrage_model::ids::{ScenarioId, StepId, TagId};
+use barrage_model::expr::Outcomes;
+use barrage_model::ids::{ScenarioId, SegmentId, StepId, TagId};
 use barrage_model::ledger::{Open, StepCounts};
 use barrage_model::outcome::OutcomeGroup;
 
 use crate::catalog::StepInfo;
 use crate::conservation;
 use crate::ledger::Ledger;
-use crate::query::{Counts, Filter, Segments, Window, answered};
+use crate::query::{Counts, Filter, Window, answered};
 use crate::rate::Happened;
 use crate::samples::Samples;
 use crate::summary::{
-    ErrorLine, IterationTotals, Latencies, Rates, ScenarioSummary, StepSummary, StepTotals, TagSummary,
+    ErrorLine, IterationTotals, Latencies, Latency, Rates, ScenarioSummary, StepSummary, StepTotals, TagSummary,
 };
 
 /// Ratios of counts, and rates of what happened, in all steps and scenarios; `scheduled` is what the schedule asked for.
@@ -119,15 +119,10 @@ fn one_step(
         None => BTreeSet::from([id]),
     };
     let mut counts = Counts::default();
-    let mut tags: BTreeSet<TagId> = BTreeSet::new();
-    for ((of, tag, _), row) in ledger.steps.iter() {
-        if counted.contains(of) {
-            counts.steps.add(row);
-            if *of == id && row.ended() > 0 {
-                tags.insert(*tag);
-            }
-        }
-    }
+    let rows = counted.iter().filter_map(|of| ledger.undivided.steps.get(of));
+    rows.for_each(|row| counts.steps.add(row));
+    let whole = !ledger.sketches.may_have_folded(Subject::Step(id));
+    let told = |latency: Latency| if whole { latency } else { Latency::default() };
     // Setup and teardown lie before and after the load, so they have no rate.
     let mut happened = Happened {
         covered_us: if step.once() { 0 } else { covered_us },
@@ -135,7 +130,7 @@ fn one_step(
     };
     let rows = counted.iter().filter_map(|of| by_step.get(of));
     rows.for_each(|row| happened.steps.add(row));
-    let samples = |measure, outcomes| step_samples(ledger, id, None, measure, outcomes).latency();
+    let samples = |measure, outcomes| told(step_samples(ledger, id, None, measure, outcomes).latency());
     let in_flight = counts.steps.sent.saturating_sub(counts.steps.ended());
     StepSummary {
         id,
@@ -152,20 +147,34 @@ fn one_step(
         service: samples(Measure::Service, Outcomes::All),
         response_ok: samples(Measure::Response, Outcomes::Ok),
         service_ok: samples(Measure::Service, Outcomes::Ok),
-        tags: if tags.len() > 1 {
-            tags.into_iter().map(|tag| one_tag(ledger, id, tag)).collect()
-        } else {
-            Vec::new()
-        },
+        tags: if whole { tags(ledger, id) } else { Vec::new() },
+        whole,
     }
+}
+
+/// A step by tag values, where all of it is known by them and there are several.
+fn tags(ledger: &Ledger, id: StepId) -> Vec<TagSummary> {
+    if ledger.steps.folded_from().is_some_and(|(from, ..)| *from <= id) {
+        return Vec::new();
+    }
+    let rows = rows_of(ledger, id).filter(|(_, row)| row.ended() > 0);
+    let tags: BTreeSet<TagId> = rows.map(|(tag, _)| tag).collect();
+    if tags.len() > 1 {
+        tags.into_iter().map(|tag| one_tag(ledger, id, tag)).collect()
+    } else {
+        Vec::new()
+    }
+}
+
+/// The rows of one step that are kept apart, with their tags.
+fn rows_of(ledger: &Ledger, id: StepId) -> impl Iterator<Item = (TagId, &StepCounts)> {
+    let keys = (id, TagId(0), SegmentId(0))..=(id, TagId(u16::MAX), SegmentId(u32::MAX));
+    ledger.steps.range(keys).map(|((_, tag, _), row)| (*tag, row))
 }
 
 fn one_tag(ledger: &Ledger, id: StepId, tag: TagId) -> TagSummary {
     let mut counts = StepCounts::default();
-    let rows = ledger
-        .steps
-        .iter()
-        .filter(|((of, with, _), _)| *of == id && *with == tag);
+    let rows = rows_of(ledger, id).filter(|(with, _)| *with == tag);
     rows.for_each(|(_, row)| counts.add(&answered(row)));
     let latency = |measure| step_samples(ledger, id, Some(tag), measure, Outcomes::All).latency();
     let failed = counts.failed_total().saturating_add(counts.timeout);
@@ -186,10 +195,9 @@ fn one_tag(ledger: &Ledger, id: StepId, tag: TagId) -> TagSummary {
 /// Samples of exactly one step, whatever other steps share its name.
 fn step_samples(ledger: &Ledger, id: StepId, tag: Option<TagId>, measure: Measure, outcomes: Outcomes) -> Samples {
     let mut samples = Samples::new();
-    for (key, sketch) in ledger.sketches.iter() {
-        let wanted = key.subject == Subject::Step(id) && key.measure == measure;
+    for (key, sketch) in ledger.sketches.of(Subject::Step(id), measure) {
         let group = outcomes == Outcomes::All || key.group == OutcomeGroup::Ok;
-        if wanted && group && tag.is_none_or(|tag| key.tag == tag) {
+        if group && tag.is_none_or(|tag| key.tag == tag) {
             samples.add_pile(sketch, measure.is_censored(key.group));
         }
     }
@@ -213,18 +221,23 @@ pub(crate) fn scenarios(ledger: &Ledger) -> Vec<ScenarioSummary> {
     names
         .map(|(number, name)| {
             let id = ScenarioId(number as u16);
-            let select = Selector {
-                name: Some(Named::Scenario(name.clone())),
-                tags: Vec::new(),
+            let mut counts = Counts::default();
+            let rows = ledger.undivided.iterations.iter().filter(|((_, of), _)| *of == id);
+            rows.for_each(|((load, _), row)| ledger.count_iterations(*load, row, &mut counts));
+            let whole = !ledger.sketches.may_have_folded(Subject::Scenario(id));
+            let latency = |measure| {
+                if whole {
+                    scenario_samples(ledger, id, measure).latency()
+                } else {
+                    Latency::default()
+                }
             };
-            let filter = ledger.filter_in(&select, Segments::all(ledger.marks()));
-            let counts = ledger.counts_of(&filter, &Window::Whole);
-            let latency = |measure| scenario_samples(ledger, id, measure).latency();
             ScenarioSummary {
                 name: name.clone(),
                 iterations: iteration_totals(ledger, &counts),
                 iteration: latency(Measure::Iteration),
                 dispatch_lag: latency(Measure::DispatchLag),
+                whole,
             }
         })
         .collect()
@@ -232,10 +245,8 @@ pub(crate) fn scenarios(ledger: &Ledger) -> Vec<ScenarioSummary> {
 
 fn scenario_samples(ledger: &Ledger, id: ScenarioId, measure: Measure) -> Samples {
     let mut samples = Samples::new();
-    for (key, sketch) in ledger.sketches.iter() {
-        if key.subject == Subject::Scenario(id) && key.measure == measure {
-            samples.add_pile(sketch, measure.is_censored(key.group));
-        }
+    for (key, sketch) in ledger.sketches.of(Subject::Scenario(id), measure) {
+        samples.add_pile(sketch, measure.is_censored(key.group));
     }
     samples
 }

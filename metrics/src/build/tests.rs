@@ -9,7 +9,8 @@ use barrage_model::plan::{IterationsLoad, LoadModel, UserStageShape};
 
 use super::*;
 use crate::exit::{ExitCode, Verdict};
-use crate::ledger::{LedgerConfig, Loss, Rejected};
+use crate::ledger::{FINE_INTERVALS, LedgerConfig, Loss, Rejected, Sketches};
+use crate::series::Series;
 use crate::summary::{GeneratorVerdict, Rates, SlaVerdict, WorkerState};
 use crate::testing::*;
 
@@ -108,6 +109,108 @@ fn a_good_run() {
         (summary.errors[0].step.as_str(), summary.errors[0].worker),
         ("list tools", WorkerId(1))
     );
+}
+
+/// Room for the series of both scenarios and for two of the steps': those of `list tools`.
+#[test]
+fn a_step_without_all_of_its_series_has_counts_alone() {
+    let mut ledger = ledger(1, 1, 0);
+    ledger.sketches = Sketches::with_room(5);
+    ledger.steps = Series::new(1);
+    ledger.iterations = Series::new(1);
+    let ping = |outcome| Event::Done {
+        load: CLOSED,
+        scenario: HEALTH,
+        step: PING,
+        tag: 1,
+        segment: 0,
+        outcome,
+        us: 2_000,
+    };
+    let mut events = many(ok(1_000), 3);
+    events.extend(many(ping(Outcome::Ok), 4));
+    events.push(ping(Outcome::Failed(FailureClass::Status)));
+    apply(&mut ledger, 0, 0, true, events).expect("in order");
+    ledger.set_end(Moment::from_secs(1));
+    let summary = Summary::build(&ledger, &SlaEngine::new(&[]), facts(true));
+    let line = |name: &str| {
+        let step = summary
+            .steps
+            .iter()
+            .find(|step| step.name == name)
+            .expect("it is planned");
+        let counts = step.totals.counts;
+        (
+            (step.whole, counts.sent, counts.ok, counts.failed_total()),
+            (step.response.count, step.service.count, step.tags.len()),
+            step.rates.goodput_per_s,
+        )
+    };
+    assert_eq!(line("list tools"), ((true, 3, 3, 0), (3, 3, 0), Some(3.0)));
+    assert_eq!(line("ping"), ((false, 5, 4, 1), (0, 0, 0), Some(4.0)));
+    let scenarios = summary.scenarios.iter();
+    let scenarios: Vec<_> = scenarios
+        .map(|scenario| (scenario.whole, scenario.iterations.started, scenario.iteration.count))
+        .collect();
+    assert_eq!(scenarios, [(true, 3, 3), (true, 5, 5)]);
+    let totals = summary.steps_total.counts;
+    assert_eq!((totals.sent, totals.failed_total()), (8, 1));
+    assert_eq!((summary.latency.response.count, summary.samples_in_other), (8, 10));
+}
+
+#[test]
+fn the_phase_of_a_counted_load_ends_with_it() {
+    let summary = Summary::build(&beside_counted(9, 4), &SlaEngine::new(&[]), facts(true));
+    let row = |name: &str| {
+        let stage = Phase::Stage(name.to_owned());
+        let phase = summary
+            .phases
+            .iter()
+            .find(|phase| phase.phase == stage)
+            .expect("it is planned");
+        (
+            (phase.iterations.started, phase.iterations.in_progress),
+            (phase.counts.sent, phase.counts.ok, phase.counts.failed_total()),
+            (phase.response.count, phase.response.max.map(|max| max.value_us)),
+            (
+                phase.rates.error_rate,
+                phase.rates.goodput_per_s,
+                phase.rates.covered_us,
+            ),
+        )
+    };
+    assert_eq!(
+        row("counted"),
+        (
+            (210, 0),
+            (210, 210, 0),
+            (210, Some(20_015)),
+            (Some(0.0), Some(210.0), 1_000_000)
+        )
+    );
+    let (iterations, counts, ..) = row("crowd");
+    assert_eq!((iterations, counts), ((290, 0), (290, 240, 50)));
+    let stages: Vec<_> = summary.timeline.iter().map(|point| point.stage.as_deref()).collect();
+    assert_eq!(stages[..2], [Some("counted"), None]);
+}
+
+/// Users that go on for longer than seconds are kept apart.
+#[test]
+fn the_phase_of_a_counted_load_is_not_told_when_nobody_knows_it() {
+    for (length, whole) in [(FINE_INTERVALS, true), (FINE_INTERVALS + 11, false)] {
+        let summary = Summary::build(&beside_counted(length, 4), &SlaEngine::new(&[]), facts(true));
+        let stage = Phase::Stage("counted".to_owned());
+        let phase = summary
+            .phases
+            .iter()
+            .find(|phase| phase.phase == stage)
+            .expect("it is planned");
+        let known = |n: u64| if whole { n } else { 0 };
+        assert_eq!(phase.whole, whole);
+        assert_eq!((phase.counts.sent, phase.response.count), (known(210), known(210)));
+        assert_eq!(phase.rates.error_rate, whole.then_some(0.0));
+        assert_eq!(phase.rates.goodput_per_s, Some(210.0));
+    }
 }
 
 #[test]

@@ -10,9 +10,11 @@ use barrage_model::time::Moment;
 use super::parts;
 use crate::ledger::slot::{Slot, Times};
 use crate::ledger::{Ledger, Member};
-use crate::query::{Filter, Segments, Window};
+use crate::query::{Counts, Filter, Segments, Window};
 use crate::samples::{sparse_distribution, sparse_quantile};
-use crate::summary::{Curves, IntervalCurve, PhaseSummary, SegmentSummary, StageSummary, TimelinePoint, WorkerState};
+use crate::summary::{
+    Curves, IntervalCurve, Latency, PhaseSummary, SegmentSummary, StageSummary, TimelinePoint, WorkerState,
+};
 
 /// Every stretch from the run's begin on, also those that nobody has reported. One that begins when the run has ended is
 /// there only if something was counted in it.
@@ -122,7 +124,9 @@ impl Crew {
 /// The stages of the first load, as far as it came.
 fn first_stages(ledger: &Ledger) -> Vec<Stretch<'_>> {
     let mut stages = ledger.plan().loads.first().map_or_else(Vec::new, Load::stretches);
-    let end = ledger.load_end();
+    // A counted load may be over long before its limit.
+    let own = ledger.plan().loads.first().map(|load| ledger.end_of(LoadId(0), load));
+    let end = ledger.load_end().min(own.unwrap_or(Moment::MAX));
     for stage in &mut stages {
         stage.to = stage.to.min(end);
     }
@@ -237,12 +241,20 @@ pub(crate) fn phases(ledger: &Ledger) -> Vec<PhaseSummary> {
 
 fn one_phase(ledger: &Ledger, phase: &Phase) -> PhaseSummary {
     let filter = ledger.filter_in(&Selector::default(), Segments::with_phase(ledger, phase));
-    let counts = ledger.counts_of(&filter, &Window::Whole);
-    let happened = ledger.happened_of(&filter, &Window::Whole);
+    let window = Window::Whole;
+    let whole = ledger.lacks_seconds(&filter, &window).is_none();
+    let counts = if whole {
+        ledger.counts_of(&filter, &window)
+    } else {
+        Counts::default()
+    };
+    let happened = ledger.happened_of(&filter, &window);
     let latency = |measure| {
-        ledger
-            .samples_of(&filter, &Window::Whole, measure, Outcomes::All)
-            .latency()
+        if whole {
+            ledger.samples_of(&filter, &window, measure, Outcomes::All).latency()
+        } else {
+            Latency::default()
+        }
     };
     let iterations = parts::iteration_totals(ledger, &counts);
     PhaseSummary {
@@ -252,6 +264,7 @@ fn one_phase(ledger: &Ledger, phase: &Phase) -> PhaseSummary {
         rates: parts::rates(ledger, &counts, &happened, iterations.scheduled),
         response: latency(Measure::Response),
         service: latency(Measure::Service),
+        whole,
     }
 }
 

@@ -1,8 +1,10 @@
 //! Where loads, stages and steady states end: those of counted loads do so before the plan says it.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 
-use barrage_model::ids::LoadId;
+use barrage_model::delta::Delta;
+use barrage_model::ids::{LoadId, SegmentId};
 use barrage_model::ledger::IterationCounts;
 use barrage_model::plan::{Load, LoadModel};
 use barrage_model::time::Moment;
@@ -10,16 +12,37 @@ use barrage_model::time::Moment;
 use super::{Ledger, Member};
 use crate::query::Counts;
 
-/// The time of each load by the plan, and where it ends in fact if it is a counted one; nothing where there is none.
+/// The time of loads or stages by the plan, and where each ends in fact if it is a counted load's; nothing where there is none.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct SteadyEnds(Vec<(Range<Moment>, Moment)>);
+pub(crate) struct Ends(Vec<(Range<Moment>, Moment)>);
 
-impl SteadyEnds {
-    /// Where the steady state ends at the latest that is one from this moment on. Beside a timed load only that load makes
-    /// it one.
+impl Ends {
+    /// Where that ends at the latest which is on at this moment. Of a steady state only timed loads make it one beside counted
+    /// ones.
     pub(crate) fn of(&self, from: Moment) -> Moment {
         let active = self.0.iter().filter(|(time, _)| time.contains(&from));
         active.map(|(_, until)| *until).max().unwrap_or(Moment::MAX)
+    }
+}
+
+/// By segment, the interval after the last one in which something of it was counted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Reach(BTreeMap<SegmentId, u32>);
+
+impl Reach {
+    pub(super) fn add(&mut self, delta: &Delta) {
+        let iterations = delta.iterations.iter().map(|row| row.segment);
+        let steps = delta.steps.iter().map(|row| row.segment);
+        for segment in iterations.chain(steps) {
+            let until = self.0.entry(segment).or_default();
+            *until = (*until).max(delta.interval + 1);
+        }
+    }
+
+    /// Where the last interval of a segment ends.
+    pub(crate) fn of(&self, segment: SegmentId) -> Moment {
+        let until = self.0.get(&segment).copied().unwrap_or(0);
+        Moment::from_secs(until.into())
     }
 }
 
@@ -90,30 +113,32 @@ impl Ledger {
         self.losses().fold(due, |sum, loss| sum.saturating_add(loss.arrivals()))
     }
 
-    /// Where a stage ends, when it ends before the plan says so: that of a counted load.
-    pub(crate) fn stage_end(&self, name: &str) -> Moment {
+    /// Where stages of a name end before the marks say so: those of counted loads.
+    pub(crate) fn stage_ends(&self, name: &str) -> Ends {
         let loads = (0..).zip(&self.plan.loads);
-        let named = loads.filter(|(_, load)| load.stretches().iter().any(|stretch| stretch.name == name));
-        let ends = named.map(|(number, load)| match load.model {
-            LoadModel::Iterations(_) => self.end_of(LoadId(number), load),
-            _ => Moment::MAX,
+        let stages = loads.flat_map(|(number, load)| {
+            let named = load.stretches().into_iter().filter(|stretch| stretch.name == name);
+            named.map(move |stretch| (stretch.from..stretch.to, self.until(LoadId(number), load)))
         });
-        ends.max().unwrap_or(Moment::MAX)
+        Ends(stages.collect())
+    }
+
+    /// Where a load ends if it is a counted one. The marks say where others do.
+    fn until(&self, id: LoadId, load: &Load) -> Moment {
+        match load.model {
+            LoadModel::Iterations(_) => self.end_of(id, load),
+            _ => Moment::MAX,
+        }
     }
 
     /// Where steady states end before the marks say so: those of counted loads that are alone.
-    pub(crate) fn steady_ends(&self) -> SteadyEnds {
+    pub(crate) fn steady_ends(&self) -> Ends {
         let loads = || (0..).zip(&self.plan.loads);
         if !loads().any(|(_, load)| matches!(load.model, LoadModel::Iterations(_))) {
-            return SteadyEnds::default();
+            return Ends::default();
         }
-        let times = loads().map(|(number, load)| {
-            let until = match load.model {
-                LoadModel::Iterations(_) => self.end_of(LoadId(number), load),
-                _ => Moment::MAX,
-            };
-            (Moment::ZERO + load.start_at..load.end(), until)
-        });
-        SteadyEnds(times.collect())
+        let time = |load: &Load| Moment::ZERO + load.start_at..load.end();
+        let times = loads().map(|(number, load)| (time(load), self.until(LoadId(number), load)));
+        Ends(times.collect())
     }
 }

@@ -8,6 +8,7 @@ mod member;
 pub(crate) mod past;
 mod record;
 mod seen;
+mod sketches;
 pub(crate) mod slot;
 mod sums;
 #[cfg(test)]
@@ -17,27 +18,26 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
-use barrage_model::delta::{Delta, Measure, SketchKey, SketchRow, Subject};
+use barrage_model::delta::{Delta, SketchRow, Subject};
 use barrage_model::ids::{Incarnation, LoadId, ScenarioId, SegmentId, StepId, TagId, WorkerId};
 use barrage_model::ledger::{IterationCounts, StepCounts};
-use barrage_model::outcome::OutcomeGroup;
 use barrage_model::phase::Marks;
 use barrage_model::plan::{LoadModel, Plan};
 use barrage_model::sketch::COUNT_MAX;
 use barrage_model::time::Moment;
 
-pub(crate) use ends::SteadyEnds;
+pub(crate) use ends::{Ends, Reach};
 pub use errors::ERRORS_MAX;
 pub use history::{History, Reading};
 pub use member::{Inconsistency, Member, WorkerInfo};
 pub use record::{Batch, IntervalRecord, WorkerPart};
+pub(crate) use sketches::{FoldedKind, Sketches};
 pub use slot::{DETAIL_BYTES_MAX, FINE_INTERVALS, MIDDLE_INTERVALS};
-pub(crate) use sums::{take_iterations, take_steps};
+pub(crate) use sums::{Undivided, take_iterations, take_steps};
 
 use crate::catalog::Catalog;
 use crate::generator;
-use crate::pile::Pile;
-use crate::series::{SERIES_MAX, Series};
+use crate::series::{ROWS_MAX, Series};
 use crate::sla::window_length;
 use crate::summary::{RunEvent, WorkerState};
 use errors::Errors;
@@ -148,26 +148,6 @@ type IterationKey = (LoadId, ScenarioId, SegmentId);
 type StepKey = (StepId, TagId, SegmentId);
 /// What remains of a key in `other`: whether it stays out of the totals, and the segment.
 type FoldedStep = (bool, SegmentId);
-/// What remains of a series in `other`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct FoldedSketch {
-    pub(crate) kind: FoldedKind,
-    pub(crate) measure: Measure,
-    pub(crate) group: OutcomeGroup,
-    pub(crate) segment: SegmentId,
-}
-
-/// What the subject of a folded series was.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum FoldedKind {
-    /// A request of a scenario: part of the totals.
-    Request,
-    /// A group, or a step of setup or teardown: not part of the totals.
-    Aside,
-    /// A scenario.
-    Scenario,
-}
-
 /// Everything that has been counted in a run.
 #[derive(Clone, Debug)]
 pub struct Ledger {
@@ -179,7 +159,9 @@ pub struct Ledger {
     pub(crate) members: BTreeMap<MemberKey, Member>,
     pub(crate) iterations: Series<IterationKey, (LoadId, SegmentId), IterationCounts>,
     pub(crate) steps: Series<StepKey, FoldedStep, StepCounts>,
-    pub(crate) sketches: Series<SketchKey, FoldedSketch, Pile>,
+    pub(crate) undivided: Undivided,
+    pub(crate) reach: Reach,
+    pub(crate) sketches: Sketches,
     pub(crate) timeline: Timeline,
     pub(crate) errors: Errors,
     losses: BTreeMap<(MemberKey, LoadId), Loss>,
@@ -213,6 +195,8 @@ impl PartialEq for Ledger {
             && self.members == other.members
             && self.iterations == other.iterations
             && self.steps == other.steps
+            && self.undivided == other.undivided
+            && self.reach == other.reach
             && self.sketches == other.sketches
             && self.timeline == other.timeline
             && self.errors == other.errors
@@ -244,9 +228,11 @@ impl Ledger {
             workers: config.workers.into_iter().map(|worker| (worker.id, worker)).collect(),
             scheduled: config.scheduled,
             members: BTreeMap::new(),
-            iterations: Series::new(SERIES_MAX),
-            steps: Series::new(SERIES_MAX),
-            sketches: Series::new(SERIES_MAX),
+            iterations: Series::new(ROWS_MAX),
+            steps: Series::new(ROWS_MAX),
+            undivided: Undivided::default(),
+            reach: Reach::default(),
+            sketches: Sketches::default(),
             errors: Errors::default(),
             losses: BTreeMap::new(),
             events: Vec::new(),
@@ -365,6 +351,8 @@ impl Ledger {
                 )
             });
         }
+        self.undivided.add(delta);
+        self.reach.add(delta);
         self.timeline.add_counts(key, delta);
         delta.errors.iter().for_each(|sample| self.errors.add(worker, sample));
         self.merge_sketches(delta.interval, &delta.sketches);
@@ -372,10 +360,9 @@ impl Ledger {
     }
 
     fn merge_sketches(&mut self, interval: u32, rows: &[SketchRow]) {
-        let catalog = &self.catalog;
         for SketchRow { key, sketch } in rows {
             self.samples += sketch.count();
-            self.sketches.add(*key, sketch, |key| fold_sketch(catalog, key));
+            self.sketches.add(&self.catalog, key, sketch);
         }
         if !rows.is_empty() {
             self.timeline.add_sketches(interval, rows);
@@ -463,22 +450,6 @@ fn exists(kind: &'static str, id: u64, known: usize) -> Result<(), Rejected> {
         Ok(())
     } else {
         Err(Rejected::Unknown { kind, id })
-    }
-}
-
-fn fold_sketch(catalog: &Catalog, key: &SketchKey) -> FoldedSketch {
-    let kind = match key.subject {
-        Subject::Scenario(_) => FoldedKind::Scenario,
-        Subject::Step(id) => match catalog.steps.get(&id) {
-            Some(step) if !step.once() && !step.group() => FoldedKind::Request,
-            _ => FoldedKind::Aside,
-        },
-    };
-    FoldedSketch {
-        kind,
-        measure: key.measure,
-        group: key.group,
-        segment: key.segment,
     }
 }
 

@@ -434,9 +434,13 @@ impl Timeline {
 
     /// The series of the intervals from `from` up to, not including, `to` that still have them.
     pub(crate) fn details(&self, from: u32, to: u32) -> impl Iterator<Item = &Detail> {
-        self.slots
-            .range(from..to.max(from))
-            .filter_map(|(_, slot)| slot.detail.as_ref())
+        self.details_at(from, to).map(|(_, detail)| detail)
+    }
+
+    /// The same, each with its interval.
+    pub(crate) fn details_at(&self, from: u32, to: u32) -> impl Iterator<Item = (u32, &Detail)> {
+        let slots = self.slots.range(from..to.max(from));
+        slots.filter_map(|(interval, slot)| Some((*interval, slot.detail.as_ref()?)))
     }
 
     /// The total latencies of a slot.

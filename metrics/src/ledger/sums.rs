@@ -1,5 +1,9 @@
 //! Sums of counts.
 
+use std::collections::BTreeMap;
+
+use barrage_model::delta::Delta;
+use barrage_model::ids::{LoadId, ScenarioId, StepId};
 use barrage_model::ledger::{IterationCounts, StepCounts};
 
 use crate::series::Sum;
@@ -29,6 +33,27 @@ impl Sum<Self> for StepCounts {
 
     fn join(&mut self, other: &Self) {
         StepCounts::add(self, other);
+    }
+}
+
+/// Counts that no tag or segment divides: as many rows as the plan has, so that none is ever folded.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Undivided {
+    pub(crate) iterations: BTreeMap<(LoadId, ScenarioId), IterationCounts>,
+    pub(crate) steps: BTreeMap<StepId, StepCounts>,
+}
+
+impl Undivided {
+    pub(super) fn add(&mut self, delta: &Delta) {
+        for row in &delta.iterations {
+            self.iterations
+                .entry((row.load, row.scenario))
+                .or_default()
+                .add(&row.counts);
+        }
+        for row in &delta.steps {
+            self.steps.entry(row.step).or_default().add(&row.counts);
+        }
     }
 }
 

@@ -1,8 +1,9 @@
 use proptest::prelude::*;
 
+use barrage_model::delta::{Measure, SketchKey};
 use barrage_model::expr::{Named, Outcomes, PhaseSelector, Selector};
 use barrage_model::ledger::Open;
-use barrage_model::outcome::{DropReason, FailureClass, Outcome};
+use barrage_model::outcome::{DropReason, FailureClass, Outcome, OutcomeGroup};
 use barrage_model::sketch::{Packed, highest, index_of, rank};
 
 use super::*;

@@ -8,6 +8,7 @@ use barrage_model::time::Moment;
 
 use super::window_length;
 use crate::generator::generator_so_far;
+use crate::lack::Lack;
 use crate::ledger::{Ledger, Member};
 use crate::query::{Counts, Filter, Window};
 use crate::samples::Samples;
@@ -30,6 +31,8 @@ pub(crate) struct Judged {
     pub(crate) holds: Option<bool>,
     /// It does not hold, and the generator may have made it.
     pub(crate) doubtful: bool,
+    /// Why there is nothing to observe, where some of it is not known.
+    pub(crate) lack: Option<Lack>,
 }
 
 impl Judged {
@@ -198,8 +201,27 @@ pub(super) fn is_on_wire(expr: &Expr) -> bool {
     )
 }
 
+/// Why what an SLA is about is not known. What happened in whole seconds is.
+fn lack_of(ledger: &Ledger, sla: &Sla, filters: &Filters, window: &Window) -> Option<Lack> {
+    if is_rate(&sla.that) {
+        return None;
+    }
+    match latency_of(&sla.that) {
+        Some((_, measure, _)) => ledger.lacks_samples(&filters.first, window, measure),
+        None => std::iter::once(&filters.first)
+            .chain(&filters.second)
+            .find_map(|filter| ledger.lacks_counts(filter, window)),
+    }
+}
+
 /// Evaluates an SLA over a window.
 pub(crate) fn judge(ledger: &Ledger, sla: &Sla, filters: &Filters, window: &Window) -> Judged {
+    if let Some(lack) = lack_of(ledger, sla, filters, window) {
+        return Judged {
+            lack: Some(lack),
+            ..conclude(sla, None, 0, 0)
+        };
+    }
     if let Some((stat, measure, outcomes)) = latency_of(&sla.that) {
         return judge_samples(sla, stat, &ledger.samples_of(&filters.first, window, measure, outcomes));
     }
@@ -330,6 +352,7 @@ fn conclude(sla: &Sla, observed: Option<Observed>, samples: u64, needed: u64) ->
         needed,
         holds,
         doubtful: false,
+        lack: None,
     }
 }
 

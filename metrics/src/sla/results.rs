@@ -16,6 +16,7 @@ impl Track {
             Some(true) => (SlaVerdict::Passed, format!("held over {} samples", seen.samples)),
             Some(false) if seen.doubtful => (SlaVerdict::NotJudged, self.doubt("breached")),
             Some(false) => (SlaVerdict::Failed, format!("breached over {} samples", seen.samples)),
+            None if seen.lack.is_some() => (SlaVerdict::NotJudged, too_few(&self.sla, seen)),
             None => (SlaVerdict::NotEnoughSamples, too_few(&self.sla, seen)),
         };
         self.result(Some(seen), verdict, reason, None)
@@ -184,6 +185,9 @@ impl Track {
 }
 
 fn too_few(sla: &Sla, seen: &Judged) -> String {
+    if let Some(lack) = seen.lack {
+        return lack.reason().to_owned();
+    }
     match seen.observed {
         Some(Observed::PerSecond { micros: 0, .. } | Observed::BytesPerSecond { micros: 0, .. }) => {
             "no whole second of the load lies in it, so it has no rate".to_owned()

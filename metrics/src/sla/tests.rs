@@ -1259,3 +1259,90 @@ fn a_window_that_is_no_longer_kept_whole_is_not_judged_by_what_is_left_of_it() {
         "held in every window; the worst is shown",
     );
 }
+
+/// `list tools` is kept apart, `ping` is in the totals alone.
+#[test]
+fn what_may_have_lost_parts_is_not_judged_by_the_rest() {
+    for (text, want) in [
+        ("failed(\"list tools\") < 1", Passed),
+        ("failed(\"ping\") < 1", NotJudged),
+        ("error_rate(\"ping\") < 10%", NotJudged),
+        ("error_rate(\"ping\") < 100%; stop", NotJudged),
+        ("ok(\"list tools\") / ok(\"ping\") > 0", NotJudged),
+        ("failed(backend=\"blue\") < 1", NotJudged),
+        ("max(\"list tools\") < 2ms", Passed),
+        ("max(\"ping\") < 1ms", NotJudged),
+        ("max(\"ping\") < 1ms; over: 1", Failed),
+        ("failed(\"ping\") < 1; over: 1", Failed),
+        ("goodput(\"ping\") > 4/s", Failed),
+        ("failed < 1", Failed),
+        ("max < 2ms", Failed),
+        ("max(iteration, \"tools\") < 2ms", Passed),
+        ("started < 9", Passed),
+    ] {
+        let mut ledger = ledger(1, 1, 0);
+        ledger.sketches = crate::ledger::Sketches::with_room(5);
+        ledger.steps = crate::series::Series::new(1);
+        let ping = |outcome| Event::Done {
+            load: CLOSED,
+            scenario: HEALTH,
+            step: PING,
+            tag: 0,
+            segment: 0,
+            outcome,
+            us: 5_000,
+        };
+        let failed = ping(Outcome::Failed(FailureClass::Status));
+        let events = [ok(1_000), ok(1_000), ok(1_000), ping(Outcome::Ok), failed, failed];
+        ledger
+            .apply(WorkerId(0), FIRST, &delta_of(0, events))
+            .expect("in order");
+        let mut engine = SlaEngine::new(&[sla(text)]);
+        let stop = engine.at_watermark(&ledger, &closed(0));
+        assert_eq!(stop, None, "{text}");
+        ledger.set_end(Moment::from_secs(1));
+        let result = engine.finish(&ledger, GeneratorVerdict::Valid).remove(0);
+        assert_eq!(result.verdict, want, "{text}: {}", result.reason);
+        assert_eq!(
+            result.reason.contains("more series"),
+            want == NotJudged,
+            "{text}: {}",
+            result.reason
+        );
+    }
+}
+
+#[test]
+fn the_stage_of_a_counted_load_is_over_with_it() {
+    let ledger = beside_counted(9, 4);
+    let long = beside_counted(crate::ledger::FINE_INTERVALS + 11, 4);
+    let verdict = |ledger: &Ledger, text: &str| {
+        let mut engine = SlaEngine::new(&[sla(text)]);
+        engine.finish(ledger, GeneratorVerdict::Valid).remove(0)
+    };
+    for (text, want) in [
+        ("error_rate < 5%; during: stage(counted)", Passed),
+        ("error_rate(\"ping\") < 5%; during: stage(counted)", Passed),
+        ("failed < 1; during: stage(counted)", Passed),
+        ("ok <= 210; during: stage(counted)", Passed),
+        ("max < 30ms; during: stage(counted)", Passed),
+        ("error_rate < 5%; during: stage(crowd)", Failed),
+        ("max < 30ms; during: stage(crowd)", Failed),
+        ("error_rate < 5%; during: steady", Failed),
+    ] {
+        let result = verdict(&ledger, text);
+        assert_eq!(result.verdict, want, "{text}: {}", result.reason);
+        let result = verdict(&long, text);
+        let unknown = text.ends_with("stage(counted)");
+        assert_eq!(
+            result.verdict,
+            if unknown { NotJudged } else { want },
+            "{text}: {}",
+            result.reason
+        );
+    }
+    assert_eq!(
+        verdict(&long, "goodput > 100/s; during: stage(counted)").verdict,
+        Passed
+    );
+}

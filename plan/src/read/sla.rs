@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use barrage_model::expr::{Expr, Named, Operand, PhaseSelector, Selector};
+use barrage_model::delta::Measure;
+use barrage_model::expr::{Count, Expr, MetricKind, Named, Operand, PhaseSelector, Selector};
 use barrage_model::plan::{Plan, Sla, SlaWindow};
 use barrage_model::syntax::nearest;
 
@@ -22,12 +23,24 @@ const SHORTHAND: [(&str, &str, &str); 3] = [
 /// What SLAs may name.
 pub(crate) struct Known {
     scenarios: Vec<String>,
-    steps: Vec<(String, String)>,
+    steps: Vec<KnownStep>,
     stages: Vec<String>,
     tags: Vec<(String, Vec<String>)>,
     /// Whether the plan has holds as well as other stages.
     ramps: bool,
+    /// Whole seconds up to the end of the last load and of its graceful stop, and some for what is reported last.
+    seconds: u64,
 }
+
+/// A request or group.
+struct KnownStep {
+    scenario: String,
+    name: String,
+    group: bool,
+}
+
+/// Seconds after the graceful stop in which something may still be reported.
+const REPORTED_LATE: u64 = 2;
 
 impl Known {
     /// What the SLAs of a plan may name.
@@ -42,13 +55,17 @@ impl Known {
                 .map(|rule| (rule.name.clone(), rule.values.clone()))
                 .collect(),
             ramps: false,
+            seconds: 0,
         };
+        let end = plan.loads.iter().map(barrage_model::plan::Load::end).max();
+        let end = end.unwrap_or_default() + plan.graceful_stop;
+        known.seconds = end.as_micros().div_ceil(1_000_000) + REPORTED_LATE;
         let steps = plan.named_steps();
-        known.steps.extend(
-            steps
-                .iter()
-                .map(|step| (step.scenario.to_owned(), step.name.to_owned())),
-        );
+        known.steps.extend(steps.iter().map(|step| KnownStep {
+            scenario: step.scenario.to_owned(),
+            name: step.name.to_owned(),
+            group: step.group,
+        }));
         known.scenarios.extend(["setup".to_owned(), "teardown".to_owned()]);
         let (mut holds, mut moves) = (false, false);
         for load in &plan.loads {
@@ -60,6 +77,28 @@ impl Known {
         }
         known.ramps = holds && moves;
         known
+    }
+
+    /// The name, if groups alone have it.
+    fn group<'n>(&self, named: &'n Named) -> Option<&'n str> {
+        let (scenario, name) = match named {
+            Named::Any(name) if self.scenarios.contains(name) => return None,
+            Named::Any(name) | Named::Step(name) => (None, name),
+            Named::StepOf { scenario, step } => (Some(scenario), step),
+            Named::Scenario(_) => return None,
+        };
+        let in_it = |step: &&KnownStep| scenario.is_none_or(|scenario| step.scenario == *scenario);
+        let mut steps = self.steps.iter().filter(in_it).filter(|step| step.name == *name);
+        steps.all(|step| step.group).then_some(name)
+    }
+}
+
+/// Whether an expression counts what lost workers left behind.
+fn is_about_losses(that: &Expr) -> bool {
+    let lost = |count| matches!(count, Count::Unknown | Count::Unsent);
+    match &that.left {
+        Operand::Metric(metric) => matches!(metric.kind, MetricKind::Count(count) if lost(count)),
+        Operand::Quotient { part, whole } => lost(part.count) || lost(whole.count),
     }
 }
 
@@ -119,6 +158,11 @@ impl Reader<'_> {
             None => short,
         };
         let options = options?;
+        if all.iter().any(|sla| is_about_losses(&sla.that)) {
+            let whole = "neither `over` nor `during` beside `unknown` or `unsent`: what lost workers left behind belongs to no part of the run";
+            fields.refuse("over", whole)?;
+            fields.refuse("during", whole)?;
+        }
         for sla in &mut all {
             sla.during = options.during.clone().or(sla.during.take());
             sla.window = options.window;
@@ -157,7 +201,8 @@ impl Reader<'_> {
             ))
         });
         let stop = fields.or_default("stop", |value| self.flag(value));
-        let in_a_row = fields.or_default("for", |value| self.whole32(value));
+        let row_of = over.as_ref().ok().copied().flatten();
+        let in_a_row = fields.or_default("for", |value| self.windows_in_a_row(value, row_of, known));
         let min_samples = fields.opt("min_samples", |value| self.whole(value));
         let window = over?.map_or(SlaWindow::Whole, SlaWindow::Sliding);
         let in_a_row = in_a_row?;
@@ -174,6 +219,19 @@ impl Reader<'_> {
             min_samples: min_samples?,
             at: None,
         })
+    }
+
+    /// As many windows as may come one after the other while the plan goes on.
+    fn windows_in_a_row(&self, value: Value<'_>, over: Option<Duration>, known: &Known) -> Got<u32> {
+        let row = self.whole32(value)?;
+        let Some(over) = over else { return Ok(row) };
+        let most = (known.seconds + 1).saturating_sub(over.as_secs()).max(1);
+        if u64::from(row) <= most {
+            return Ok(row);
+        }
+        let over = barrage_model::units::format_duration(over);
+        let expected = format!("at most {most}: so many windows of {over} the run has at most, with its graceful stop");
+        Err(self.fail(value.node.span, Problem::value(&row.to_string(), expected)))
     }
 
     fn shorthand(&self, value: Value<'_>, metric: &str, unit: &str, known: &Known) -> Got<Sla> {
@@ -207,13 +265,47 @@ impl Reader<'_> {
                 self.known_tag(value, tag, wanted, known)?;
             }
         }
+        self.judgeable(value, &that, known)?;
         Ok(that)
+    }
+
+    /// Refuses what there is no number of, whatever happens in the run.
+    fn judgeable(&self, value: Value<'_>, that: &Expr, known: &Known) -> Got<()> {
+        let narrowed = match &that.left {
+            Operand::Metric(metric) => !metric.select.is_empty(),
+            Operand::Quotient { part, whole } => !part.select.is_empty() || !whole.select.is_empty(),
+        };
+        if narrowed && is_about_losses(that) {
+            let expected =
+                "no name and no tag beside `unknown` or `unsent`: what lost workers left behind belongs to no step";
+            return Err(self.fail(value.node.span, Problem::new(value.node.describe(), expected)));
+        }
+        let Operand::Metric(metric) = &that.left else {
+            return Ok(());
+        };
+        let MetricKind::Latency { measure, .. } = metric.kind else {
+            return Ok(());
+        };
+        let of_groups = matches!(measure, Measure::Response | Measure::Iteration | Measure::DispatchLag);
+        match metric.select.name.as_ref().and_then(|named| known.group(named)) {
+            Some(name) if !of_groups => {
+                let found = format!("found `{}` of the group {}", measure.word(), quoted(name));
+                let expected = "`response`, or a request in the group: a group as one has its response time alone";
+                let text = &self.scalar(value)?.text;
+                let problem = Problem {
+                    at: text.find(measure.word()).map(|at| at..at + measure.word().len()),
+                    ..Problem::new(found, expected)
+                };
+                Err(self.fail_in(value.node, text, problem))
+            }
+            _ => Ok(()),
+        }
     }
 
     fn known_name(&self, value: Value<'_>, select: &Selector, known: &Known) -> Got<()> {
         let Some(named) = &select.name else { return Ok(()) };
         let scenarios = || known.scenarios.iter().map(String::as_str);
-        let steps = || known.steps.iter().map(|(_, step)| step.as_str());
+        let steps = || known.steps.iter().map(|step| step.name.as_str());
         match named {
             Named::Any(name) => self.one_of(value, "step, group or scenario", name, steps().chain(scenarios())),
             Named::Step(name) => self.one_of(value, "step", name, steps()),
@@ -223,8 +315,8 @@ impl Reader<'_> {
                 let inside = known
                     .steps
                     .iter()
-                    .filter(|(of, _)| of == scenario)
-                    .map(|(_, step)| step.as_str());
+                    .filter(|step| step.scenario == *scenario)
+                    .map(|step| step.name.as_str());
                 self.one_of(value, "step", step, inside)
             }
         }

@@ -33,7 +33,7 @@ impl Document {
             &mut self.conservation.steps,
         ];
         let workers = self.workers.iter_mut().map(|worker| &mut worker.steps);
-        let phases = self.phases.iter_mut().map(|phase| &mut phase.steps);
+        let phases = self.phases.iter_mut().filter_map(|phase| phase.steps.as_mut());
         let ledgers = self.conservation.per_worker.iter_mut().map(|ledger| &mut ledger.steps);
         for totals in sums.into_iter().chain(workers).chain(phases).chain(ledgers) {
             totals.forget_wire_bytes();
@@ -235,10 +235,10 @@ impl Step {
             group: from.group,
             totals: from.totals.into(),
             rates: from.rates.into(),
-            response: from.response.into(),
-            service: from.service.into(),
-            response_ok: from.response_ok.into(),
-            service_ok: from.service_ok.into(),
+            response: from.whole.then(|| from.response.into()),
+            service: from.whole.then(|| from.service.into()),
+            response_ok: from.whole.then(|| from.response_ok.into()),
+            service_ok: from.whole.then(|| from.service_ok.into()),
             tags: each(&from.tags),
         }
     }
@@ -261,8 +261,8 @@ impl From<&summary::ScenarioSummary> for Scenario {
         Self {
             name: from.name.clone(),
             iterations: from.iterations.into(),
-            iteration: from.iteration.into(),
-            dispatch_lag: from.dispatch_lag.into(),
+            iteration: from.whole.then(|| from.iteration.into()),
+            dispatch_lag: from.whole.then(|| from.dispatch_lag.into()),
         }
     }
 }
@@ -399,11 +399,11 @@ impl From<&summary::PhaseSummary> for Phase {
     fn from(from: &summary::PhaseSummary) -> Self {
         Self {
             phase: phase_name(&from.phase),
-            iterations: from.iterations.into(),
-            steps: StepTotals::from(&from.counts),
+            iterations: from.whole.then(|| from.iterations.into()),
+            steps: from.whole.then(|| StepTotals::from(&from.counts)),
             rates: from.rates.into(),
-            response: from.response.into(),
-            service: from.service.into(),
+            response: from.whole.then(|| from.response.into()),
+            service: from.whole.then(|| from.service.into()),
         }
     }
 }

@@ -94,15 +94,15 @@ pub struct Step {
     pub totals: StepTotals,
     /// Rates over the run.
     pub rates: Rates,
+    /// All outcomes; `null`, like the other three, where the run had too many series to keep those of the step apart.
+    pub response: Option<Latency>,
     /// All outcomes.
-    pub response: Latency,
-    /// All outcomes.
-    pub service: Latency,
+    pub service: Option<Latency>,
     /// Ended `ok`.
-    pub response_ok: Latency,
+    pub response_ok: Option<Latency>,
     /// Ended `ok`.
-    pub service_ok: Latency,
-    /// The same by tag values; empty when there is only one combination.
+    pub service_ok: Option<Latency>,
+    /// The same by tag values; empty when there is only one combination, or all of it by tags is not known.
     pub tags: Vec<Tag>,
 }
 
@@ -128,10 +128,11 @@ pub struct Scenario {
     pub name: String,
     /// Its ledger, without `unsent` and `unknown`, which belong to no scenario.
     pub iterations: Iterations,
-    /// Due instant to the end of the last step.
-    pub iteration: Latency,
+    /// Due instant to the end of the last step; `null`, like the lag, where the run had too many series to keep those of the
+    /// scenario apart.
+    pub iteration: Option<Latency>,
     /// Actual start − due.
-    pub dispatch_lag: Latency,
+    pub dispatch_lag: Option<Latency>,
 }
 
 /// How often steps failed, and why.
@@ -320,16 +321,17 @@ pub struct Stage {
 pub struct Phase {
     /// `warm_up`, `steady`, `stage(NAME)`, `baseline(FAULT)`, `fault(FAULT)`, `recovery(FAULT)` or `undoing`.
     pub phase: String,
-    /// Iterations due in it.
-    pub iterations: Iterations,
+    /// Iterations due in it; where other loads went on after the end of a load of `iterations`, up to that end. `null`, like steps
+    /// and latencies, where that lies too far back to tell.
+    pub iterations: Option<Iterations>,
     /// Steps of those iterations; `in_flight` is not known by phase.
-    pub steps: StepTotals,
+    pub steps: Option<StepTotals>,
     /// Rates over its run time.
     pub rates: Rates,
     /// All outcomes.
-    pub response: Latency,
+    pub response: Option<Latency>,
     /// All outcomes.
-    pub service: Latency,
+    pub service: Option<Latency>,
 }
 
 /// The run time between two marks.

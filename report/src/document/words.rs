@@ -65,7 +65,7 @@ words!(
         NotEnoughSamples,
         /// It holds so far, but the run goes on.
         Provisional,
-        /// The generator is invalid, so its latencies say nothing about the target.
+        /// Nobody can say: the generator is invalid or may have made what was seen, or some of what it is about is not known.
         NotJudged,
     }
 );

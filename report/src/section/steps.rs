@@ -94,7 +94,12 @@ pub(super) fn steps(summary: &Summary, limits: &Limits) -> Section {
     let mut section = Section::new("Steps");
     if summary.samples_in_other > 0 {
         let samples = count(summary.samples_in_other);
-        let text = format!("{samples} samples are in the totals alone: the run had more series than are kept apart");
+        let steps = summary.steps.iter().filter(|step| !step.whole).count();
+        let text = format!(
+            "{samples} samples are in the totals alone: the run had more series than are kept apart; steps without latencies \
+             for that: {}",
+            count(steps as u64)
+        );
         section.note(Tone::Warn, text);
     }
     let cancelled = summary.steps_total.counts.cancelled;

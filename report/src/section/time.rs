@@ -70,7 +70,7 @@ fn phase(phase: &PhaseSummary) -> Row {
         phase.service.p99,
     ];
     let cells = std::iter::once(phase_name(&phase.phase))
-        .chain(numbers.map(count))
+        .chain(numbers.map(|n| if phase.whole { count(n) } else { ABSENT.to_owned() }))
         .chain([
             percent(phase.rates.error_rate),
             rate(phase.rates.goodput_per_s).trim_end_matches("/s").to_owned(),

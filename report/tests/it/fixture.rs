@@ -321,6 +321,7 @@ pub(crate) fn checkout() -> Summary {
             iterations: started(n),
             iteration: latencies.iteration,
             dispatch_lag: latencies.dispatch_lag,
+            whole: true,
         }],
         failures: failures(),
         errors: errors(),
@@ -467,6 +468,7 @@ fn steps(sent: u64) -> Vec<StepSummary> {
             response_ok: response,
             service_ok: service,
             tags: Vec::new(),
+            whole: true,
         }
     };
     let mut all = vec![
@@ -506,6 +508,7 @@ fn phases(latencies: &Latencies) -> Vec<PhaseSummary> {
             rates: rates(&started(n), &totals),
             response: latencies.response,
             service: latencies.service,
+            whole: true,
         }
     };
     vec![
@@ -529,6 +532,21 @@ fn segments() -> Vec<SegmentSummary> {
         segment(2, 16, 19, &[Phase::Fault("slow-db".to_owned()), peak.clone()]),
         segment(3, 19, 30, &[Phase::Recovery("slow-db".to_owned()), peak]),
     ]
+}
+
+/// The seconds behind its end are no longer kept apart from its own.
+fn forget(phase: &mut PhaseSummary) {
+    phase.whole = false;
+    (phase.iterations, phase.counts) = (IterationTotals::default(), StepCounts::default());
+    (phase.response, phase.service) = (Latency::default(), Latency::default());
+    (phase.rates.error_rate, phase.rates.drop_rate) = (None, None);
+}
+
+/// Some of its samples are in the totals alone.
+fn fold(step: &mut StepSummary) {
+    let none = Latency::default();
+    (step.response, step.service, step.response_ok, step.service_ok) = (none, none, none, none);
+    (step.tags, step.whole) = (Vec::new(), false);
 }
 
 /// The same run after worker 1 was lost in second 20: an exact hole, dropped arrivals, breached SLAs.
@@ -586,6 +604,8 @@ pub(crate) fn lost_worker() -> Summary {
     summary.latency.response = latency(&histogram(19_390 + 300, 1.4), 300);
     summary.latency.iteration = latency(&histogram(10_000, 2.9), 300);
     (summary.clipped, summary.samples_in_other) = (2, 17);
+    fold(&mut summary.steps[0]);
+    forget(&mut summary.phases[0]);
     lose_slas(&mut summary);
     lose_second_worker(&mut summary, lost);
     let mut lost_steps = totals(7_500, 0, 0);

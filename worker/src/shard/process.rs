@@ -563,7 +563,7 @@ impl<R: Runner> Shard<R> {
         let last = loop {
             let mut recorder = self.context.recorder.borrow_mut();
             let is_last = u64::from(recorder.interval()) >= interval;
-            let machine = self.machine.borrow();
+            let mut machine = self.machine.borrow_mut();
             let stood = machine.stood_in(recorder.interval());
             let part = recorder.close(machine.progress());
             drop((recorder, machine));

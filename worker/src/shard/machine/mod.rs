@@ -367,10 +367,20 @@ impl Machine {
         self.shared.slots.len()
     }
 
-    /// How the shard stood still in an interval that [`Output::Close`] does not close. None of its arrivals is left.
-    pub fn stood_in(&self, interval: u32) -> Stood {
+    /// How the shard stood still in an interval that [`Output::Close`] does not close. None of its arrivals is left, but ends
+    /// that were seen late are told here, each of them once.
+    pub fn stood_in(&mut self, interval: u32) -> Stood {
         let end = Moment::ZERO + INTERVAL * interval.saturating_add(1);
-        self.shared.still.of_interval(end)
+        let lags = self.loads.iter_mut().map(|load| match load {
+            State::Open(_) => Duration::ZERO,
+            State::Users(users) => users.ends.take_lag(),
+            State::Counted(counted) => counted.ends.take_lag(),
+        });
+        let lag = lags.max().unwrap_or_default();
+        Stood {
+            lag,
+            ..self.shared.still.of_interval(end)
+        }
     }
 
     /// Closes what is over, unless a word is awaited of what has fallen due in it.

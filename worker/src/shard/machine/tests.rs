@@ -871,6 +871,37 @@ fn ends_that_a_standstill_hides_are_lag_of_closed_loads() {
 }
 
 #[test]
+fn ends_that_a_standstill_hides_are_lag_of_the_last_part_of_an_interval_too() {
+    let hold = UserStageShape::Hold {
+        users: 300,
+        length: Duration::from_millis(900),
+    };
+    let counted = LoadModel::Iterations(IterationsLoad {
+        count: 300,
+        users: 300,
+        at_most: Duration::from_secs(60),
+    });
+    for model in [users(vec![hold], None, None), counted] {
+        let plan = plan(vec![model], Duration::ZERO);
+        let wheel = [(LoadId(0), epoch(&[0], vec![], 0, Moment::ZERO))];
+        let mut world = World::new(&plan, &wheel, |at| at + 600_000);
+        let indices = Input::Indices {
+            load: LoadId(0),
+            first: 0,
+            count: 300,
+        };
+        world.inputs.push((0, indices));
+        world.sleep = (300_000, 500_000);
+        world.run_on(850_000);
+        assert!(world.record.stood.is_empty());
+        let lag = world.machine.stood_in(0).lag.as_millis();
+        assert!((480..=500).contains(&lag), "{lag} ms");
+        // Each end is told once.
+        assert_eq!(world.machine.stood_in(1).lag, Duration::ZERO);
+    }
+}
+
+#[test]
 fn closed_loads_without_a_grant_are_late_in_each_second_of_it() {
     let hold = UserStageShape::Hold {
         users: 5,

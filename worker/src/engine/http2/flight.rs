@@ -418,7 +418,13 @@ impl<'a> Flight<'a> {
         let message = match self.stage {
             // A connection that was begun in the end, because the one waited for took nothing any more, is not to blame.
             Stage::Dialling if self.queued() > self.core.clock.now().since(self.link.opened_at()) => QUEUED,
-            Stage::Dialling => self.link.timings().timed_out_in(),
+            Stage::Dialling => {
+                // Users who come one after the other would keep it alive for each other, and all fail by it.
+                if self.queued_before.is_zero() {
+                    self.link.shun();
+                }
+                self.link.timings().timed_out_in()
+            }
             Stage::Queued => QUEUED,
             Stage::Asked(_) => {
                 if self.link.gauge().received() == self.received_before {

@@ -111,6 +111,8 @@ pub(super) struct Link {
     requests: Cell<u64>,
     answered: Cell<bool>,
     retired: Cell<bool>,
+    /// A request has waited for it in vain for all of its time.
+    shunned: Cell<bool>,
     loss_told: Cell<bool>,
 }
 
@@ -174,6 +176,7 @@ impl Link {
             requests: Cell::new(0),
             answered: Cell::new(false),
             retired: Cell::new(false),
+            shunned: Cell::new(false),
             loss_told: Cell::new(false),
         });
         let driver = drive(Rc::downgrade(&link), state, Rc::clone(core), origin.clone());
@@ -228,6 +231,16 @@ impl Link {
         self.state.wake_waiting();
     }
 
+    /// Nobody else is to wait for it to be made. Who does may go on.
+    pub(super) fn shun(&self) {
+        self.shunned.set(true);
+    }
+
+    /// Whether waiting for it is not worth while: somebody has done so in vain.
+    pub(super) fn is_shunned(&self) -> bool {
+        self.shunned.get() && matches!(*self.phase.borrow(), Phase::Dialling)
+    }
+
     /// Has all who wait look again.
     pub(super) fn wake_waiting(&self) {
         self.state.wake_waiting();
@@ -245,7 +258,8 @@ impl Link {
 
     /// Whether a slot without a seat may take one.
     pub(super) fn is_usable(&self) -> bool {
-        !self.state.ended.get() && !matches!(*self.phase.borrow(), Phase::Failed(_) | Phase::Leaving(_))
+        let ends = matches!(*self.phase.borrow(), Phase::Failed(_) | Phase::Leaving(_));
+        !self.state.ended.get() && !ends && !self.is_shunned()
     }
 
     /// Whether a stream can begin now, or never again. If not, the slot has a place in the queue, and is woken when it may be

@@ -256,7 +256,7 @@ impl Http2 {
     fn take_seat(&mut self, origin: &Origin) -> (Rc<Link>, bool) {
         if let Some(at) = self.seats.iter().position(|seat| seat.link.origin == origin.index) {
             let link = &self.seats[at].link;
-            if self.shared.core.may_take(link) {
+            if self.shared.core.may_take(link) && !link.is_shunned() {
                 return (Rc::clone(link), false);
             }
             self.seats.remove(at);

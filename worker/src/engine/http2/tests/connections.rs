@@ -8,12 +8,13 @@ use barrage_model::plan::Reuse;
 use futures_util::FutureExt as _;
 use futures_util::future::join_all;
 use h2::Reason;
+use url::Url;
 
 use super::failures::{OK, frame, go_away, settings_and};
 use super::server::{Http2Server, Manner};
 use super::{PATIENCE_MS, get, on_a_shard, post, slots};
 use crate::engine::testing::{Do, Server, Slot, until};
-use crate::engine::{EngineOptions, OnIdleClose};
+use crate::engine::{EngineOptions, OnIdleClose, Origin};
 
 fn sharing(streams_per_connection: u32) -> EngineOptions {
     EngineOptions {
@@ -133,6 +134,39 @@ fn who_waited_for_a_stream_all_the_time_says_so_though_the_connection_is_given_u
         let (answers, streams) = (told("waiting for the answer"), told("a free stream"));
         assert!(streams >= 4 && answers <= 1, "{late:?}");
         assert_eq!(answers + streams, late.len(), "{late:?}");
+    });
+}
+
+#[test]
+fn a_connection_that_hangs_while_it_is_made_catches_nobody_who_comes_later() {
+    on_a_shard(async {
+        // Takes connections, and never shakes hands.
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = Url::parse(&format!("https://{}/", listener.local_addr().unwrap())).unwrap();
+        let origin = Origin::from_url(0, &url).unwrap();
+        let mut all = slots(Slot::new(sharing(8)), 2);
+        // Somebody waits at each moment, so that the first connection would never be given up.
+        let users = all.iter_mut().enumerate().map(|(number, slot)| {
+            let origin = &origin;
+            async move {
+                tokio::time::sleep(Duration::from_millis(50 * number as u64)).await;
+                for _ in 0..4 {
+                    let result = get("/").by(slot, origin, 100).await;
+                    assert_eq!(slot.word(&result), "timeout");
+                }
+            }
+        });
+        let mut held = Vec::new();
+        let accepting = async {
+            loop {
+                held.push(listener.accept().await.unwrap());
+            }
+        };
+        tokio::select! {
+            _ = join_all(users) => {}
+            () = accepting => unreachable!("it goes on"),
+        }
+        assert!(held.len() >= 4, "{} connections", held.len());
     });
 }
 

@@ -879,7 +879,7 @@ fn ends_that_a_standstill_hides_are_lag_of_the_last_part_of_an_interval_too() {
     let counted = LoadModel::Iterations(IterationsLoad {
         count: 300,
         users: 300,
-        at_most: Duration::from_secs(60),
+        at_most: Duration::from_mins(1),
     });
     for model in [users(vec![hold], None, None), counted] {
         let plan = plan(vec![model], Duration::ZERO);

@@ -168,7 +168,8 @@ pub struct Failure {
     pub message: Box<Cow<'static, str>>,
     /// What the generator itself had run out of, if that is the cause.
     pub scarce: Option<Scarce>,
-    /// How long after its deadline an answer, or more of it, was read that counts as timed out, µs; 0 where none was.
+    /// How long after its deadline something came of a request that counts as timed out, µs; 0 where nothing did: more of its
+    /// answer was read, more of it was sent, or there was a connection for it.
     pub read_late_us: u32,
 }
 
@@ -184,7 +185,7 @@ impl Failure {
         }
     }
 
-    /// The same, of an answer that was read so long after its deadline.
+    /// The same, of a request of which something came so long after its deadline.
     #[must_use]
     pub(crate) fn read_late(self, by: Duration) -> Self {
         Self {

@@ -135,6 +135,7 @@ pub fn answer_http2_with(bytes: &[u8]) {
                 want_headers: true,
                 deadline: clock.now() + LIMIT,
                 send_by: None,
+                awake: None,
             };
             let request = Request::Http2(Http2Request {
                 head: &head,

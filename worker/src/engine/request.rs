@@ -1,6 +1,7 @@
 //! What an engine is asked to do.
 
 use std::cell::Cell;
+use std::time::Duration;
 
 use barrage_model::plan::Method;
 use bytes::Bytes;
@@ -8,6 +9,7 @@ use bytes::Bytes;
 use super::answer::{Cause, Failure};
 use crate::clock::Stamp;
 use crate::net::Origin;
+use crate::shard::Awake;
 
 /// What every request says, whichever engine sends it.
 #[derive(Clone, Copy, Debug)]
@@ -21,6 +23,8 @@ pub struct Terms<'a> {
     /// The end of the grant, which may move on while a connection is being made: a request whose first byte could not be
     /// written before is not sent at all. `None`, outside or inside = no end.
     pub send_by: Option<&'a Cell<Option<Stamp>>>,
+    /// When the shard stood still; `None` = it is taken as awake.
+    pub awake: Option<&'a Awake>,
 }
 
 impl Terms<'_> {
@@ -39,7 +43,18 @@ impl Terms<'_> {
                 "the grant ended before the request could be sent",
             ));
         }
-        (now > self.deadline).then(|| Failure::fixed(Cause::Timeout, "timed out before the request could be sent"))
+        // Here is a connection that could have taken it.
+        let late = now.since(self.deadline);
+        let timed_out = || Failure::fixed(Cause::Timeout, "timed out before the request could be sent").read_late(late);
+        (now > self.deadline).then(timed_out)
+    }
+
+    /// Until when a connection may be made for a request that began at an instant, as far as is known at `now`: its deadline. One
+    /// that has passed while the shard stood still is put off by the time that it has lost so. Nothing is sent after it all the
+    /// same; but whether there is a connection by then tells whose fault that is.
+    pub(crate) fn connect_by(&self, began: Stamp, now: Stamp) -> Stamp {
+        let hid = self.awake.filter(|awake| awake.hid(self.deadline, now));
+        self.deadline + hid.map_or(Duration::ZERO, |awake| awake.stood_within(began, self.deadline))
     }
 }
 

@@ -47,6 +47,7 @@ pub(super) async fn plain(
         want_headers: false,
         deadline: Stamp::FAR,
         send_by: Some(&*shard.send_by),
+        awake: Some(&*shard.awake),
     };
     let mut asked = constant.for_engine(program, request, terms);
     let mut now = clock.now();

@@ -436,6 +436,7 @@ impl Walk<'_, '_> {
             want_headers: request.wants.headers || watched,
             deadline: now + request.timeout,
             send_by: Some(&*shard.send_by),
+            awake: Some(&*shard.awake),
         };
         if let Some(observer) = &mut self.observer {
             observer.sending(program, request, &rendered);

@@ -286,6 +286,7 @@ impl Slot {
             want_headers: true,
             deadline,
             send_by: None,
+            awake: None,
         }
     }
 

@@ -292,6 +292,7 @@ async fn outlived(grant: Duration, renewed: bool) -> Option<(Slot, String)> {
         origin: &origin,
         terms: Terms {
             send_by: Some(&granted),
+            awake: None,
             ..slot.terms(2 * PATIENCE_MS)
         },
     });

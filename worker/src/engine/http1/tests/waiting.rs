@@ -75,6 +75,7 @@ async fn asked(ends: bool) -> (String, Answer, Vec<u8>) {
             want_headers: false,
             deadline: clock.now() + Duration::from_mins(1),
             send_by: Some(&granted),
+            awake: None,
         },
     };
     let mut parser = Parser::new(Limits::default());

@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use std::sync::Arc;
 use std::time::Duration;
 
-use barrage_model::ids::{SegmentId, TagId};
+use barrage_model::ids::{LoadId, SegmentId, TagId};
 use barrage_model::outcome::{FailureClass, IterationEnd, Outcome};
 use barrage_model::plan::OnFailure;
 use bytes::Bytes;
@@ -293,11 +293,11 @@ pub(super) async fn after(result: Option<&Result<(), Failure>>) {
     }
 }
 
-/// What comes after an exchange: the answer is judged, and what is extracted from it kept. Without a result the exchange was
-/// given up.
+/// What comes after an exchange of a load's: the answer is judged, and what is extracted from it kept. Without a result the
+/// exchange was given up.
 pub(super) fn settle(
     program: &Program,
-    request: &Request,
+    (load, request): (LoadId, &Request),
     result: Option<Result<(), Failure>>,
     (answer, values): (&mut Answer, &mut Values),
     (shard, recorder): (&ShardContext, &RefCell<Recorder>),
@@ -307,6 +307,7 @@ pub(super) fn settle(
         return Judged::cancelled();
     };
     let done_at = answer.done_at;
+    shard.awake.ended(load, answer.began_at, done_at);
     let mut scarce = result.as_ref().err().and_then(|failure| failure.scarce);
     if let Err(Failure {
         read_late_us: late @ 1..,

@@ -69,7 +69,8 @@ pub(super) async fn plain(
             cancel.unless(exchange).await
         };
         after(result.as_ref()).await;
-        let judged = settle(program, request, result, (answer, values), (shard, recorder));
+        let about = (start.load, request);
+        let judged = settle(program, about, result, (answer, values), (shard, recorder));
         let due = (start.due, start.segment);
         record(program, request, answer, due, (&judged, body_bytes), recorder);
         let end = end_of(judged.outcome, request).unwrap_or(IterationEnd::Completed);

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::pin::pin;
 use std::time::Duration;
 
-use barrage_model::ids::{SegmentId, StepId};
+use barrage_model::ids::{LoadId, SegmentId, StepId};
 use barrage_model::outcome::{IterationEnd, Outcome, OutcomeGroup};
 use barrage_model::plan::{Delay, LoadModel};
 
@@ -96,6 +96,7 @@ pub(super) async fn go(
     let mut walk = Walk {
         program: &plan.program,
         user,
+        load: start.load,
         segment: start.segment,
         due: start.due,
         recorder,
@@ -185,6 +186,7 @@ struct Group {
 struct Walk<'a, 'o> {
     program: &'a Program,
     user: &'a mut User,
+    load: LoadId,
     segment: SegmentId,
     /// When the next step is due.
     due: Stamp,
@@ -332,12 +334,18 @@ impl Walk<'_, '_> {
         if self.cancel.is_fired() {
             return Err(IterationEnd::Cancelled);
         }
-        let next = self.due + pause;
+        let (began, next) = (self.due, self.due + pause);
         self.user.rest(self.asks_for_body);
-        let over = self.cancel.unless(pin!(self.user.shard.pauses.until(next))).await;
+        let shard = &self.user.shard;
+        let over = self.cancel.unless(pin!(shard.pauses.until(next))).await;
+        let now = shard.clock.now();
         // A pause that is cut short has lasted until now, and not to its planned end.
-        self.due = over.map_or_else(|| next.min(self.user.shard.clock.now()), |()| next);
-        over.ok_or(IterationEnd::Cancelled)
+        self.due = over.map_or_else(|| next.min(now), |()| next);
+        over.ok_or(IterationEnd::Cancelled)?;
+        // What is sent late after it is late by us.
+        let hidden = shard.awake.hid(next, now);
+        shard.awake.ended(self.load, if hidden { began } else { now }, now);
+        Ok(())
     }
 
     /// Waits for the grant where it has ended or, after a standstill, has to be renewed: the iteration goes on on the next one,
@@ -452,7 +460,8 @@ impl Walk<'_, '_> {
             Some(observer) if matches!(result, Some(Ok(()))) => observer.checks(program, request, answer, values),
             _ => Vec::new(),
         };
-        let judged = settle(program, request, result, (answer, values), (shard, self.recorder));
+        let about = (self.load, request);
+        let judged = settle(program, about, result, (answer, values), (shard, self.recorder));
         if let Some(observer) = &mut self.observer {
             observer.answered(program, request, (answer, values), said, &judged);
         }

@@ -3,6 +3,7 @@
 mod awake;
 mod blocks;
 mod ceiling;
+mod ends;
 pub mod machine;
 mod mailbox;
 pub(crate) mod pacer;

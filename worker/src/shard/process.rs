@@ -25,7 +25,7 @@ use super::machine::{Input, Machine, Output, SlotId, Start, Stood};
 use super::mailbox::Mailbox;
 use super::pacer::Pacer;
 use super::tasks::Tasks;
-use super::{Command, Event, Report, Runner, ShardHandles};
+use super::{Awake, Command, Event, Report, Runner, ShardHandles};
 use crate::clock::{Clock, Stamp};
 use crate::net::Reactor;
 use crate::recorder::{Connected, Dropped, IterationStarted, Part, Recorder};
@@ -84,7 +84,6 @@ struct Shard<R: Runner> {
     /// Reports that the control side has not taken yet.
     reports: RefCell<VecDeque<Report>>,
     events: mpsc::Sender<Event>,
-    /// The instant of the machine's latest input.
     /// The instant at which the time keeper wakes next.
     armed: Cell<Moment>,
     /// Wakes the time keeper when that instant has moved forward.
@@ -124,10 +123,9 @@ pub(super) async fn run<R: Runner>(setup: ShardSetup, make: impl FnOnce(&ShardHa
         recorder: Rc::new(RefCell::new(setup.recorder)),
         send_by: Rc::new(Cell::new(Some(setup.start))),
         renewed: Rc::default(),
-        awake: Rc::default(),
+        awake: Rc::new(Awake::new(setup.start, setup.closed.clone())),
         reactor: reactor(setup.clock),
     };
-    context.awake.told(setup.start);
     let shard = Rc::new(Shard {
         pacer: Pacer::new(setup.clock, setup.pacing).heard_by(context.reactor.clone()),
         place: setup.place,
@@ -416,11 +414,12 @@ impl<R: Runner> Shard<R> {
     fn go_on(self: &Rc<Self>, now: Stamp) {
         let at = self.moment(now);
         let mut machine = self.machine.borrow_mut();
-        self.context.awake.told(now);
-        if let Some((from, to)) = machine.stood_last() {
-            self.context.awake.stood(self.stamp(from), self.stamp(to));
-        }
+        let awake = &self.context.awake;
+        awake.told(now);
         machine.go_on(at, &mut *self.ceilings.borrow_mut());
+        if let Some((from, to)) = machine.stood_last() {
+            awake.learn(self.stamp(from), self.stamp(to), || machine.fallen_due());
+        }
         drop(machine);
         loop {
             let output = self.machine.borrow_mut().poll();
@@ -435,9 +434,8 @@ impl<R: Runner> Shard<R> {
     }
 
     fn handle(&self, at: Moment, input: Input) {
-        self.machine
-            .borrow_mut()
-            .handle(at, input, &mut *self.ceilings.borrow_mut());
+        let mut machine = self.machine.borrow_mut();
+        machine.handle(at, input, &mut *self.ceilings.borrow_mut());
     }
 
     fn perform(self: &Rc<Self>, now: Moment, output: Output) {
@@ -524,7 +522,7 @@ impl<R: Runner> Shard<R> {
         let delay = if delay > INTERVAL { waiting } else { delay.max(waiting) };
         part.poll_delay_max_us = whole_micros(delay.max(stood.longest));
         part.stood_us = whole_micros(stood.total);
-        part.unseen_lag_us = whole_micros(stood.lag);
+        part.unseen_lag_us = whole_micros(stood.lag.max(self.context.awake.take_lag(part.interval)));
         part.spun_us = whole_micros(self.pacer.take_spun());
         part.left = self.machine.borrow().left();
         part.connected = self.connected();
@@ -563,7 +561,7 @@ impl<R: Runner> Shard<R> {
         let last = loop {
             let mut recorder = self.context.recorder.borrow_mut();
             let is_last = u64::from(recorder.interval()) >= interval;
-            let mut machine = self.machine.borrow_mut();
+            let machine = self.machine.borrow();
             let stood = machine.stood_in(recorder.interval());
             let part = recorder.close(machine.progress());
             drop((recorder, machine));

@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::fmt::Write as _;
 use std::io::{BufRead as _, BufReader, Write as _};
+use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use barrage_model::condition::Condition;
@@ -18,6 +19,7 @@ use super::server::{Server, reply};
 use super::*;
 use crate::clock::Stamp;
 use crate::recorder::{Merged, Recorder, Shape, TraceSink};
+use crate::shard::Awake;
 
 /// A plan with everything that an iteration needs, and the raw samples that it leaves.
 pub(super) struct Bench {
@@ -913,5 +915,34 @@ async fn what_came_in_time_while_the_shard_stood_still_is_not_laid_to_the_target
             assert_eq!(delta.health.shortages.time, want.1, "{case}");
             assert_eq!(ledger.contains("stood still"), want.1 > 0, "{case}");
         }
+    }
+}
+
+#[tokio::test]
+async fn answers_and_pauses_that_a_standstill_hides_are_lag() {
+    for asks in [true, false] {
+        let turns = Arc::new(Turns::default());
+        let steps = if asks {
+            vec![ask(get("/")), think(100)]
+        } else {
+            vec![think(100)]
+        };
+        let mut bench = Bench::new(plan(slow_server(Arc::clone(&turns)), steps), &Files::new());
+        let now = bench.shard.clock.now();
+        bench.shard.awake = Rc::new(Awake::new(now, vec![true]));
+        let block = async {
+            while asks && !turns.asked.load(Ordering::SeqCst) {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            turns.go.store(true, Ordering::SeqCst);
+            bench.shard.awake.told(bench.shard.clock.now());
+            std::thread::sleep(Duration::from_millis(900));
+        };
+        let (_, ()) = tokio::join!(bench.once(), block);
+        // Its machine hears of it in the end.
+        let over = bench.shard.clock.now();
+        bench.shard.awake.stood(now, over, vec![0]);
+        let lag = bench.shard.awake.take_lag(1_000);
+        assert!(lag > Duration::from_millis(400), "{asks} {lag:?}");
     }
 }

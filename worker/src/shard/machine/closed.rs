@@ -9,7 +9,6 @@ use barrage_model::rng::{Purpose, Rng, stream};
 use barrage_model::schedule::{CurveError, UserCurve, Wheel};
 use barrage_model::time::{Moment, whole_micros};
 
-use super::still::Ends;
 use super::{BATCH, Choice, Gate, Held, Output, Shared, SlotId, SlotOwner, Start};
 
 #[derive(Debug)]
@@ -78,7 +77,6 @@ pub(super) struct Users {
     unheld_since: Moment,
     /// When a user was last kept from beginning by what is the generator's own: a grant that had ended, or its own ceiling.
     kept_at: Option<Moment>,
-    pub(super) ends: Ends,
     more: bool,
 }
 
@@ -118,7 +116,6 @@ impl Users {
             held: None,
             unheld_since: Moment::ZERO,
             kept_at: None,
-            ends: Ends::default(),
             more: false,
         };
         for place in 0..closed.all.len() {
@@ -133,9 +130,8 @@ impl Users {
         next.map(|(due, _)| due).filter(|due| *due < self.end)
     }
 
-    pub(super) fn done(&mut self, owner: &SlotOwner, now: Moment, shared: &Shared) {
+    pub(super) fn done(&mut self, owner: &SlotOwner, now: Moment) {
         self.running -= 1;
-        self.ends.note(owner.began, now, &shared.still);
         let think = self.think;
         let Some(user) = self.all.get_mut(owner.place as usize) else {
             return;
@@ -175,7 +171,6 @@ impl Users {
             Ok(next) => *start = next,
             Err(_) => return false,
         }
-        self.ends.seen();
         true
     }
 

@@ -11,8 +11,7 @@ use barrage_model::schedule::Wheel;
 use barrage_model::time::Moment;
 
 use super::pool::Pool;
-use super::still::Ends;
-use super::{BATCH, Choice, Gate, Held, Output, Shared, SlotId, SlotOwner, Start};
+use super::{BATCH, Choice, Gate, Held, Output, Shared, SlotId, Start};
 
 /// Whether there are indices to ask for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,7 +45,6 @@ pub(super) struct Counted {
     unheld_since: Moment,
     /// When a user was last kept from beginning by what is the generator's own: a grant that had ended, or its own ceiling.
     kept_at: Option<Moment>,
-    pub(super) ends: Ends,
     more: bool,
 }
 
@@ -66,7 +64,6 @@ impl Counted {
             pool,
             unheld_since: start_at,
             kept_at: None,
-            ends: Ends::default(),
             more: false,
         }
     }
@@ -106,8 +103,7 @@ impl Counted {
         (is_free && has_more).then(|| shared.granted_until.max(self.start_at))
     }
 
-    pub(super) fn done(&mut self, slot: SlotId, owner: &SlotOwner, now: Moment, shared: &Shared) {
-        self.ends.note(owner.began, now, &shared.still);
+    pub(super) fn done(&mut self, slot: SlotId, now: Moment) {
         self.idle.push_back(now);
         self.pool.free(slot);
     }

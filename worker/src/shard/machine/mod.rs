@@ -291,8 +291,8 @@ impl Machine {
     /// load it nearly always is, and this is the short way there. `start` is what has ended, and becomes what begins; `false`
     /// with nothing changed when there may be more to it.
     pub fn again(&mut self, now: Moment, start: &mut Start, gate: &mut dyn Gate) -> bool {
-        let (still, last) = (&self.shared.still, self.last);
-        let in_time = now >= last && now < self.boundary && !Standstills::is_one(last, now) && now > still.late_until();
+        let last = self.last;
+        let in_time = now >= last && now < self.boundary && !Standstills::is_one(last, now);
         let ([State::Users(users)], true) = (self.loads.as_mut_slice(), in_time) else {
             return false;
         };
@@ -367,20 +367,23 @@ impl Machine {
         self.shared.slots.len()
     }
 
-    /// How the shard stood still in an interval that [`Output::Close`] does not close. None of its arrivals is left, but ends
-    /// that were seen late are told here, each of them once.
-    pub fn stood_in(&mut self, interval: u32) -> Stood {
+    /// How the shard stood still in an interval that [`Output::Close`] does not close. None of its arrivals is left.
+    pub fn stood_in(&self, interval: u32) -> Stood {
         let end = Moment::ZERO + INTERVAL * interval.saturating_add(1);
-        let lags = self.loads.iter_mut().map(|load| match load {
-            State::Open(_) => Duration::ZERO,
-            State::Users(users) => users.ends.take_lag(),
-            State::Counted(counted) => counted.ends.take_lag(),
-        });
-        let lag = lags.max().unwrap_or_default();
-        Stood {
-            lag,
-            ..self.shared.still.of_interval(end)
+        self.shared.still.of_interval(end)
+    }
+
+    /// How many arrivals of each load have been counted as scheduled by the outputs that wait.
+    pub fn fallen_due(&self) -> Vec<u64> {
+        let mut due = vec![0; self.loads.len()];
+        for output in &self.shared.outputs {
+            if let Output::Scheduled { load, count, .. } = output
+                && let Some(due) = due.get_mut(usize::from(load.0))
+            {
+                *due += *count;
+            }
         }
+        due
     }
 
     /// Closes what is over, unless a word is awaited of what has fallen due in it.
@@ -394,18 +397,16 @@ impl Machine {
     fn close(&mut self, now: Moment) {
         let (begin, end) = (self.boundary - INTERVAL, self.boundary);
         let (mut scheduled, mut unseen, mut unseen_from) = (0, 0, Moment::MAX);
-        let (mut oldest, mut held, mut hidden) = (end, end, Duration::ZERO);
+        let (mut oldest, mut held) = (end, end);
         let undecided = self.shared.is_undecided(now);
         for load in &mut self.loads {
             let open = match load {
                 State::Open(open) => open,
                 State::Users(users) => {
-                    hidden = hidden.max(users.ends.take_lag());
                     held = held.min(users.waits_from().unwrap_or(Moment::MAX));
                     continue;
                 }
                 State::Counted(counted) => {
-                    hidden = hidden.max(counted.ends.take_lag());
                     held = held.min(counted.waits_from(&self.shared).unwrap_or(Moment::MAX));
                     continue;
                 }
@@ -437,7 +438,6 @@ impl Machine {
         if let Some(from) = waits_from.filter(|from| *from < end) {
             stood.lag = now.since(from.max(begin)).saturating_sub(INTERVAL / 100);
         }
-        stood.lag = stood.lag.max(hidden);
         self.shared.outputs.push_back(Output::Close { progress, stood });
         self.counted = self.counted.max(end);
         self.boundary += INTERVAL;
@@ -454,8 +454,8 @@ impl Machine {
                 };
                 match &mut self.loads[usize::from(owner.load.0)] {
                     State::Open(open) => open.done(slot, now, since.min(now), shared),
-                    State::Users(users) => users.done(&owner, now, shared),
-                    State::Counted(counted) => counted.done(slot, &owner, now, shared),
+                    State::Users(users) => users.done(&owner, now),
+                    State::Counted(counted) => counted.done(slot, now),
                 }
             }
             Input::Grant(until) => {

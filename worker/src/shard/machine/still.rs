@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use barrage_model::delta::INTERVAL;
-use barrage_model::time::{Moment, whole_micros};
+use barrage_model::time::Moment;
 
 use super::TICK;
 
@@ -22,8 +22,7 @@ pub struct Stood {
     /// For how long the shard stood still within the interval.
     pub total: Duration,
     /// How late an arrival that fell due in the interval was at least noticed, when it was noticed after the interval: the
-    /// 99th percentile, by the even schedule. Zero where fewer than 1 % of the interval's arrivals were. Or, where that is
-    /// more, how late the ends of closed iterations were seen, the 99th percentile as well.
+    /// 99th percentile, by the even schedule. Zero where fewer than 1 % of the interval's arrivals were.
     pub lag: Duration,
 }
 
@@ -99,18 +98,6 @@ impl Standstills {
         self.last.map(|last| (last.from, last.to))
     }
 
-    /// Until when ends come in that may have waited for the last one to be over.
-    pub(super) fn late_until(&self) -> Moment {
-        self.last.map_or(Moment::ZERO, |last| last.to + last.stood)
-    }
-
-    /// How long at most the end of an iteration that began at `began` has waited to be seen at `now`. What came during a
-    /// standstill is read within its length again, even where thousands wait.
-    fn hid(&self, began: Moment, now: Moment) -> Option<Duration> {
-        let last = self.last.filter(|last| began < last.from && now <= self.late_until())?;
-        Some(last.stood)
-    }
-
     /// What they did to the interval that ends at `end`, but for its lag.
     pub(super) fn of_interval(&self, end: Moment) -> Stood {
         let begin = end - INTERVAL;
@@ -121,57 +108,6 @@ impl Standstills {
             total: self.within(begin, end),
             lag: Duration::ZERO,
         }
-    }
-}
-
-/// The iterations of a load whose users begin again when they have ended: an end that is seen late makes the next one begin
-/// late, and nothing else would tell.
-#[derive(Debug, Default)]
-pub(super) struct Ends {
-    /// In the present interval.
-    all: u64,
-    /// Those that a standstill may have hidden, with its length; the latest last.
-    hidden: Vec<(Duration, u64)>,
-}
-
-impl Ends {
-    /// One that cannot have been hidden.
-    pub(super) fn seen(&mut self) {
-        self.all += 1;
-    }
-
-    /// One that began at `began` and is seen now.
-    pub(super) fn note(&mut self, began: Moment, now: Moment, still: &Standstills) {
-        self.all += 1;
-        let Some(stood) = still.hid(began, now) else { return };
-        match self.hidden.last_mut() {
-            Some((last, count)) if *last == stood => *count += 1,
-            _ => self.hidden.push((stood, 1)),
-        }
-    }
-
-    /// How late the ends of the interval were seen: the 99th percentile, µs, each having come at any time of its standstill.
-    /// The next interval begins.
-    pub(super) fn take_lag(&mut self) -> Duration {
-        let Self { all, hidden } = std::mem::take(self);
-        let most = hidden.iter().map(|(stood, _)| whole_micros(*stood)).max().unwrap_or(0);
-        let is_rare = |us: u64| {
-            let later = hidden.iter().map(|(stood, count)| {
-                let stood = whole_micros(*stood);
-                u128::from(stood.saturating_sub(us)) * u128::from(*count) * 100_000 / u128::from(stood.max(1))
-            });
-            later.sum::<u128>() < u128::from(all) * 1_000
-        };
-        let (mut low, mut high) = (0, most);
-        while low < high {
-            let middle = low.midpoint(high);
-            if is_rare(middle) {
-                high = middle;
-            } else {
-                low = middle + 1;
-            }
-        }
-        Duration::from_micros(low)
     }
 }
 

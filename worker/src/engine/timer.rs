@@ -100,6 +100,21 @@ impl DeadlineTimer {
         self.turns = 0;
         Poll::Ready(())
     }
+
+    /// The same with a deadline that is put off by what is known only once it has passed: `until` is asked then, at each poll.
+    pub(crate) fn poll_put_off(
+        &mut self,
+        cx: &mut Context<'_>,
+        clock: Clock,
+        deadline: Stamp,
+        until: impl FnOnce(Stamp) -> Stamp,
+    ) -> Poll<()> {
+        if self.poll(cx, clock, None, deadline).is_pending() {
+            self.turns = 0;
+            return Poll::Pending;
+        }
+        self.poll_last(cx, clock, until(clock.now()))
+    }
 }
 
 impl Armed {

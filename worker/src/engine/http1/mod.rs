@@ -21,7 +21,9 @@ mod tests;
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
+use std::pin::pin;
 use std::rc::Rc;
+use std::task::Poll;
 
 use barrage_model::outcome::FailureClass;
 use barrage_model::plan::{Method, Reuse};
@@ -108,10 +110,12 @@ impl Shared {
         let in_time = |_: &usize| std::future::ready(self.clock.now() < deadline);
         let opened = stream::iter(0..count).take_while(in_time).map(|_| async {
             let mut timings = Timings::default();
-            let mut connection = self.connect(origin, deadline, &mut timings).await?;
+            let mut timer = self.timer();
+            let connecting = self.connect(origin, deadline, |_| deadline, &mut timer, &mut timings);
+            let mut connection = connecting.await?;
             Ok::<_, Failure>(self.is_quiet(&mut connection).then_some(Warmed { connection, timings }))
         });
-        let mut opened = std::pin::pin!(opened.buffer_unordered(WARMED_AT_ONCE));
+        let mut opened = pin!(opened.buffer_unordered(WARMED_AT_ONCE));
         while let Some(one) = opened.next().await {
             match one {
                 Ok(warmed) => self.warmed.borrow_mut().extend(warmed),
@@ -137,20 +141,25 @@ impl Shared {
         flight::look_at_idle(&mut connection.wire, &self.scratch) == Idle::Quiet
     }
 
+    /// Makes a connection until `deadline`, or as long as `until` puts that off once it has passed.
     async fn connect(
         &self,
         origin: &Origin,
         deadline: Stamp,
+        until: impl Fn(Stamp) -> Stamp,
+        timer: &mut DeadlineTimer,
         timings: &mut Timings,
     ) -> Result<Box<Connection>, Failure> {
-        let now = self.clock.now();
-        let left = deadline.since(now);
-        if let Some(reactor) = self.connector.reactor() {
-            reactor.set_alarm(now, deadline);
-        }
-        let result = tokio::time::timeout(left, self.connector.open(origin, timings)).await;
-        match result {
-            Ok(Ok(wire)) => {
+        let opened = {
+            let mut opening = pin!(self.connector.open(origin, timings));
+            poll_fn(|cx| match opening.as_mut().poll(cx) {
+                Poll::Ready(opened) => Poll::Ready(Some(opened)),
+                Poll::Pending => timer.poll_put_off(cx, self.clock, deadline, &until).map(|()| None),
+            })
+            .await
+        };
+        match opened {
+            Some(Ok(wire)) => {
                 self.open.set(self.open.get() + 1);
                 Ok(Box::new(Connection {
                     wire,
@@ -160,9 +169,14 @@ impl Shared {
                     open: Rc::clone(&self.open),
                 }))
             }
-            Ok(Err(error)) => Err(Failure::from_error(Cause::Failed(error.class()), &error)),
-            Err(_) => Err(Failure::fixed(Cause::Timeout, timings.timed_out_in())),
+            Some(Err(error)) => Err(Failure::from_error(Cause::Failed(error.class()), &error)),
+            None => Err(Failure::fixed(Cause::Timeout, timings.timed_out_in())),
         }
+    }
+
+    /// A timer for one slot.
+    fn timer(&self) -> DeadlineTimer {
+        DeadlineTimer::known_to(self.connector.reactor().cloned())
     }
 
     fn may_keep(&self, connection: &Connection, now: Stamp) -> bool {
@@ -212,7 +226,7 @@ pub(crate) struct Http1 {
 impl Http1 {
     pub(crate) fn new(shared: Rc<Shared>) -> Self {
         let parser = Parser::sharing(shared.limits, Rc::clone(&shared.known));
-        let timer = DeadlineTimer::known_to(shared.connector.reactor().cloned());
+        let timer = shared.timer();
         Self {
             shared,
             kept: Vec::new(),
@@ -252,9 +266,12 @@ impl Http1 {
                     answer.timings = warmed.timings;
                     warmed.connection
                 } else {
-                    let timings = &mut answer.timings;
+                    let (terms, began) = (&out.terms, answer.began_at);
+                    let until = move |now| terms.connect_by(began, now);
+                    let (timer, timings) = (&mut self.timer, &mut answer.timings);
+                    let connecting = self.shared.connect(out.origin, terms.deadline, until, timer, timings);
                     // In a box, so that the future of every exchange need not have room for a lookup and a handshake.
-                    let connected = Box::pin(self.shared.connect(out.origin, out.terms.deadline, timings)).await;
+                    let connected = Box::pin(connecting).await;
                     answer.done_at = self.shared.clock.now();
                     connected?
                 }

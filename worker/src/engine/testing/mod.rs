@@ -23,6 +23,7 @@ use url::Url;
 use super::{Answer, Cause, EngineOptions, EngineSet, EngineShared, Failure, Origin, Outgoing, Request, Terms};
 use crate::clock::{Clock, Stamp};
 use crate::net::{Reactor, Resolver, TlsOptions};
+use crate::shard::Awake;
 
 /// One thing that a server does with a connection.
 #[derive(Clone, Debug)]
@@ -309,7 +310,12 @@ impl Slot {
     }
 
     pub(crate) async fn exchange(&mut self, request: &Request<'_>) -> Result<(), Failure> {
-        self.answer.clear(self.clock.now());
+        self.exchange_since(self.clock.now(), request).await
+    }
+
+    /// The same for a request that began at an instant.
+    pub(crate) async fn exchange_since(&mut self, began: Stamp, request: &Request<'_>) -> Result<(), Failure> {
+        self.answer.clear(began);
         let work = self.set.exchange(request, &mut self.answer);
         match &self.reactor {
             Some(reactor) => driven(reactor, work).await,
@@ -324,6 +330,28 @@ impl Slot {
             Err(failure) => cause_word(failure.cause),
         }
     }
+}
+
+/// What a shard knows that has stood still since an instant.
+pub(crate) fn standing_since(at: Stamp) -> Awake {
+    let awake = Awake::default();
+    awake.told(at);
+    awake
+}
+
+/// Checks that a request has timed out, and whether something came of it after its deadline, in that very instant.
+#[track_caller]
+pub(crate) fn assert_timed_out(answer: &Answer, result: &Result<(), Failure>, deadline: Stamp, late: bool) {
+    assert_times(answer, result);
+    let failure = result.as_ref().unwrap_err();
+    assert_eq!(failure.cause, Cause::Timeout, "{failure}");
+    let by = if late {
+        answer.done_at.since(deadline)
+    } else {
+        Duration::ZERO
+    };
+    assert_eq!(u128::from(failure.read_late_us), by.as_micros(), "{failure}");
+    assert_eq!(failure.read_late_us > 0, late, "{failure}");
 }
 
 /// Does work as a shard does that of its slots: between a look at the sockets and the sending of what is handed in.

@@ -4,4 +4,5 @@ mod answers;
 mod connections;
 mod parsing;
 mod secure;
+mod standstills;
 mod waiting;

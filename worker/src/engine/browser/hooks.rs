@@ -1,9 +1,10 @@
 //! The places where the full client asks us: names, redirects, connections.
 
+use std::future::poll_fn;
 use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU32, AtomicU64, Ordering};
-use std::task::{Context, Poll};
+use std::sync::atomic::{AtomicU16, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::task::{Context, Poll, ready};
 
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::redirect::Policy;
@@ -49,15 +50,18 @@ pub(super) struct Counter {
     /// When the latest connection for the first request was made, in microseconds of the worker's clock; 0 before that.
     connected_at_us: AtomicU64,
     port: AtomicU16,
-    /// The end of the grant, in microseconds of the worker's clock.
-    send_by_us: AtomicU64,
-    expired: AtomicBool,
+    /// The last instant at which a request may be sent, in microseconds of the worker's clock.
+    latest_us: AtomicU64,
+    /// When a redirect was not followed since that had passed; 0 where none was.
+    not_followed_us: AtomicU64,
+    /// The latest attempt to connect since the latest hop.
+    attempt: Mutex<Option<Weak<Mutex<dyn Attempt>>>>,
 }
 
 /// Why a redirect was not followed.
 #[derive(Debug, thiserror::Error)]
-#[error("the grant ended before the redirect could be followed")]
-struct Expired;
+#[error("the redirect came too late to be followed")]
+struct TooLate;
 
 impl Counter {
     /// Starts counting for the next call.
@@ -70,18 +74,33 @@ impl Counter {
         self.hop_connections.store(0, Ordering::Relaxed);
         self.hop_connected.store(0, Ordering::Relaxed);
         self.connected_at_us.store(0, Ordering::Relaxed);
-        self.expired.store(false, Ordering::Relaxed);
+        self.not_followed_us.store(0, Ordering::Relaxed);
+        self.set_attempt(None);
     }
 
     /// Tells until when a redirect may be followed, as far as is known now.
-    pub(super) fn set_send_by(&self, send_by: Option<Stamp>) {
-        let us = send_by.unwrap_or(Stamp::FAR).as_us();
-        self.send_by_us.store(us, Ordering::Relaxed);
+    pub(super) fn set_latest(&self, latest: Stamp) {
+        self.latest_us.store(latest.as_us(), Ordering::Relaxed);
     }
 
-    /// Whether a redirect was not followed because the grant had ended.
-    pub(super) fn expired(&self) -> bool {
-        self.expired.load(Ordering::Relaxed)
+    /// When a redirect was not followed, since it was too late to send another request.
+    pub(super) fn not_followed(&self) -> Option<Stamp> {
+        let us = self.not_followed_us.load(Ordering::Relaxed);
+        (us > 0).then(|| Stamp::from_us(us))
+    }
+
+    fn set_attempt(&self, attempt: Option<Weak<Mutex<dyn Attempt>>>) {
+        *self.attempt.lock().unwrap_or_else(PoisonError::into_inner) = attempt;
+    }
+
+    /// Looks whether the connection is there that the call is waiting for; ready with `false` where it could not be made. The
+    /// client, which would write the request at once, does not learn of it.
+    pub(super) fn poll_connection(&self, cx: &mut Context<'_>) -> Poll<bool> {
+        let attempt = self.attempt.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(attempt) = attempt.as_ref().and_then(Weak::upgrade) else {
+            return Poll::Pending;
+        };
+        attempt.lock().unwrap_or_else(PoisonError::into_inner).poll_end(cx)
     }
 
     fn go_to(&self, url: &Url) {
@@ -137,11 +156,12 @@ impl Counter {
         self.hop_connections.store(self.connections(), Ordering::Relaxed);
         self.hop_connected
             .store(self.connected.load(Ordering::Relaxed), Ordering::Relaxed);
+        self.set_attempt(None);
         self.go_to(to);
     }
 
-    /// Follows as many redirects as the call and its grant allow; the answer after that many is the answer, as is one that
-    /// leads to what is not http.
+    /// Follows as many redirects as the call, its deadline and its grant allow; the answer after that many is the answer, as is
+    /// one that leads to what is not http.
     pub(super) fn policy(self: &Arc<Self>, clock: Clock) -> Policy {
         let counter = Arc::clone(self);
         Policy::custom(move |attempt| {
@@ -152,13 +172,41 @@ impl Counter {
             if !matches!(attempt.url().scheme(), "http" | "https") {
                 return attempt.stop();
             }
-            if clock.now().as_us() > counter.send_by_us.load(Ordering::Relaxed) {
-                counter.expired.store(true, Ordering::Relaxed);
-                return attempt.error(Expired);
+            let now_us = clock.now().as_us();
+            if now_us > counter.latest_us.load(Ordering::Relaxed) {
+                counter.not_followed_us.store(now_us, Ordering::Relaxed);
+                return attempt.error(TooLate);
             }
             counter.hop(attempt.url());
             attempt.follow()
         })
+    }
+}
+
+/// A connection that is being made.
+trait Attempt: Send {
+    /// Ready once it has ended, with whether there is a connection.
+    fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<bool>;
+}
+
+/// The making of a connection by the client's connector, with what came of it until the client takes that.
+struct Making<F: Future> {
+    work: Pin<Box<F>>,
+    made: Option<F::Output>,
+}
+
+impl<F, C, E> Attempt for Making<F>
+where
+    F: Future<Output = Result<C, E>> + Send,
+    C: Send,
+    E: Send,
+{
+    fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
+        let made = match self.made.take() {
+            Some(made) => made,
+            None => ready!(self.work.as_mut().poll(cx)),
+        };
+        Poll::Ready(self.made.insert(made).is_ok())
     }
 }
 
@@ -190,6 +238,8 @@ impl<R, S> Service<R> for Counted<S>
 where
     S: Service<R>,
     S::Future: Send + 'static,
+    S::Response: Send + 'static,
+    S::Error: Send + 'static,
 {
     type Response = S::Response;
     type Error = S::Error;
@@ -202,11 +252,20 @@ where
     fn call(&mut self, request: R) -> Self::Future {
         self.counter.connections.fetch_add(1, Ordering::Relaxed);
         let (counter, clock) = (Arc::clone(&self.counter), self.clock);
-        let connecting = self.inner.call(request);
-        Box::pin(async move {
-            let connection = connecting.await?;
-            counter.connected(clock.now());
-            Ok(connection)
-        })
+        let making = Arc::new(Mutex::new(Making {
+            work: Box::pin(self.inner.call(request)),
+            made: None,
+        }));
+        let seen = Arc::downgrade(&making);
+        counter.set_attempt(Some(seen));
+        Box::pin(poll_fn(move |cx| {
+            let mut making = making.lock().unwrap_or_else(PoisonError::into_inner);
+            ready!(making.poll_end(cx));
+            let made = making.made.take().expect("it has just ended");
+            if made.is_ok() {
+                counter.connected(clock.now());
+            }
+            Poll::Ready(made)
+        }))
     }
 }

@@ -22,7 +22,7 @@ use std::future::poll_fn;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use barrage_model::outcome::FailureClass;
@@ -140,48 +140,83 @@ impl Drop for Tally<'_> {
 }
 
 /// Does the work of one call until the time limit, `None`, or the end of the grant where that comes before the request, or
-/// that of a redirect, can have been sent: the client itself looks up, connects and shakes hands after it was given it.
+/// that of a redirect, can have been sent: the client itself looks up, connects and shakes hands after it was given it. Once it
+/// is too late to send anything, a connection that is being made is looked at without the client.
 async fn in_time(
     work: impl Future<Output = Result<(), Failure>>,
-    terms: Terms<'_>,
+    (terms, began_at): (Terms<'_>, Stamp),
     counter: &Counter,
     (clock, timer): (Clock, &mut DeadlineTimer),
 ) -> Option<Result<(), Failure>> {
     let mut work = pin!(work);
-    // That the time limit has passed is `None`, like everywhere here.
-    let too_late = || {
-        let failure = counter.connecting().then(|| terms.too_late(clock.now())).flatten()?;
-        Some((failure.cause == Cause::Expired).then_some(Err(failure)))
-    };
+    let too_late = || counter.connecting().then(|| terms.too_late(clock.now())).flatten();
     poll_fn(|cx| {
-        // Asked before each turn in which the connection may be found ready, since the request is written right after it.
-        if let Some(end) = too_late() {
-            return Poll::Ready(end);
-        }
-        counter.set_send_by(terms.send_by.and_then(Cell::get));
-        if let Poll::Ready(result) = work.as_mut().poll(cx) {
+        // Asked before each turn in which the client may find the connection ready, since it writes the request right after it.
+        let may_write = match too_late() {
+            None => true,
+            Some(failure) if failure.cause == Cause::Expired => return Poll::Ready(Some(Err(failure))),
+            Some(failure) => match counter.poll_connection(cx) {
+                Poll::Ready(true) => return Poll::Ready(Some(Err(failure))),
+                // The client has nothing to write on, and knows what went wrong.
+                Poll::Ready(false) => true,
+                Poll::Pending => false,
+            },
+        };
+        counter.set_latest(terms.latest());
+        if may_write && let Poll::Ready(result) = work.as_mut().poll(cx) {
             return Poll::Ready(Some(result));
         }
-        loop {
-            let until = if counter.connecting() {
+        let until = |now| {
+            if counter.connecting() {
                 // At its last instant a grant still holds.
-                terms.latest().plus_us(1)
+                let granted = terms.send_by.and_then(Cell::get).map(|send_by| send_by.plus_us(1));
+                granted.unwrap_or(Stamp::FAR).min(terms.connect_by(began_at, now))
             } else {
                 terms.deadline
-            };
-            if timer.poll_last(cx, clock, until).is_pending() {
-                return Poll::Pending;
             }
-            // A grant may have been renewed meanwhile; then its new end is waited for.
-            if let Some(end) = too_late() {
-                return Poll::Ready(end);
-            }
-            if clock.now() >= terms.deadline {
-                return Poll::Ready(None);
-            }
-        }
+        };
+        ready!(poll_passed(cx, clock, timer, until));
+        let expired = too_late().filter(|failure| failure.cause == Cause::Expired);
+        Poll::Ready(expired.map(Err))
     })
     .await
+}
+
+/// Ready once an instant has passed that may be put off: a grant may be renewed, and only when the timer fires is it known what
+/// time a standstill has taken from a connection.
+fn poll_passed(
+    cx: &mut Context<'_>,
+    clock: Clock,
+    timer: &mut DeadlineTimer,
+    until: impl Fn(Stamp) -> Stamp,
+) -> Poll<()> {
+    loop {
+        ready!(timer.poll_last(cx, clock, until(clock.now())));
+        let now = clock.now();
+        if now >= until(now) {
+            return Poll::Ready(());
+        }
+    }
+}
+
+/// The failure of a call that it was too late to follow a redirect of.
+fn not_followed(failure: Failure) -> Failure {
+    let Failure {
+        cause,
+        scarce,
+        read_late_us,
+        ..
+    } = failure;
+    let message = match cause {
+        Cause::Expired => "the grant ended before the redirect could be followed",
+        _ => "timed out before the redirect could be followed",
+    };
+    Failure {
+        cause,
+        message: Box::new(message.into()),
+        scarce,
+        read_late_us,
+    }
 }
 
 impl Browser {
@@ -234,15 +269,22 @@ impl Browser {
         // Judged by the clock and not by which event came first, so that a stalled generator cannot turn a late answer into
         // a good one.
         let late = answer.done_at.since(out.terms.deadline);
-        if result.is_ok() && !late.is_zero() {
-            let failure = Failure::fixed(Cause::Timeout, "timed out while receiving the answer");
-            return Err(failure.read_late(late));
+        match result {
+            Ok(()) if !late.is_zero() => {
+                let failure = Failure::fixed(Cause::Timeout, "timed out while receiving the answer");
+                Err(failure.read_late(late))
+            }
+            // It was met an instant before `done_at`, from which the deadline is told.
+            Err(failure) if failure.read_late_us > 0 => Err(failure.read_late(late)),
+            other => other,
         }
-        result
     }
 
     async fn run(&mut self, out: &FullRequest<'_>, began_at: Stamp, answer: &mut Answer) -> Result<(), Failure> {
-        let family = self.families.needed(&self.shared, out.url, out.terms.deadline).await?;
+        let family = {
+            let time = (out.terms, began_at, &mut self.timer);
+            self.families.needed(&self.shared, out.url, time).await?
+        };
         let kind = Kind::of(out, family, self.shared.options().reuse);
         let client = self.client(kind, began_at)?.clone();
         let mut headers = out.headers.clone();
@@ -269,7 +311,7 @@ impl Browser {
         };
         let mut timer = std::mem::take(&mut self.timer);
         let talk = self.talk(&client, request, out.terms, &mut *tally.answer);
-        let result = in_time(talk, out.terms, &counter, (self.shared.clock(), &mut timer)).await;
+        let result = in_time(talk, (out.terms, began_at), &counter, (self.shared.clock(), &mut timer)).await;
         self.timer = timer;
         if let Some(built) = self.clients.iter_mut().find(|built| built.fits(kind)) {
             built.requests = built.requests.saturating_add(counter.hops());
@@ -286,8 +328,8 @@ impl Browser {
     ) -> Result<(), Failure> {
         let https = request.url().scheme() == "https";
         let failed = |error: reqwest::Error, unanswered: bool| {
-            if self.counter.expired() {
-                return Failure::fixed(Cause::Expired, "the grant ended before the redirect could be followed");
+            if let Some(failure) = self.counter.not_followed().and_then(|at| terms.too_late(at)) {
+                return not_followed(failure);
             }
             let reused = unanswered && self.counter.connections() == 0;
             let class = classify::class(&error, https, reused);

@@ -3,13 +3,19 @@
 //! The client binds all its connections to one address and tries no target of another family, so where the plan has sources of
 //! both families the client is chosen by the target's.
 
+use std::future::poll_fn;
 use std::net::IpAddr;
+use std::pin::pin;
+use std::task::Poll;
 
 use barrage_model::outcome::FailureClass;
 use url::{Host, Url};
 
 use super::super::answer::{Cause, Failure};
+use super::super::request::Terms;
 use super::super::set::EngineShared;
+use super::super::timer::DeadlineTimer;
+use super::poll_passed;
 use crate::clock::Stamp;
 use crate::net::{ConnectError, Family};
 
@@ -29,7 +35,7 @@ impl Families {
         &mut self,
         shared: &EngineShared,
         url: &str,
-        deadline: Stamp,
+        time: (Terms<'_>, Stamp, &mut DeadlineTimer),
     ) -> Result<Option<Family>, Failure> {
         let options = shared.options();
         let has = |family: Family| options.sources.iter().any(|source| family.has(*source));
@@ -45,7 +51,7 @@ impl Families {
             Some(Host::Ipv4(address)) => IpAddr::V4(address),
             Some(Host::Ipv6(address)) => IpAddr::V6(address),
             Some(Host::Domain(name)) if has(Family::V4) && has(Family::V6) => {
-                return self.of_name(shared, name, port, deadline).await.map(Some);
+                return self.of_name(shared, (name, port), time).await.map(Some);
             }
             // The client picks from the name's addresses.
             None | Some(Host::Domain(_)) => return Ok(None),
@@ -61,19 +67,23 @@ impl Families {
     async fn of_name(
         &mut self,
         shared: &EngineShared,
-        name: &str,
-        port: u16,
-        deadline: Stamp,
+        (name, port): (&str, u16),
+        (terms, began_at, timer): (Terms<'_>, Stamp, &mut DeadlineTimer),
     ) -> Result<Family, Failure> {
         let same = |known: &&(String, u16, Family)| known.0 == name && known.1 == port;
         if let Some((_, _, family)) = self.0.iter().find(same) {
             return Ok(*family);
         }
-        let left = deadline.since(shared.clock().now());
-        let family = match tokio::time::timeout(left, shared.resolver().family(name, port)).await {
-            Ok(Ok(family)) => family,
-            Ok(Err(error)) => return Err(Failure::from_error(Cause::Failed(FailureClass::Dns), &error)),
-            Err(_) => return Err(Failure::fixed(Cause::Timeout, "timed out in the name lookup")),
+        let mut lookup = pin!(shared.resolver().family(name, port));
+        let until = |now| terms.connect_by(began_at, now);
+        let found = poll_fn(|cx| match lookup.as_mut().poll(cx) {
+            Poll::Ready(found) => Poll::Ready(Some(found)),
+            Poll::Pending => poll_passed(cx, shared.clock(), timer, until).map(|()| None),
+        });
+        let family = match found.await {
+            Some(Ok(family)) => family,
+            Some(Err(error)) => return Err(Failure::from_error(Cause::Failed(FailureClass::Dns), &error)),
+            None => return Err(Failure::fixed(Cause::Timeout, "timed out in the name lookup")),
         };
         if self.0.len() >= NAMES_MAX {
             self.0.clear();

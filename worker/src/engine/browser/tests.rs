@@ -26,6 +26,7 @@ use crate::clock::Stamp;
 use crate::engine::testing::{Do, Server, Slot, assert_times, certificate, send, until};
 use crate::engine::{EngineOptions, Failure, FullRequest, Limits, Request, Terms};
 use crate::net::TlsOptions;
+use crate::shard::Awake;
 
 const PATIENCE_MS: u64 = 20_000;
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
@@ -820,6 +821,108 @@ async fn a_redirect_is_not_followed_after_the_grant_has_ended() {
         }
         assert_eq!(seen.load(Ordering::SeqCst) as u32, on_wire - 1, "{shown}");
     }
+}
+
+/// Asks in the place of a generator that stands still over the deadline before one of its turns.
+async fn standing_still(
+    slot: &mut Slot,
+    request: &Request<'_>,
+    deadline: Stamp,
+    now_is_when: impl Fn(u32) -> bool,
+) -> Result<(), Failure> {
+    let (clock, mut turns, mut stood) = (slot.clock, 0, false);
+    slot.answer.clear(clock.now());
+    let result = {
+        let mut work = pin!(slot.set.exchange(request, &mut slot.answer));
+        poll_fn(|cx| {
+            if !stood && now_is_when(turns) {
+                stood = true;
+                std::thread::sleep(deadline.since(clock.now()) + Duration::from_millis(20));
+            }
+            turns += 1;
+            work.as_mut().poll(cx)
+        })
+        .await
+    };
+    assert!(stood, "{result:?}");
+    assert_times(&slot.answer, &result);
+    result
+}
+
+#[tokio::test]
+async fn a_connection_that_a_standstill_hid_is_told_from_one_that_is_not_made() {
+    const LATE: &str = "timed out before the request could be sent";
+    let tls = |alpn: &[&[u8]]| {
+        let (mut config, _) = certificate(&["127.0.0.1"]);
+        config.alpn_protocols = alpn.iter().map(|protocol| protocol.to_vec()).collect();
+        Some(config)
+    };
+    let answers = || vec![Do::Read, send(OK), Do::Hang];
+    let table = [
+        ("http", answers(), None, "timeout", LATE),
+        ("https", answers(), tls(&[]), "timeout", LATE),
+        ("https", vec![Do::ReadHttp2, Do::Hang], tls(&[b"h2"]), "timeout", LATE),
+        // These do not answer the handshake, or refuse it.
+        ("https", vec![Do::Hang], None, "timeout", "timed out while connecting"),
+        ("https", vec![Do::Cut], None, "failed tls", ""),
+    ];
+    let trusting = TlsOptions {
+        insecure: true,
+        ..TlsOptions::default()
+    };
+    for (scheme, script, config, wanted, message) in table {
+        for redirected in [false, true] {
+            let server = Server::on("127.0.0.1:0", vec![script.clone()], config.clone()).await;
+            let server = server.unwrap();
+            let target = format!("{scheme}://{}/", server.address);
+            let hop = format!("HTTP/1.1 302 Found\r\nLocation: {target}\r\nContent-Length: 0\r\n\r\n");
+            let first = Server::start(vec![vec![Do::Read, send(&hop), Do::Hang]]).await;
+            let url = if redirected { first.url("/") } else { target };
+            // The connection of a redirect in the clear may be there before anybody could stand still.
+            if redirected && (scheme == "http" || wanted != "timeout") {
+                continue;
+            }
+            let mut slot = Slot::with(EngineOptions::default(), &trusting, &[]);
+            let (awake, headers, mut terms) = (Awake::default(), HeaderMap::new(), slot.terms(1_000));
+            awake.told(slot.clock.now());
+            terms.awake = Some(&awake);
+            let request = plain(&url, &headers, 1, terms);
+            let connecting = |turns| match scheme {
+                "http" => turns == 1,
+                _ => server.accepted() == 1,
+            };
+            let result = standing_still(&mut slot, &request, terms.deadline, connecting).await;
+            let shown = format!("{scheme} {script:?} {redirected}: {result:?}");
+            assert_eq!(slot.word(&result), wanted, "{shown}");
+            let sent = u32::from(redirected);
+            assert_eq!((slot.answer.wire_requests, server.seen().len()), (sent, 0), "{shown}");
+            let failure = result.unwrap_err();
+            assert!(failure.message.starts_with(message), "{shown}");
+            let late = Duration::from_micros(failure.read_late_us.into());
+            if message == LATE {
+                assert_eq!(slot.answer.done_at - late, terms.deadline, "{shown}");
+            } else {
+                assert_eq!(late, Duration::ZERO, "{shown}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_redirect_that_is_read_after_the_deadline_is_not_followed() {
+    let hop = send("HTTP/1.1 302 Found\r\nLocation: /next\r\nContent-Length: 0\r\n\r\n");
+    let server = Server::start(vec![vec![Do::Read, hop, Do::Read, send(OK), Do::Hang]]).await;
+    let mut slot = Slot::new(EngineOptions::default());
+    let (url, headers, terms) = (server.url("/"), HeaderMap::new(), slot.terms(200));
+    let request = plain(&url, &headers, 1, terms);
+    let answered = |_| server.seen().len() == 1;
+    let result = standing_still(&mut slot, &request, terms.deadline, answered).await;
+    assert_eq!(slot.word(&result), "timeout", "{result:?}");
+    let failure = result.unwrap_err();
+    assert_eq!(**failure.message, *"timed out before the redirect could be followed");
+    let late = Duration::from_micros(failure.read_late_us.into());
+    assert_eq!(slot.answer.done_at - late, terms.deadline);
+    assert_eq!((slot.answer.wire_requests, server.seen().len()), (1, 1));
 }
 
 #[tokio::test]

@@ -200,22 +200,14 @@ fn poll_passed(
 }
 
 /// The failure of a call that it was too late to follow a redirect of.
-fn not_followed(failure: Failure) -> Failure {
-    let Failure {
-        cause,
-        scarce,
-        read_late_us,
-        ..
-    } = failure;
-    let message = match cause {
+fn not_followed(failure: &Failure) -> Failure {
+    let message = match failure.cause {
         Cause::Expired => "the grant ended before the redirect could be followed",
         _ => "timed out before the redirect could be followed",
     };
     Failure {
-        cause,
         message: Box::new(message.into()),
-        scarce,
-        read_late_us,
+        ..failure.clone()
     }
 }
 
@@ -329,7 +321,7 @@ impl Browser {
         let https = request.url().scheme() == "https";
         let failed = |error: reqwest::Error, unanswered: bool| {
             if let Some(failure) = self.counter.not_followed().and_then(|at| terms.too_late(at)) {
-                return not_followed(failure);
+                return not_followed(&failure);
             }
             let reused = unanswered && self.counter.connections() == 0;
             let class = classify::class(&error, https, reused);

@@ -194,6 +194,13 @@ impl<'a> Flight<'a> {
                 Poll::Ready(Ok(())) => {
                     self.link.leave_dialling();
                     self.stage = Stage::Queued;
+                    // It is there, whoever has its first stream.
+                    let now = self.core.clock.now();
+                    let late = Some(now).filter(|now| *now > self.out.terms.deadline);
+                    if let Some(failure) = late.and_then(|now| self.out.terms.too_late(now)) {
+                        answer.done_at = now;
+                        return Poll::Ready(Landed::Ended(Err(failure)));
+                    }
                 }
             }
         }
@@ -407,8 +414,14 @@ impl<'a> Flight<'a> {
 
     /// Nothing to do but to wait, for no longer than the deadline.
     fn wait(&self, cx: &mut Context<'_>, timer: &mut DeadlineTimer, answer: &mut Answer) -> Poll<Landed> {
-        ready!(timer.poll_last(cx, self.core.clock, self.out.terms.deadline));
-        answer.done_at = self.core.clock.now();
+        let (clock, terms) = (self.core.clock, &self.out.terms);
+        let over = if let Stage::Dialling = self.stage {
+            timer.poll_put_off(cx, clock, terms.deadline, |now| terms.connect_by(answer.began_at, now))
+        } else {
+            timer.poll_last(cx, clock, terms.deadline)
+        };
+        ready!(over);
+        answer.done_at = clock.now();
         Poll::Ready(Landed::Ended(Err(self.timed_out())))
     }
 

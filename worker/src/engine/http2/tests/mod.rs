@@ -6,12 +6,14 @@ mod flow;
 mod frames;
 mod secure;
 mod server;
+mod standstills;
 
 use std::rc::Rc;
 
 use barrage_model::plan::Method;
 use bytes::Bytes;
 
+use crate::clock::Stamp;
 use crate::engine::testing::{Slot, assert_times};
 use crate::engine::{Failure, Http2Request, Origin, Request, Terms, http_method};
 
@@ -59,6 +61,18 @@ impl Ask {
     }
 
     pub(super) async fn within(&self, slot: &mut Slot, origin: &Origin, terms: Terms<'_>) -> Result<(), Failure> {
+        let now = slot.clock.now();
+        self.since(now, slot, origin, terms).await
+    }
+
+    /// As a request that began at an instant.
+    pub(super) async fn since(
+        &self,
+        began: Stamp,
+        slot: &mut Slot,
+        origin: &Origin,
+        terms: Terms<'_>,
+    ) -> Result<(), Failure> {
         let scheme = if origin.server_name.is_some() { "https" } else { "http" };
         let mut head = http::Request::builder()
             .method(http_method(self.method))
@@ -75,7 +89,7 @@ impl Ask {
             origin,
             terms,
         };
-        let result = slot.exchange(&Request::Http2(request)).await;
+        let result = slot.exchange_since(began, &Request::Http2(request)).await;
         assert_times(&slot.answer, &result);
         result
     }

@@ -291,7 +291,7 @@ pub const RULES: [Rule; 19] = [
     },
     Rule {
         kind: "no_time",
-        what: "answers were read too late because the generator stood still meanwhile",
+        what: "answers or connections came too late because the generator stood still meanwhile",
         limit: 0,
         degraded: None,
         stretch: None,
@@ -334,9 +334,11 @@ impl Rule {
     pub(super) fn sentence(&self, strained: u32, judged: u32, sum: u64, worst: u64) -> String {
         if self.counts_failures() {
             let what = if sum == 1 {
-                self.what
-                    .replacen("attempts", "attempt", 1)
-                    .replacen("answers were", "answer was", 1)
+                self.what.replacen("attempts", "attempt", 1).replacen(
+                    "answers or connections came",
+                    "answer or connection came",
+                    1,
+                )
             } else {
                 self.what.to_owned()
             };

@@ -225,7 +225,7 @@ fn thresholds_of_what_can_run_out() {
     let reasons = tally("..x.", short([0, 0, 0, 0, 1])).reasons(WorkerId(0));
     assert_eq!(
         reasons[0].text,
-        "1 answer was read too late because the generator stood still meanwhile in 1 interval"
+        "1 answer or connection came too late because the generator stood still meanwhile in 1 interval"
     );
     // In the warm-up, and in an end in which nothing was asked, they are as much the generator's.
     for (last, warm_up) in [(false, true), (true, false), (true, true)] {

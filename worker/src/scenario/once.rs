@@ -16,6 +16,7 @@ use super::tried::Observer;
 use super::user::User;
 use super::walk::{Course, go};
 use crate::recorder::Recorder;
+use crate::shard::machine::TICK;
 
 /// Most bytes of names and values that `setup` hands to the workers.
 const VALUES_MAX: usize = 1024 * 1024;
@@ -47,9 +48,26 @@ pub async fn run_once(
 ) -> Result<Vec<(String, String)>, OnceError> {
     under(cancel, async |cancel| {
         let mut observer = Observer::listening();
-        watched(plan, once, shard, segment, (recorder, cancel), &mut observer).await
+        let work = watched(plan, once, shard, segment, (recorder, cancel), &mut observer);
+        while_awake(shard, work).await
     })
     .await
+}
+
+/// Does work on a thread that has no load, whose machine would tell when it stood still.
+async fn while_awake<T>(shard: &ShardContext, work: impl Future<Output = T>) -> T {
+    let ticks = async {
+        loop {
+            shard.awake.tick(shard.clock.now());
+            tokio::time::sleep(TICK).await;
+        }
+    };
+    // What has come is read before the next tick.
+    tokio::select! {
+        biased;
+        done = work => done,
+        never = ticks => never,
+    }
 }
 
 pub(super) async fn watched(

@@ -37,6 +37,14 @@ impl Awake {
         self.told.set(Some(at));
     }
 
+    /// The same for a thread without a machine, which is told every [`TICK`] or so: whether it has stood still shows here.
+    pub(crate) fn tick(&self, now: Stamp) {
+        if let Some(since) = self.still_since(now) {
+            self.stood(since + TICK, now, Vec::new());
+        }
+        self.told(now);
+    }
+
     /// When it was told something last.
     pub(super) fn last(&self) -> Stamp {
         self.told.get().unwrap_or_default()
@@ -150,6 +158,16 @@ mod tests {
         }
         assert_eq!(awake.stood_within(at(400), at(1_000)), Duration::from_millis(100));
         assert_eq!(awake.stood_within(at(600), at(1_000)), Duration::ZERO);
+    }
+
+    #[test]
+    fn a_thread_without_a_machine_has_standstills_too() {
+        let awake = Awake::default();
+        for ms in [100, 105, 112, 400, 405] {
+            awake.tick(at(ms));
+        }
+        assert!(awake.hid(at(300), at(405)) && !awake.hid(at(110), at(405)));
+        assert_eq!(awake.stood_within(at(0), at(405)), Duration::from_millis(283));
     }
 
     #[test]

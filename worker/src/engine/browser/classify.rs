@@ -68,6 +68,7 @@ fn gather(error: &(dyn Error + 'static)) -> Evidence {
             } else {
                 Transport::Lost
             });
+            evidence.tls |= is_tls(hyper);
         }
         if let Some(http2) = error.downcast_ref::<h2::Error>().filter(|error| error.is_remote()) {
             let farewell = http2.reason() == Some(h2::Reason::NO_ERROR);
@@ -83,6 +84,13 @@ fn gather(error: &(dyn Error + 'static)) -> Evidence {
         }
     }
     evidence
+}
+
+/// Over HTTP/2 the library keeps kind and text of what the connection said. A plain socket says no such thing, and what the
+/// library finds wrong with a body is no error of the connection.
+fn is_tls(error: &hyper::Error) -> bool {
+    let io = error.source().and_then(|source| source.downcast_ref::<io::Error>());
+    io.is_some_and(|io| io.kind() == io::ErrorKind::InvalidData) && error.to_string() == "connection error"
 }
 
 /// HTTP/2 violations are found by a library whose errors can only be told apart by their text.

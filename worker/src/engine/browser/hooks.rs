@@ -2,10 +2,11 @@
 
 use std::future::poll_fn;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU16, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::task::{Context, Poll, ready};
 
+use hyper_util::client::legacy::connect::Connection;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::redirect::Policy;
 use tower::{Layer, Service};
@@ -49,6 +50,8 @@ pub(super) struct Counter {
     hop_connected: AtomicU32,
     /// When the latest connection for the first request was made, in microseconds of the worker's clock; 0 before that.
     connected_at_us: AtomicU64,
+    /// A connection of the slot's speaks HTTP/2.
+    http2: AtomicBool,
     port: AtomicU16,
     /// The last instant at which a request may be sent, in microseconds of the worker's clock.
     latest_us: AtomicU64,
@@ -151,6 +154,11 @@ impl Counter {
         self.hops() + u32::from(!self.connecting())
     }
 
+    /// Whether the slot has had a connection that speaks HTTP/2, which outlives its requests.
+    pub(super) fn speaks_http2(&self) -> bool {
+        self.http2.load(Ordering::Relaxed)
+    }
+
     fn hop(&self, to: &Url) {
         self.hops.fetch_add(1, Ordering::Relaxed);
         self.hop_connections.store(self.connections(), Ordering::Relaxed);
@@ -238,7 +246,7 @@ impl<R, S> Service<R> for Counted<S>
 where
     S: Service<R>,
     S::Future: Send + 'static,
-    S::Response: Send + 'static,
+    S::Response: Connection + Send + 'static,
     S::Error: Send + 'static,
 {
     type Response = S::Response;
@@ -262,8 +270,10 @@ where
             let mut making = making.lock().unwrap_or_else(PoisonError::into_inner);
             ready!(making.poll_end(cx));
             let made = making.made.take().expect("it has just ended");
-            if made.is_ok() {
+            if let Ok(connection) = &made {
                 counter.connected(clock.now());
+                let http2 = connection.connected().is_negotiated_h2();
+                counter.http2.fetch_or(http2, Ordering::Relaxed);
             }
             Poll::Ready(made)
         }))

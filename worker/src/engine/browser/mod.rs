@@ -5,7 +5,8 @@
 //! pool, unlike the raw engine, replaces a kept connection that it knows to be closed; a request of which a byte has been
 //! written is never sent again.
 //!
-//! What it cannot see is absent rather than guessed: bytes on the wire, and the phases of a new connection. A request is taken
+//! What it cannot see is absent rather than guessed: bytes on the wire, and the phases of a new connection. Body bytes are those of
+//! the final answer, after decompression. A request is taken
 //! to be sent when its connection is made, for it is written right after that. Of a kept connection that breaks over HTTP/1.1
 //! it cannot tell whether the answer had begun before its head was complete.
 
@@ -308,7 +309,13 @@ impl Browser {
         if let Some(built) = self.clients.iter_mut().find(|built| built.fits(kind)) {
             built.requests = built.requests.saturating_add(counter.hops());
         }
-        result.unwrap_or_else(|| Err(tally.timed_out()))
+        result.unwrap_or_else(|| {
+            if tally.answer.status == 0 && counter.speaks_http2() && !counter.connecting() {
+                // The connection may hang, and goes on although the request is given up: nobody else is to wait on it.
+                self.clients.retain(|built| !built.fits(kind));
+            }
+            Err(tally.timed_out())
+        })
     }
 
     async fn talk(

@@ -23,7 +23,7 @@ use url::Url;
 
 use super::cookies::SlotJar;
 use crate::clock::Stamp;
-use crate::engine::testing::{Do, Server, Slot, assert_times, certificate, send, until};
+use crate::engine::testing::{Do, Server, Slot, assert_times, certificate, certified, send, until};
 use crate::engine::{EngineOptions, Failure, FullRequest, Limits, Request, Terms};
 use crate::net::TlsOptions;
 use crate::shard::Awake;
@@ -478,6 +478,48 @@ async fn a_farewell_with_an_error_is_no_idle_close() {
         let result = ask(&mut slot, &server.url("/"), Kind::default()).await;
         assert_eq!(slot.word(&result), wanted, "{reason}: {result:?}");
         assert_eq!(server.accepted(), 1);
+    }
+}
+
+#[tokio::test]
+async fn a_connection_that_has_gone_silent_is_used_by_nobody_else() {
+    let answer = |stream| Do::Send(frame(1, 5, stream, OK_ANY));
+    let settings = || Do::Send(SETTINGS.to_vec());
+    let (mut config, _) = certificate(&["127.0.0.1"]);
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    let trusting = TlsOptions {
+        insecure: true,
+        ..TlsOptions::default()
+    };
+    let silent = vec![Do::ReadHttp2, settings(), answer(1), Do::Hang];
+    let well = vec![Do::ReadHttp2, settings(), answer(1), Do::Hang];
+    let server = Server::tls(vec![silent, well], config).await;
+    let mut slot = Slot::with(EngineOptions::default(), &trusting, &[]);
+    for (timeout_ms, wanted) in [(PATIENCE_MS, "200 "), (100, "timeout"), (PATIENCE_MS, "200 ")] {
+        let kind = Kind {
+            timeout_ms: Some(timeout_ms),
+            ..Kind::default()
+        };
+        let result = ask(&mut slot, &server.url("/"), kind).await;
+        assert_eq!(slot.word(&result), wanted, "{result:?}");
+    }
+    assert_eq!(server.accepted(), 2);
+}
+
+#[tokio::test]
+async fn a_server_that_refuses_after_the_handshake_refuses_the_handshake() {
+    for protocol in ["h2", "http/1.1"] {
+        // It asks for a certificate, of which there is none, and says so when the client takes the handshake to be over.
+        let (mut config, _) = certified(&["127.0.0.1"], true);
+        config.alpn_protocols = vec![protocol.into()];
+        let trusting = TlsOptions {
+            insecure: true,
+            ..TlsOptions::default()
+        };
+        let server = Server::tls(vec![vec![Do::Hang]], config).await;
+        let mut slot = Slot::with(EngineOptions::default(), &trusting, &[]);
+        let result = ask(&mut slot, &server.url("/"), Kind::default()).await;
+        assert_eq!(slot.word(&result), "failed tls", "{protocol}: {result:?}");
     }
 }
 

@@ -12,6 +12,7 @@ use barrage_model::outcome::FailureClass;
 use barrage_model::plan::{DnsPolicy, Method, Resolve};
 use rustls::ServerConfig;
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls::server::WebPkiClientVerifier;
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -209,16 +210,27 @@ async fn read_request(stream: &mut dyn Stream, with_body: bool) -> Option<Vec<u8
 
 /// A certificate for `names` signed by itself, and a server that shows it.
 pub(crate) fn certificate(names: &[&str]) -> (ServerConfig, Vec<u8>) {
+    certified(names, false)
+}
+
+/// The same; the server may ask for a certificate of the client's, which has to be its own.
+pub(crate) fn certified(names: &[&str], asks: bool) -> (ServerConfig, Vec<u8>) {
     let names: Vec<_> = names.iter().map(|name| (*name).to_owned()).collect();
     let made = rcgen::generate_simple_self_signed(names).unwrap();
     let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(made.signing_key.serialize_der()));
     let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(made.cert.der().clone()).unwrap();
+    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider));
     let config = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(vec![made.cert.der().clone()], key)
         .unwrap();
+    let config = if asks {
+        config.with_client_cert_verifier(verifier.build().unwrap())
+    } else {
+        config.with_no_client_auth()
+    };
+    let config = config.with_single_cert(vec![made.cert.der().clone()], key).unwrap();
     (config, made.cert.pem().into_bytes())
 }
 

@@ -1,12 +1,14 @@
 //! `setup`, `teardown` and the try.
 
+use std::sync::atomic::Ordering;
+
 use barrage_model::ids::SegmentId;
 use barrage_model::outcome::IterationEnd;
 use barrage_model::plan::{Auth, Check};
 use expect_test::expect;
 
 use super::server::{Server, reply};
-use super::walking::Bench;
+use super::walking::{Bench, Turns, slow_server};
 use super::*;
 
 /// A plan with `setup`, two scenarios and `teardown`.
@@ -53,6 +55,39 @@ async fn server() -> Server {
         _ => reply(200, "", "it is here, s3cret token"),
     })
     .await
+}
+
+#[tokio::test]
+async fn a_setup_that_failed_because_its_thread_stood_still_says_so() {
+    for (block_ms, told) in [(900, true), (0, false)] {
+        let turns = Arc::new(Turns::default());
+        let mut request = get("/");
+        request.timeout = Duration::from_millis(300);
+        let mut plan = plan(slow_server(Arc::clone(&turns)), vec![ask(get("/"))]);
+        plan.setup = vec![ask(request)];
+        let bench = Bench::new(plan, &Files::new());
+        let setup = run_once(
+            &bench.plan,
+            Once::Setup,
+            &bench.shard,
+            SegmentId(0),
+            &bench.recorder,
+            &bench.cancel,
+        );
+        let block = async {
+            while !turns.asked.load(Ordering::SeqCst) {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            // It answers in time, or not at all.
+            turns.go.store(told, Ordering::SeqCst);
+            std::thread::sleep(Duration::from_millis(block_ms));
+        };
+        let (ended, ()) = tokio::join!(setup, block);
+        turns.go.store(true, Ordering::SeqCst);
+        let said = ended.unwrap_err().to_string();
+        assert_eq!(said.contains("the generator stood still"), told, "{said}");
+        assert!(said.contains("timed out"), "{said}");
+    }
 }
 
 #[tokio::test]

@@ -848,13 +848,13 @@ fn a_constant_request_is_one_stretch_of_bytes() {
 
 /// Whether a request has come, and whether it may be answered.
 #[derive(Default)]
-struct Turns {
-    asked: AtomicBool,
-    go: AtomicBool,
+pub(super) struct Turns {
+    pub(super) asked: AtomicBool,
+    pub(super) go: AtomicBool,
 }
 
 /// Answers 40 ms after it may, on a thread of its own.
-fn slow_server(turns: Arc<Turns>) -> u16 {
+pub(super) fn slow_server(turns: Arc<Turns>) -> u16 {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     std::thread::spawn(move || {

@@ -23,7 +23,7 @@ use std::future::poll_fn;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Poll, ready};
 use std::time::Duration;
 
 use barrage_model::outcome::FailureClass;
@@ -167,37 +167,19 @@ async fn in_time(
         if may_write && let Poll::Ready(result) = work.as_mut().poll(cx) {
             return Poll::Ready(Some(result));
         }
-        let until = |now| {
-            if counter.connecting() {
-                // At its last instant a grant still holds.
-                let granted = terms.send_by.and_then(Cell::get).map(|send_by| send_by.plus_us(1));
-                granted.unwrap_or(Stamp::FAR).min(terms.connect_by(began_at, now))
-            } else {
-                terms.deadline
-            }
+        // At its last instant a grant still holds, and it may have been renewed.
+        let granted = terms.send_by.and_then(Cell::get).unwrap_or(Stamp::FAR).plus_us(1);
+        let passed = if counter.connecting() {
+            let until = |now| granted.min(terms.connect_by(began_at, now));
+            timer.poll_put_off(cx, clock, granted.min(terms.deadline), until)
+        } else {
+            timer.poll_last(cx, clock, terms.deadline)
         };
-        ready!(poll_passed(cx, clock, timer, until));
+        ready!(passed);
         let expired = too_late().filter(|failure| failure.cause == Cause::Expired);
         Poll::Ready(expired.map(Err))
     })
     .await
-}
-
-/// Ready once an instant has passed that may be put off: a grant may be renewed, and only when the timer fires is it known what
-/// time a standstill has taken from a connection.
-fn poll_passed(
-    cx: &mut Context<'_>,
-    clock: Clock,
-    timer: &mut DeadlineTimer,
-    until: impl Fn(Stamp) -> Stamp,
-) -> Poll<()> {
-    loop {
-        ready!(timer.poll_last(cx, clock, until(clock.now())));
-        let now = clock.now();
-        if now >= until(now) {
-            return Poll::Ready(());
-        }
-    }
 }
 
 /// The failure of a call that it was too late to follow a redirect of.

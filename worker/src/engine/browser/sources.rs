@@ -15,7 +15,6 @@ use super::super::answer::{Cause, Failure};
 use super::super::request::Terms;
 use super::super::set::EngineShared;
 use super::super::timer::DeadlineTimer;
-use super::poll_passed;
 use crate::clock::Stamp;
 use crate::net::{ConnectError, Family};
 
@@ -78,7 +77,10 @@ impl Families {
         let until = |now| terms.connect_by(began_at, now);
         let found = poll_fn(|cx| match lookup.as_mut().poll(cx) {
             Poll::Ready(found) => Poll::Ready(Some(found)),
-            Poll::Pending => poll_passed(cx, shared.clock(), timer, until).map(|()| None),
+            Poll::Pending => {
+                let passed = timer.poll_put_off(cx, shared.clock(), terms.deadline, until);
+                passed.map(|()| None)
+            }
         });
         let family = match found.await {
             Some(Ok(family)) => family,

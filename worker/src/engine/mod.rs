@@ -17,7 +17,7 @@ mod http2;
 pub mod request;
 mod set;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 mod timer;
 
 pub use self::answer::{Answer, Cause, Failure, HeaderBlock, WireBytes};

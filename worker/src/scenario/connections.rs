@@ -3,6 +3,7 @@
 use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use barrage_model::plan::FileRef;
 use rustls::ClientConfig;
@@ -16,6 +17,9 @@ use crate::clock::{Clock, Stamp};
 use crate::engine::{EngineOptions, EngineShared, Limits};
 use crate::net::{Reactor, Resolver, TlsOptions};
 use crate::shard::Awake;
+
+/// A request of an iteration that has begun waits so long for the renewal of a grant: they are a second apart.
+const RENEWAL_WAIT: Duration = Duration::from_secs(3);
 
 /// What all shards of a worker share: one resolver, one TLS configuration, one set of options.
 #[derive(Clone, Debug)]
@@ -95,6 +99,29 @@ pub struct ShardContext {
 }
 
 impl ShardContext {
+    /// Whether the grant has ended or, after a standstill, has to be renewed.
+    pub(super) fn lacks_grant(&self) -> bool {
+        let now = self.clock.now();
+        self.send_by.get().is_some_and(|send_by| now > send_by)
+    }
+
+    /// Waits for a grant where it is lacking, until an instant and no longer than [`RENEWAL_WAIT`].
+    pub(super) async fn renewal(&self, until: Stamp) {
+        if !self.lacks_grant() {
+            return;
+        }
+        let until = until.min(self.clock.now() + RENEWAL_WAIT);
+        let renewed = async {
+            while self.lacks_grant() {
+                self.renewed.notified().await;
+            }
+        };
+        tokio::select! {
+            () = renewed => {}
+            () = self.pauses.until(until) => {}
+        }
+    }
+
     /// A shard without a grant's end. To be called on the shard's own thread.
     pub fn new(clock: Clock, connections: &Connections, reactor: Option<Rc<Reactor>>) -> Self {
         let Connections { resolver, tls, options } = connections.clone();

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::cell::RefCell;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue};
 
 use super::answers::Reading;
+use super::cancel::Cancelled;
 use super::compile::{Body, Destination, Http2Head, Program, Request, Wire, resolve};
 use super::connections::ShardContext;
 use super::render::{Given, RenderError};
@@ -19,7 +21,9 @@ use super::text::Text;
 use super::user::Values;
 use super::values::Scope;
 use crate::clock::Stamp;
-use crate::engine::{Answer, Failure, FullRequest, Http2Request, Outgoing, Request as EngineRequest, Terms, WireBytes};
+use crate::engine::{
+    Answer, Cause, EngineSet, Failure, FullRequest, Http2Request, Outgoing, Request as EngineRequest, Terms, WireBytes,
+};
 use crate::net::{Origin, Scarce};
 use crate::recorder::{Recorder, StepSample};
 
@@ -281,6 +285,54 @@ impl Judged {
         Self {
             outcome: failure.cause.outcome().unwrap_or(Outcome::Cancelled),
             message: *failure.message,
+        }
+    }
+}
+
+/// Sends a request of a load's and reads its answer; `None` when it is given up before. Where a connection is there only after
+/// the end of the grant, as when the shard stood still meanwhile, the request is sent on the next one.
+pub(super) async fn exchange(
+    engines: &mut EngineSet,
+    (asked, answer): (&EngineRequest<'_>, &mut Answer),
+    (shard, cancel): (&ShardContext, &mut Cancelled),
+) -> Option<Result<(), Failure>> {
+    let result = {
+        let exchange = pin!(engines.exchange(asked, answer));
+        cancel.unless(exchange).await
+    };
+    match result {
+        Some(Err(failure)) if was_not_granted(&failure, answer) => {
+            Box::pin(renewed(engines, (asked, answer), (shard, cancel), failure)).await
+        }
+        other => other,
+    }
+}
+
+/// Whether nothing was sent for want of a grant; it may also have ended before a redirect.
+fn was_not_granted(failure: &Failure, answer: &Answer) -> bool {
+    failure.cause == Cause::Expired && answer.wire_requests == 0
+}
+
+/// Sends a request on the renewal of a grant, if that comes before the request's deadline.
+#[cold]
+async fn renewed(
+    engines: &mut EngineSet,
+    (asked, answer): (&EngineRequest<'_>, &mut Answer),
+    (shard, cancel): (&ShardContext, &mut Cancelled),
+    mut failure: Failure,
+) -> Option<Result<(), Failure>> {
+    loop {
+        cancel.unless(pin!(shard.renewal(asked.terms().deadline))).await?;
+        if shard.lacks_grant() {
+            return Some(Err(failure));
+        }
+        let result = {
+            let exchange = pin!(engines.exchange(asked, answer));
+            cancel.unless(exchange).await
+        };
+        match result {
+            Some(Err(again)) if was_not_granted(&again, answer) => failure = again,
+            other => return other,
         }
     }
 }

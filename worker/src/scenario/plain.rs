@@ -4,14 +4,13 @@
 //! full load the walk is a fifth of the time that a request takes outside the kernel.
 
 use std::cell::RefCell;
-use std::pin::pin;
 
 use barrage_model::outcome::{IterationEnd, Outcome};
 
 use super::cancel::Cancelled;
 use super::compile::{Program, Request};
 use super::context::{IterationEnded, IterationStart};
-use super::exchange::{after, end_of, record, settle};
+use super::exchange::{after, end_of, exchange, record, settle};
 use super::user::User;
 use crate::clock::Stamp;
 use crate::engine::Terms;
@@ -64,10 +63,7 @@ pub(super) async fn plain(
         recorder.borrow_mut().step_sent(request.id, start.segment, now);
         answer.clear(now);
         asked.terms_mut().deadline = now + request.timeout;
-        let result = {
-            let exchange = pin!(engines.exchange(&asked, answer));
-            cancel.unless(exchange).await
-        };
+        let result = exchange(engines, (&asked, answer), (shard, cancel)).await;
         after(result.as_ref()).await;
         let about = (start.load, request);
         let judged = settle(program, about, result, (answer, values), (shard, recorder));

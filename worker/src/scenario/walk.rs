@@ -12,7 +12,7 @@ use super::cancel::Cancelled;
 use super::compile::{CompiledPlan, Op, Program, Request, Scenario, Script};
 use super::context::{IterationEnded, IterationStart};
 use super::data::NoRow;
-use super::exchange::{Judged, after, end_of, record, settle};
+use super::exchange::{Judged, after, end_of, exchange, record, settle};
 use super::plain::plain;
 use super::tried::Observer;
 use super::user::User;
@@ -24,8 +24,6 @@ use crate::recorder::Recorder;
 const TURN: u32 = 256;
 /// A user whose iteration had no row begins the next one after this, where nothing but the end of the one before starts it.
 const WITHOUT_ROW: Duration = Duration::from_millis(10);
-/// A further request of an iteration waits so long for the renewal of a grant: they are a second apart.
-const RENEWAL_WAIT: Duration = Duration::from_secs(3);
 
 /// Goes through one iteration: `on_start` if this user has not yet done it for the scenario, then the steps. `next` is told
 /// how it ended and may give another one to go on with; until it gives none.
@@ -352,24 +350,11 @@ impl Walk<'_, '_> {
     /// which comes within a second if it comes.
     async fn renewal(&mut self, timeout: Duration) -> Result<(), IterationEnd> {
         let shard = &self.user.shard;
-        let lacking = |now: Stamp| shard.send_by.get().is_some_and(|send_by| now > send_by);
-        let now = shard.clock.now();
-        if !lacking(now) {
+        if !shard.lacks_grant() {
             return Ok(());
         }
-        let until = now + timeout.min(RENEWAL_WAIT);
-        let renewed = async {
-            while lacking(shard.clock.now()) {
-                shard.renewed.notified().await;
-            }
-        };
-        let either = async {
-            tokio::select! {
-                () = renewed => {}
-                () = shard.pauses.until(until) => {}
-            }
-        };
-        self.cancel.unless(pin!(either)).await.ok_or(IterationEnd::Cancelled)
+        let renewal = pin!(shard.renewal(shard.clock.now() + timeout));
+        self.cancel.unless(renewal).await.ok_or(IterationEnd::Cancelled)
     }
 
     async fn request(&mut self, request: &Request) -> Result<(), IterationEnd> {
@@ -450,10 +435,7 @@ impl Walk<'_, '_> {
             observer.sending(program, request, &rendered);
         }
         let asked = rendered.for_engine(program, request, terms);
-        let result = {
-            let exchange = pin!(engines.exchange(&asked, answer));
-            self.cancel.unless(exchange).await
-        };
+        let result = exchange(engines, (&asked, answer), (shard, self.cancel)).await;
         let length = rendered.body.len();
         after(result.as_ref()).await;
         let said = match &self.observer {

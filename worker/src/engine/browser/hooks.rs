@@ -53,6 +53,7 @@ pub(super) struct Counter {
     /// A connection of the slot's speaks HTTP/2.
     http2: AtomicBool,
     port: AtomicU16,
+    https: AtomicBool,
     /// The last instant at which a request may be sent, in microseconds of the worker's clock.
     latest_us: AtomicU64,
     /// When a redirect was not followed since that had passed; 0 where none was.
@@ -109,11 +110,17 @@ impl Counter {
     fn go_to(&self, url: &Url) {
         let port = url.port_or_known_default().unwrap_or_default();
         self.port.store(port, Ordering::Relaxed);
+        self.https.store(url.scheme() == "https", Ordering::Relaxed);
     }
 
     /// The port that the call is on its way to.
     fn port(&self) -> u16 {
         self.port.load(Ordering::Relaxed)
+    }
+
+    /// Whether the URL that the call is on its way to is one of https.
+    pub(super) fn https(&self) -> bool {
+        self.https.load(Ordering::Relaxed)
     }
 
     /// Redirects followed since the call began.

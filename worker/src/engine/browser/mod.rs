@@ -307,13 +307,12 @@ impl Browser {
         terms: Terms<'_>,
         answer: &mut Answer,
     ) -> Result<(), Failure> {
-        let https = request.url().scheme() == "https";
         let failed = |error: reqwest::Error, unanswered: bool| {
             if let Some(failure) = self.counter.not_followed().and_then(|at| terms.too_late(at)) {
                 return not_followed(&failure);
             }
             let reused = unanswered && self.counter.connections() == 0;
-            let class = classify::class(&error, https, reused);
+            let class = classify::class(&error, self.counter.https(), reused);
             // The URL may carry a secret, and the report knows the step anyway.
             Failure::from_error(Cause::Failed(class), &error.without_url())
         };

@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::io::{self, IoSlice};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use barrage_model::outcome::FailureClass;
 use rustix::io::Errno;
@@ -84,7 +85,7 @@ impl<'a> Flight<'a> {
         if let Some(failure) = refused {
             return Poll::Ready(Err(failure));
         }
-        self.poll_send(cx, wire);
+        let feeds = self.goes_on_sending(cx, wire);
         let ahead = wire.gathers().and_then(|own| {
             // The timer is not told of the instant: it is the past by now.
             own.take_ahead(|at, read| self.received(at, read, parser, answer))
@@ -102,9 +103,16 @@ impl<'a> Flight<'a> {
                 return Poll::Ready(done);
             }
         }
-        if timer.poll(cx, clock, seen, self.out.terms.deadline).is_ready() {
+        let deadline = self.out.terms.deadline;
+        // What goes out after the deadline need not wait for the timer to say so, which may be later than who has stood still.
+        if (feeds && clock.now() > deadline) || timer.poll(cx, clock, seen, deadline).is_ready() {
             answer.done_at = clock.now();
-            return Poll::Ready(Err(self.timed_out(parser)));
+            let late = if feeds {
+                answer.done_at.since(deadline)
+            } else {
+                Duration::ZERO
+            };
+            return Poll::Ready(Err(self.timed_out(parser).read_late(late)));
         }
         Poll::Pending
     }
@@ -212,6 +220,14 @@ impl<'a> Flight<'a> {
         answer.sent_at = Some(now);
         answer.wire_requests = 1;
         self.sending = Sending::Part(0);
+    }
+
+    /// Writes as much as the connection takes. Whether it took more of what was begun in an earlier turn: then the target waited
+    /// for us, and not we for the target.
+    fn goes_on_sending(&mut self, cx: &mut Context<'_>, wire: &mut Wire) -> bool {
+        let before = matches!(self.sending, Sending::Part(1..)).then(|| wire.bytes().1);
+        self.poll_send(cx, wire);
+        before.is_some_and(|before| wire.bytes().1 > before)
     }
 
     /// Writes as much as the connection takes; an error is kept until it is known whether an answer arrived all the same.

@@ -31,7 +31,7 @@ use futures_util::stream::{self, StreamExt};
 
 use self::flight::{Flight, Idle};
 use self::parser::KnownHeads;
-pub(crate) use self::parser::{Expected, Parser};
+pub(crate) use self::parser::{Expected, INTERIM_MAX, Parser};
 pub use self::parser::{Limits, ProtocolError};
 pub use self::whole::WholeAnswers;
 use super::answer::{Answer, Cause, Failure, WireBytes};
@@ -67,11 +67,11 @@ pub(crate) struct Shared {
     scratch: RefCell<Box<[u8]>>,
     known: Rc<RefCell<KnownHeads>>,
     open: Rc<Cell<usize>>,
-    /// Connections that no slot has taken yet.
+    /// Connections that have had no request yet and that no slot has.
     warmed: RefCell<Vec<Warmed>>,
 }
 
-/// A connection that was opened ahead of its first request.
+/// A connection that was opened ahead of its first request, or for one that had no grant when it was there.
 #[derive(Debug)]
 struct Warmed {
     connection: Box<Connection>,
@@ -306,6 +306,10 @@ impl Http1 {
         })
         .await;
 
+        if matches!(&result, Err(failure) if failure.cause == Cause::Expired) {
+            self.give_back(connection, answer.timings);
+            return result.map(|_| ());
+        }
         connection.requests = connection.requests.saturating_add(1);
         if result.is_err() && flight.wrote_nothing() && !self.parser.touched() {
             (answer.sent_at, answer.wire_requests) = (None, 0);
@@ -343,6 +347,17 @@ impl Http1 {
         let shared = &self.shared;
         if !connection.wire.is_ahead() || flight::look_at_idle(&mut connection.wire, &shared.scratch) != Idle::Noise {
             self.keep(connection);
+        }
+    }
+
+    /// Takes a connection back for which there was no grant, so that nothing was written on it.
+    #[cold]
+    fn give_back(&mut self, connection: Box<Connection>, timings: Timings) {
+        if connection.requests > 0 {
+            self.settle(connection);
+        } else {
+            let warmed = Warmed { connection, timings };
+            self.shared.warmed.borrow_mut().push(warmed);
         }
     }
 

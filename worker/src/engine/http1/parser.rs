@@ -13,7 +13,7 @@ use crate::engine::body::NoRoom;
 /// Header fields of one head.
 const HEADERS_MAX: usize = 256;
 /// Interim (1xx) answers before the final one.
-const INTERIM_MAX: u8 = 100;
+pub(crate) const INTERIM_MAX: u8 = 100;
 /// A longer head is not remembered.
 const KNOWN_MAX: usize = 1_024;
 /// Heads that are remembered.

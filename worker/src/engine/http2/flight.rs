@@ -16,7 +16,7 @@ use super::classify::{Progress, Refusal, failure};
 use super::link::{CONNECTION_WINDOW_BYTES, Link, Phase, Ticket};
 use crate::clock::Stamp;
 use crate::engine::answer::{Answer, Cause, Failure};
-use crate::engine::http1::ProtocolError;
+use crate::engine::http1::{INTERIM_MAX, ProtocolError};
 use crate::engine::request::Http2Request;
 use crate::engine::timer::DeadlineTimer;
 
@@ -100,9 +100,11 @@ pub(super) struct Flight<'a> {
     watched: Option<u32>,
     /// Bytes of our body that were not given to the library, and never will be once `upload` is gone.
     held_back: usize,
+    /// When there was room for a part of it last.
+    given_at: Option<Stamp>,
     reused: bool,
-    /// An interim answer has come.
-    interim: bool,
+    /// Interim answers that have come.
+    interim: u8,
     /// Bytes that the connection had received when the request was sent.
     received_before: u64,
     /// The body's length as its head says, where it has to be known.
@@ -131,8 +133,9 @@ impl<'a> Flight<'a> {
             watched: None,
             upload: None,
             held_back: 0,
+            given_at: None,
             reused: false,
-            interim: false,
+            interim: 0,
             received_before: 0,
             length: None,
             unreleased: 0,
@@ -288,6 +291,9 @@ impl<'a> Flight<'a> {
     fn receive(&mut self, cx: &mut Context<'_>, answer: &mut Answer) -> Poll<Result<(), Failure>> {
         if let Some(upload) = &mut self.upload {
             let ended = upload.poll(cx).is_ready();
+            if upload.rest.len() < self.held_back {
+                self.given_at = Some(self.core.clock.now());
+            }
             self.held_back = upload.rest.len();
             if ended {
                 self.upload = None;
@@ -295,7 +301,10 @@ impl<'a> Flight<'a> {
         }
         if let Stage::Asked(response) = &mut self.stage {
             while let Poll::Ready(Some(Ok(interim))) = response.poll_informational(cx) {
-                self.interim = true;
+                self.interim += 1;
+                if self.interim > INTERIM_MAX {
+                    return Poll::Ready(Err(protocol(&ProtocolError::Interim)));
+                }
                 if interim.status() == http::StatusCode::SWITCHING_PROTOCOLS {
                     // There is none in HTTP/2 (RFC 9113, section 8.6).
                     return Poll::Ready(Err(protocol(&ProtocolError::Switched)));
@@ -407,7 +416,7 @@ impl<'a> Flight<'a> {
         }
         let progress = Progress {
             reused: self.reused,
-            touched: self.interim || !matches!(self.stage, Stage::Asked(_)),
+            touched: self.interim > 0 || !matches!(self.stage, Stage::Asked(_)),
         };
         failure(error, self.link.gauge(), progress)
     }
@@ -422,7 +431,24 @@ impl<'a> Flight<'a> {
         };
         ready!(over);
         answer.done_at = clock.now();
-        Poll::Ready(Landed::Ended(Err(self.timed_out())))
+        let late = if self.feeds_after(terms.deadline) {
+            answer.done_at.since(terms.deadline)
+        } else {
+            Duration::ZERO
+        };
+        Poll::Ready(Landed::Ended(Err(self.timed_out().read_late(late))))
+    }
+
+    /// Whether more of our body was taken after an instant: then the target waited for us, and not we for the target.
+    fn feeds_after(&self, at: Stamp) -> bool {
+        let written = self.watched.and_then(|id| self.link.gauge().body_sent_at(id));
+        self.given_at.max(written).is_some_and(|last| last > at)
+    }
+
+    /// Whether the connection has not taken all of our body yet.
+    fn is_sending(&self) -> bool {
+        let taken = |id| self.link.gauge().body_sent(id);
+        self.watched.is_some_and(|id| taken(id) < self.out.body.len() as u64)
     }
 
     fn timed_out(&self) -> Failure {
@@ -444,10 +470,14 @@ impl<'a> Flight<'a> {
                     // Nothing at all has come since: nothing further is entrusted to this connection.
                     self.link.retire();
                 }
-                if self.interim {
+                if self.interim > 0 {
                     return Failure::fixed(Cause::Timeout, RECEIVING);
                 }
-                "timed out waiting for the answer"
+                if self.is_sending() {
+                    "timed out while sending the request"
+                } else {
+                    "timed out waiting for the answer"
+                }
             }
             Stage::Reading(_) => RECEIVING,
         };

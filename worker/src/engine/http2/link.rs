@@ -444,7 +444,7 @@ async fn connect(
             "the server did not choose HTTP/2 (`h2`) in the TLS handshake",
         ));
     }
-    let pipe = Pipe::new(wire, Rc::clone(&state.gauge), Rc::clone(&core.scratch));
+    let pipe = Pipe::new(core.clock, wire, Rc::clone(&state.gauge), Rc::clone(&core.scratch));
     let mut builder = Builder::new();
     builder
         .enable_push(false)

@@ -8,6 +8,7 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use crate::clock::{Clock, Stamp};
 use crate::net::wire::{Wire, as_tls};
 
 /// Bytes taken from the socket in one turn of a connection. Those who wait for its answers come first after that, so that
@@ -195,6 +196,8 @@ struct Watched {
     ended: bool,
     /// Bytes of our body that the socket has taken.
     sent: u64,
+    /// When it took some last.
+    sent_at: Option<Stamp>,
 }
 
 /// What is known of a socket outside of the library that drives it.
@@ -267,6 +270,7 @@ impl Gauge {
             stream,
             ended: false,
             sent: 0,
+            sent_at: None,
         });
     }
 
@@ -282,6 +286,11 @@ impl Gauge {
     /// Bytes that the socket has taken of the body of a stream that is looked out for.
     pub(super) fn body_sent(&self, stream: u32) -> u64 {
         self.watched(stream).map_or(0, |watched| watched.sent)
+    }
+
+    /// When the socket took some of them last.
+    pub(super) fn body_sent_at(&self, stream: u32) -> Option<Stamp> {
+        self.watched(stream)?.sent_at
     }
 
     fn watched(&self, stream: u32) -> Option<Watched> {
@@ -303,8 +312,11 @@ impl Gauge {
         self.change(stream, |watched| watched.ended = true);
     }
 
-    fn body_went(&self, stream: u32, bytes: usize) {
-        self.change(stream, |watched| watched.sent += bytes as u64);
+    fn body_went(&self, stream: u32, bytes: usize, at: Stamp) {
+        self.change(stream, |watched| {
+            watched.sent += bytes as u64;
+            watched.sent_at = Some(at);
+        });
     }
 
     /// How the socket ended, once it has.
@@ -328,6 +340,7 @@ impl Gauge {
 /// The socket. Reads take as much as there is with one system call, whatever the library's own buffer holds.
 #[derive(Debug)]
 pub(super) struct Pipe {
+    clock: Clock,
     wire: Wire,
     gauge: Rc<Gauge>,
     /// The shard's read buffer.
@@ -342,8 +355,9 @@ pub(super) struct Pipe {
 }
 
 impl Pipe {
-    pub(super) fn new(wire: Wire, gauge: Rc<Gauge>, scratch: Rc<RefCell<Box<[u8]>>>) -> Self {
+    pub(super) fn new(clock: Clock, wire: Wire, gauge: Rc<Gauge>, scratch: Rc<RefCell<Box<[u8]>>>) -> Self {
         let pipe = Self {
+            clock,
             wire,
             gauge,
             scratch,
@@ -444,8 +458,9 @@ impl AsyncWrite for Pipe {
             let mut left = *count;
             for slice in from {
                 let taken = &slice[..left.min(slice.len())];
-                pipe.sent
-                    .follow(taken, |stream, bytes| pipe.gauge.body_went(stream, bytes));
+                let (clock, gauge) = (pipe.clock, &pipe.gauge);
+                let went = |stream, bytes| gauge.body_went(stream, bytes, clock.now());
+                pipe.sent.follow(taken, went);
                 left -= taken.len();
             }
         }

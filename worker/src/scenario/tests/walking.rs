@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use super::server::{Server, reply};
 use super::*;
 use crate::clock::Stamp;
+use crate::engine::testing::{Do, Server as Scripted, send};
 use crate::recorder::{Merged, Recorder, Shape, TraceSink};
 use crate::shard::Awake;
 
@@ -502,14 +503,58 @@ async fn a_group_that_is_given_up_in_a_pause_ends_there() {
 
 #[tokio::test]
 async fn nothing_is_sent_after_the_grant() {
-    let server = Server::start(|_, _| reply(200, "", "")).await;
-    let bench = Bench::new(plan(server.port, vec![ask(get("/"))]), &Files::new());
-    bench.shard.send_by.set(Some(Stamp::from_us(1)));
-    assert_eq!(bench.once().await, IterationEnd::Cancelled);
-    assert_eq!(bench.ledger(), "0: sent 1 cancelled 1 wire 0\n");
-    bench.shard.send_by.set(None);
-    assert_eq!(bench.once().await, IterationEnd::Completed);
-    assert_eq!(server.lines().len(), 1);
+    for engine in [EngineChoice::Http1, EngineChoice::Reqwest] {
+        let server = Server::start(|_, _| reply(200, "", "")).await;
+        let request = Request {
+            timeout: Duration::from_millis(50),
+            engine,
+            ..get("/")
+        };
+        let bench = Bench::new(plan(server.port, vec![ask(request)]), &Files::new());
+        bench.shard.send_by.set(Some(Stamp::from_us(1)));
+        assert_eq!(bench.once().await, IterationEnd::Cancelled);
+        assert_eq!(bench.ledger(), "0: sent 1 cancelled 1 wire 0\n");
+        assert_eq!(server.lines().len(), 0);
+    }
+}
+
+#[tokio::test]
+async fn a_request_whose_connection_is_there_after_the_grant_is_sent_on_the_next_one() {
+    const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
+    for (reuse, engine) in [
+        (Reuse::Always, EngineChoice::Http1),
+        (Reuse::Never, EngineChoice::Http1),
+        (Reuse::Always, EngineChoice::Reqwest),
+    ] {
+        let server = Scripted::start(vec![vec![Do::Read, send(OK), Do::Hang]]).await;
+        let request = Request { engine, ..get("/") };
+        let mut plan = plan(server.address.port(), vec![ask(request)]);
+        plan.network.reuse = reuse;
+        let bench = Bench::new(plan, &Files::new());
+        let shard = &bench.shard;
+        shard.send_by.set(Some(Stamp::from_us(1)));
+        let grant = async {
+            while engine == EngineChoice::Http1 && shard.engines.open_connections() == 0 {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            for _ in 0..10 {
+                tokio::task::yield_now().await;
+            }
+            assert_eq!(server.seen().len(), 0, "nothing is sent without a grant");
+            shard.send_by.set(None);
+            shard.renewed.notify_waiters();
+        };
+        let (ended, ()) = tokio::join!(bench.once(), grant);
+        assert_eq!((ended, server.seen().len()), (IterationEnd::Completed, 1));
+        assert_eq!(
+            server.accepted(),
+            1,
+            "the connection is the one that was made without a grant"
+        );
+        assert_eq!(bench.ledger(), "0: sent 1 ok 1 wire 1\n");
+        let connects = usize::from(engine == EngineChoice::Http1);
+        assert_eq!(bench.samples("connect", 0).len(), connects, "told once");
+    }
 }
 
 #[tokio::test]

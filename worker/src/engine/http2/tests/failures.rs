@@ -288,6 +288,21 @@ fn an_interim_answer_is_the_begin_of_an_answer() {
 }
 
 #[test]
+fn interim_answers_without_end_are_none() {
+    let interim = frame(1, 4, 1, b"\x08\x03103");
+    on_a_shard(async {
+        for (count, word) in [(100, "200 "), (101, "failed protocol")] {
+            let mut said = vec![interim.clone(); count];
+            said.push(frame(1, 5, 1, &[OK]));
+            let server = Server::start(vec![vec![Do::ReadHttp2, settings_and(&said), Do::Hang]]).await;
+            let mut slot = Slot::new(EngineOptions::default());
+            let result = get("/").by(&mut slot, &server.origin(0), PATIENCE_MS).await;
+            assert_eq!(slot.word(&result), word, "{count}: {result:?}");
+        }
+    });
+}
+
+#[test]
 fn a_failed_stream_spares_its_neighbours() {
     on_a_shard(async {
         let server = Http2Server::start(Manner::default()).await;

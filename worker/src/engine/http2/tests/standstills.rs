@@ -1,11 +1,14 @@
 //! Requests whose deadline passes while their shard stands still.
 
+use std::io::{Read as _, Write as _};
+use std::sync::mpsc;
 use std::time::Duration;
 
 use url::Url;
 
+use super::failures::{SETTINGS, frame};
 use super::server::{Http2Server, Manner};
-use super::{get, on_a_shard};
+use super::{get, on_a_shard, post};
 use crate::engine::EngineOptions;
 use crate::engine::Origin;
 use crate::engine::Terms;
@@ -50,5 +53,59 @@ fn a_connection_that_is_there_after_a_standstill_was_no_fault_of_the_targets() {
                 "{stood_ms}"
             );
         }
+    });
+}
+
+/// Sends more than the server grants at first, under a deadline over which the shard stands still. Meanwhile the server grants
+/// more, or does not.
+async fn uploading(grants: bool) {
+    /// What a server grants at first (RFC 9113, section 6.9.2).
+    const WINDOW: u32 = 65_535;
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = Url::parse(&format!("http://{}/", listener.local_addr().unwrap())).unwrap();
+    let (filled, is_filled) = mpsc::sync_channel(1);
+    let (stand, stands) = mpsc::sync_channel(1);
+    let server = std::thread::spawn(move || {
+        let mut stream = listener.accept().unwrap().0;
+        stream.write_all(SETTINGS).unwrap();
+        let (mut buffer, mut received) = ([0; 4_096], 0);
+        while received < WINDOW as usize {
+            received += stream.read(&mut buffer).unwrap();
+        }
+        filled.send(()).unwrap();
+        stands.recv().unwrap();
+        if grants {
+            let [whole, one] = [0, 1].map(|stream| frame(8, 0, stream, &WINDOW.to_be_bytes()));
+            stream.write_all(&[whole, one].concat()).unwrap();
+        }
+        while let Ok(1..) = stream.read(&mut buffer) {}
+    });
+    let mut slot = Slot::new(EngineOptions::default());
+    let clock = slot.clock;
+    let terms = slot.terms(500);
+    let standstill = async {
+        while is_filled.try_recv().is_err() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        stand.send(()).unwrap();
+        while clock.now() <= terms.deadline {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    };
+    let (ask, origin) = (post("/", vec![b'x'; 4 << 20]), Origin::from_url(0, &url).unwrap());
+    let (result, ()) = tokio::join!(ask.within(&mut slot, &origin, terms), standstill);
+    assert_timed_out(&slot.answer, &result, terms.deadline, grants);
+    let message = result.unwrap_err().message;
+    assert_eq!(*message, "timed out while sending the request");
+    drop(slot);
+    // The connection goes with its last user.
+    tokio::task::spawn_blocking(|| server.join().unwrap()).await.unwrap();
+}
+
+#[test]
+fn a_body_for_which_there_was_room_in_a_standstill_was_late_by_us() {
+    on_a_shard(async {
+        uploading(true).await;
+        uploading(false).await;
     });
 }

@@ -118,15 +118,6 @@ pub enum Request<'a> {
 
 impl<'a> Request<'a> {
     /// What it says whichever engine sends it.
-    pub(crate) fn terms(&self) -> &Terms<'a> {
-        match self {
-            Self::Http1(request) => &request.terms,
-            Self::Http2(request) => &request.terms,
-            Self::Full(request) => &request.terms,
-        }
-    }
-
-    /// The same, to be changed.
     pub(crate) fn terms_mut(&mut self) -> &mut Terms<'a> {
         match self {
             Self::Http1(request) => &mut request.terms,

@@ -19,7 +19,7 @@ use crate::net::{Reactor, Resolver, TlsOptions};
 use crate::shard::Awake;
 
 /// A request of an iteration that has begun waits so long for the renewal of a grant: they are a second apart.
-const RENEWAL_WAIT: Duration = Duration::from_secs(3);
+pub(super) const RENEWAL_WAIT: Duration = Duration::from_secs(3);
 
 /// What all shards of a worker share: one resolver, one TLS configuration, one set of options.
 #[derive(Clone, Debug)]
@@ -105,12 +105,11 @@ impl ShardContext {
         self.send_by.get().is_some_and(|send_by| now > send_by)
     }
 
-    /// Waits for a grant where it is lacking, until an instant and no longer than [`RENEWAL_WAIT`].
+    /// Waits for a grant where it is lacking, until an instant.
     pub(super) async fn renewal(&self, until: Stamp) {
         if !self.lacks_grant() {
             return;
         }
-        let until = until.min(self.clock.now() + RENEWAL_WAIT);
         let renewed = async {
             while self.lacks_grant() {
                 self.renewed.notified().await;

@@ -290,48 +290,58 @@ impl Judged {
 }
 
 /// Sends a request of a load's and reads its answer; `None` when it is given up before. Where a connection is there only after
-/// the end of the grant, as when the shard stood still meanwhile, the request is sent on the next one.
+/// the end of the grant, as when the shard stood still meanwhile, the request is sent on the next one, if that comes within
+/// `patience`.
 pub(super) async fn exchange(
     engines: &mut EngineSet,
     (asked, answer): (&EngineRequest<'_>, &mut Answer),
     (shard, cancel): (&ShardContext, &mut Cancelled),
+    patience: Duration,
 ) -> Option<Result<(), Failure>> {
     let result = {
         let exchange = pin!(engines.exchange(asked, answer));
         cancel.unless(exchange).await
     };
     match result {
-        Some(Err(failure)) if was_not_granted(&failure, answer) => {
-            Box::pin(renewed(engines, (asked, answer), (shard, cancel), failure)).await
+        Some(Err(failure)) if was_not_granted(asked, &failure) && !patience.is_zero() => {
+            let until = shard.clock.now() + patience;
+            Box::pin(renewed(engines, (*asked, answer), (shard, cancel), (failure, until))).await
         }
         other => other,
     }
 }
 
-/// Whether nothing was sent for want of a grant; it may also have ended before a redirect.
-fn was_not_granted(failure: &Failure, answer: &Answer) -> bool {
-    failure.cause == Cause::Expired && answer.wire_requests == 0
+/// Whether nothing was sent for want of a grant. The full client does not tell: it may have followed a redirect, and may have used
+/// another connection than the one that was being made.
+fn was_not_granted(asked: &EngineRequest<'_>, failure: &Failure) -> bool {
+    failure.cause == Cause::Expired && !matches!(asked, EngineRequest::Full(_))
 }
 
-/// Sends a request on the renewal of a grant, if that comes before the request's deadline.
+/// Sends a request on the renewal of a grant, if that comes in time. The wait for it is no time of the target's.
 #[cold]
 async fn renewed(
     engines: &mut EngineSet,
-    (asked, answer): (&EngineRequest<'_>, &mut Answer),
+    (mut asked, answer): (EngineRequest<'_>, &mut Answer),
     (shard, cancel): (&ShardContext, &mut Cancelled),
-    mut failure: Failure,
+    (mut failure, until): (Failure, Stamp),
 ) -> Option<Result<(), Failure>> {
     loop {
-        cancel.unless(pin!(shard.renewal(asked.terms().deadline))).await?;
-        if shard.lacks_grant() {
+        let began = shard.clock.now();
+        let terms = asked.terms_mut();
+        if began <= terms.deadline {
+            cancel.unless(pin!(shard.renewal(until))).await?;
+            terms.deadline = terms.deadline + shard.clock.now().since(began);
+        }
+        if shard.lacks_grant() || began > terms.deadline {
+            answer.done_at = shard.clock.now();
             return Some(Err(failure));
         }
         let result = {
-            let exchange = pin!(engines.exchange(asked, answer));
+            let exchange = pin!(engines.exchange(&asked, answer));
             cancel.unless(exchange).await
         };
         match result {
-            Some(Err(again)) if was_not_granted(&again, answer) => failure = again,
+            Some(Err(again)) if was_not_granted(&asked, &again) => failure = again,
             other => return other,
         }
     }

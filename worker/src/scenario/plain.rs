@@ -9,6 +9,7 @@ use barrage_model::outcome::{IterationEnd, Outcome};
 
 use super::cancel::Cancelled;
 use super::compile::{Program, Request};
+use super::connections::RENEWAL_WAIT;
 use super::context::{IterationEnded, IterationStart};
 use super::exchange::{after, end_of, exchange, record, settle};
 use super::user::User;
@@ -63,7 +64,7 @@ pub(super) async fn plain(
         recorder.borrow_mut().step_sent(request.id, start.segment, now);
         answer.clear(now);
         asked.terms_mut().deadline = now + request.timeout;
-        let result = exchange(engines, (&asked, answer), (shard, cancel)).await;
+        let result = exchange(engines, (&asked, answer), (shard, cancel), RENEWAL_WAIT).await;
         after(result.as_ref()).await;
         let about = (start.load, request);
         let judged = settle(program, about, result, (answer, values), (shard, recorder));

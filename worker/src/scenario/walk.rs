@@ -10,6 +10,7 @@ use barrage_model::plan::{Delay, LoadModel};
 
 use super::cancel::Cancelled;
 use super::compile::{CompiledPlan, Op, Program, Request, Scenario, Script};
+use super::connections::RENEWAL_WAIT;
 use super::context::{IterationEnded, IterationStart};
 use super::data::NoRow;
 use super::exchange::{Judged, after, end_of, exchange, record, settle};
@@ -348,13 +349,16 @@ impl Walk<'_, '_> {
 
     /// Waits for the grant where it has ended or, after a standstill, has to be renewed: the iteration goes on on the next one,
     /// which comes within a second if it comes.
-    async fn renewal(&mut self, timeout: Duration) -> Result<(), IterationEnd> {
+    /// Returns how long it may be waited for after that.
+    async fn renewal(&mut self, timeout: Duration) -> Result<Duration, IterationEnd> {
         let shard = &self.user.shard;
         if !shard.lacks_grant() {
-            return Ok(());
+            return Ok(RENEWAL_WAIT);
         }
-        let renewal = pin!(shard.renewal(shard.clock.now() + timeout));
-        self.cancel.unless(renewal).await.ok_or(IterationEnd::Cancelled)
+        let until = shard.clock.now() + timeout.min(RENEWAL_WAIT);
+        let renewal = pin!(shard.renewal(until));
+        self.cancel.unless(renewal).await.ok_or(IterationEnd::Cancelled)?;
+        Ok(until.since(shard.clock.now()))
     }
 
     async fn request(&mut self, request: &Request) -> Result<(), IterationEnd> {
@@ -367,10 +371,12 @@ impl Walk<'_, '_> {
             }
             return Err(IterationEnd::Cancelled);
         }
-        if self.user.answered {
-            self.renewal(request.timeout).await?;
-        }
-        let (judged, body_bytes) = self.send(request).await;
+        let patience = if self.user.answered {
+            self.renewal(request.timeout).await?
+        } else {
+            RENEWAL_WAIT
+        };
+        let (judged, body_bytes) = self.send(request, patience).await;
         record(
             self.program,
             request,
@@ -395,7 +401,7 @@ impl Walk<'_, '_> {
     }
 
     /// Renders, counts and sends; what came back is in the user's answer. The second is the length of the body sent.
-    async fn send(&mut self, request: &Request) -> (Judged, usize) {
+    async fn send(&mut self, request: &Request, patience: Duration) -> (Judged, usize) {
         let program = self.program;
         let User {
             engines,
@@ -435,7 +441,7 @@ impl Walk<'_, '_> {
             observer.sending(program, request, &rendered);
         }
         let asked = rendered.for_engine(program, request, terms);
-        let result = exchange(engines, (&asked, answer), (shard, self.cancel)).await;
+        let result = exchange(engines, (&asked, answer), (shard, self.cancel), patience).await;
         let length = rendered.body.len();
         after(result.as_ref()).await;
         let said = match &self.observer {

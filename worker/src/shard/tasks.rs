@@ -25,6 +25,8 @@ const TURN: usize = 128;
 /// With so many events at once there are likely to be more by the time they are worked on; with fewer the runtime's own
 /// look does as well.
 const LOOK_AGAIN: usize = 4;
+/// Most looks at one time: as many as the open connections of a process can need.
+const LOOKS_MAX: usize = 1 << 10;
 
 /// Tasks that stay on one thread. Dropping it, or [`Tasks::clear`], drops them.
 #[derive(Default)]
@@ -126,8 +128,7 @@ impl Tasks {
         loop {
             // Else what the look finds would wake this very task, which would come before the runtime's own turn again.
             self.woken.forget_poller();
-            let see = if waits { Reactor::wait } else { Reactor::look };
-            let seen = sockets.map_or(0, see);
+            let seen = sockets.map_or(0, |sockets| see_all(sockets, waits));
             let idle = self.turn(cx.waker(), sockets, &mut left);
             if !idle {
                 break;
@@ -194,6 +195,21 @@ impl Tasks {
         }
         turn.pop_front()
     }
+}
+
+/// Takes note of all that has happened, after a wait if it is to wait: after a standstill timers have fired that must not
+/// overtake what lies in the sockets, however many those are.
+fn see_all(sockets: &Reactor, waits: bool) -> usize {
+    let mut seen = if waits { sockets.wait() } else { sockets.look() };
+    let mut last = seen;
+    for _ in 0..LOOKS_MAX {
+        if last < BATCH {
+            break;
+        }
+        last = sockets.look();
+        seen += last;
+    }
+    seen
 }
 
 impl fmt::Debug for Tasks {
@@ -301,6 +317,48 @@ mod tests {
         tasks.clear();
         // One to begin with, and one for each event; each was followed by an empty one where the sockets woke their own reader.
         assert!(polls.get() <= rounds + rounds / 2, "{} polls", polls.get());
+    }
+
+    #[tokio::test]
+    async fn whoever_is_woken_otherwise_finds_what_lies_in_its_socket_however_many_there_are() {
+        let count = 2 * BATCH + 10;
+        let reactor = Reactor::new(crate::clock::Clock::boot()).unwrap();
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let (tasks, found, alarm) = (
+            Tasks::default(),
+            Rc::new(Cell::new(0)),
+            Rc::new(tokio::sync::Notify::new()),
+        );
+        let mut peers = Vec::new();
+        for _ in 0..count {
+            let stream = tokio::net::TcpStream::connect(listener.local_addr().unwrap()).await;
+            let line = reactor.adopt(stream.unwrap()).unwrap();
+            peers.push(listener.accept().unwrap().0);
+            let (found, alarm) = (Rc::clone(&found), Rc::clone(&alarm));
+            tasks.add(async move {
+                let rung = alarm.notified();
+                let read = poll_fn(|cx| line.poll_read(cx, &mut [0; 16]));
+                tokio::select! {
+                    biased;
+                    read = read => found.set(found.get() + read.unwrap()),
+                    () = rung => {}
+                }
+            });
+        }
+        let mut cx = Context::from_waker(Waker::noop());
+        // All wait, in as many turns as that takes.
+        for _ in 0..=count / TURN {
+            assert!(tasks.poll(&mut cx, Some(&reactor), &Cell::new(0)).is_pending());
+        }
+        for peer in &mut peers {
+            std::io::Write::write_all(peer, b"x").unwrap();
+        }
+        alarm.notify_waiters();
+        for _ in 0..=count / TURN {
+            assert!(tasks.poll(&mut cx, Some(&reactor), &Cell::new(0)).is_pending());
+        }
+        assert_eq!(found.get(), count);
+        tasks.clear();
     }
 
     #[tokio::test]

@@ -307,7 +307,7 @@ impl Http1 {
         .await;
 
         if matches!(&result, Err(failure) if failure.cause == Cause::Expired) {
-            self.give_back(connection, answer.timings);
+            self.give_back(connection, answer);
             return result.map(|_| ());
         }
         connection.requests = connection.requests.saturating_add(1);
@@ -350,14 +350,20 @@ impl Http1 {
         }
     }
 
-    /// Takes a connection back for which there was no grant, so that nothing was written on it.
+    /// Takes a connection back for which there was no grant, so that nothing was written on it. What it took to make it is told
+    /// with the request that uses it first.
     #[cold]
-    fn give_back(&mut self, connection: Box<Connection>, timings: Timings) {
+    fn give_back(&mut self, mut connection: Box<Connection>, answer: &mut Answer) {
+        // A look, whatever it finds, tells the shard's sockets that nobody waits for an answer any more.
+        let idle = flight::look_at_idle(&mut connection.wire, &self.shared.scratch);
         if connection.requests > 0 {
-            self.settle(connection);
-        } else {
-            let warmed = Warmed { connection, timings };
-            self.shared.warmed.borrow_mut().push(warmed);
+            if idle != Idle::Noise {
+                self.keep(connection);
+            }
+        } else if idle == Idle::Quiet {
+            let timings = std::mem::take(&mut answer.timings);
+            answer.wire = Some(WireBytes::default());
+            self.shared.warmed.borrow_mut().push(Warmed { connection, timings });
         }
     }
 

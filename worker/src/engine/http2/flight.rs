@@ -299,17 +299,18 @@ impl<'a> Flight<'a> {
                 self.upload = None;
             }
         }
-        if let Stage::Asked(response) = &mut self.stage {
-            while let Poll::Ready(Some(Ok(interim))) = response.poll_informational(cx) {
-                self.interim += 1;
-                if self.interim > INTERIM_MAX {
-                    return Poll::Ready(Err(protocol(&ProtocolError::Interim)));
-                }
-                if interim.status() == http::StatusCode::SWITCHING_PROTOCOLS {
-                    // There is none in HTTP/2 (RFC 9113, section 8.6).
-                    return Poll::Ready(Err(protocol(&ProtocolError::Switched)));
-                }
+        while let Some(interim) = self.interim_answer(cx) {
+            self.interim += 1;
+            self.arrived(answer)?;
+            if self.interim > INTERIM_MAX {
+                return Poll::Ready(Err(protocol(&ProtocolError::Interim)));
             }
+            if interim == http::StatusCode::SWITCHING_PROTOCOLS {
+                // There is none in HTTP/2 (RFC 9113, section 8.6).
+                return Poll::Ready(Err(protocol(&ProtocolError::Switched)));
+            }
+        }
+        if let Stage::Asked(response) = &mut self.stage {
             let response = ready!(std::pin::Pin::new(response).poll(cx));
             let now = self.arrived(answer)?;
             let response = response.map_err(|error| self.failed(&error))?;
@@ -355,6 +356,17 @@ impl<'a> Flight<'a> {
             if ends {
                 return Poll::Ready(Ok(()));
             }
+        }
+    }
+
+    /// The status of the next interim answer, if one is there.
+    fn interim_answer(&mut self, cx: &mut Context<'_>) -> Option<http::StatusCode> {
+        let Stage::Asked(response) = &mut self.stage else {
+            return None;
+        };
+        match response.poll_informational(cx) {
+            Poll::Ready(Some(Ok(interim))) => Some(interim.status()),
+            _ => None,
         }
     }
 

@@ -521,20 +521,15 @@ async fn nothing_is_sent_after_the_grant() {
 #[tokio::test]
 async fn a_request_whose_connection_is_there_after_the_grant_is_sent_on_the_next_one() {
     const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
-    for (reuse, engine) in [
-        (Reuse::Always, EngineChoice::Http1),
-        (Reuse::Never, EngineChoice::Http1),
-        (Reuse::Always, EngineChoice::Reqwest),
-    ] {
+    for reuse in [Reuse::Always, Reuse::Never] {
         let server = Scripted::start(vec![vec![Do::Read, send(OK), Do::Hang]]).await;
-        let request = Request { engine, ..get("/") };
-        let mut plan = plan(server.address.port(), vec![ask(request)]);
+        let mut plan = plan(server.address.port(), vec![ask(get("/"))]);
         plan.network.reuse = reuse;
         let bench = Bench::new(plan, &Files::new());
         let shard = &bench.shard;
         shard.send_by.set(Some(Stamp::from_us(1)));
         let grant = async {
-            while engine == EngineChoice::Http1 && shard.engines.open_connections() == 0 {
+            while shard.engines.open_connections() == 0 {
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
             for _ in 0..10 {
@@ -552,8 +547,7 @@ async fn a_request_whose_connection_is_there_after_the_grant_is_sent_on_the_next
             "the connection is the one that was made without a grant"
         );
         assert_eq!(bench.ledger(), "0: sent 1 ok 1 wire 1\n");
-        let connects = usize::from(engine == EngineChoice::Http1);
-        assert_eq!(bench.samples("connect", 0).len(), connects, "told once");
+        assert_eq!(bench.samples("connect", 0).len(), 1, "told once");
     }
 }
 

@@ -77,18 +77,19 @@ async fn uploading(grants: bool) {
         if grants {
             let [whole, one] = [0, 1].map(|stream| frame(8, 0, stream, &WINDOW.to_be_bytes()));
             stream.write_all(&[whole, one].concat()).unwrap();
+            filled.send(()).unwrap();
         }
         while let Ok(1..) = stream.read(&mut buffer) {}
     });
     let mut slot = Slot::new(EngineOptions::default());
     let clock = slot.clock;
-    let terms = slot.terms(500);
+    let terms = slot.terms(2_000);
     let standstill = async {
         while is_filled.try_recv().is_err() {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
         stand.send(()).unwrap();
-        while clock.now() <= terms.deadline {
+        while clock.now() <= terms.deadline || (grants && is_filled.try_recv().is_err()) {
             std::thread::sleep(Duration::from_millis(10));
         }
     };

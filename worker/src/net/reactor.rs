@@ -41,7 +41,7 @@ use tokio::net::TcpStream;
 
 use crate::clock::{Clock, Stamp};
 
-/// Most events that one look takes, and most requests that wait to be sent.
+/// Most events that one call takes, and most requests that wait to be sent.
 pub(crate) const BATCH: usize = 64;
 /// Bytes that can be read ahead.
 const AHEAD_BYTES: usize = 64 * 1024;
@@ -246,8 +246,7 @@ impl Reactor {
         }
     }
 
-    /// Takes note of what has happened, at most [`BATCH`] things, reads what is awaited, and wakes those concerned. How much
-    /// has happened.
+    /// Takes note of all that has happened, reads what is awaited, and wakes those concerned. How much has happened.
     pub(crate) fn look(&self) -> usize {
         self.see(Duration::ZERO)
     }
@@ -257,11 +256,27 @@ impl Reactor {
         self.see(SLEEP_MOST)
     }
 
-    fn see(&self, within: Duration) -> usize {
+    fn see(&self, mut within: Duration) -> usize {
         let lines = self.lines.borrow();
         if lines.is_empty() {
             return 0;
         }
+        let mut seen = 0;
+        // Everything, and not a batch: after a standstill there are timers that have fired, and slots that they have woken must
+        // not have their turn before what lies in their sockets is known. As many batches as the lines and the timer can fill.
+        for first in (0..=lines.len()).step_by(BATCH) {
+            let (count, full) = self.see_batch(&lines, within, first == 0);
+            seen += count;
+            if !full {
+                break;
+            }
+            within = Duration::ZERO;
+        }
+        seen
+    }
+
+    /// Takes note of at most [`BATCH`] things. How many of them are not the timer, and whether there may be more.
+    fn see_batch(&self, lines: &Slab<Rc<Line>>, within: Duration, is_first: bool) -> (usize, bool) {
         let mut events = self.events.borrow_mut();
         events.clear();
         let within = Timespec {
@@ -270,7 +285,7 @@ impl Reactor {
         };
         // It fails for want of a descriptor, which there is, or when a signal ends the sleep, which is as if nothing had come.
         let _ = epoll::wait(self.epoll.get_ref(), spare_capacity(&mut *events), Some(&within));
-        if self.held.get() == 0 {
+        if is_first && self.held.get() == 0 {
             self.filled.set(0);
         }
         let mut seen = events.len();
@@ -288,7 +303,7 @@ impl Reactor {
             }
             line.wake();
         }
-        seen
+        (seen, events.len() == BATCH)
     }
 
     fn read_ahead(&self, line: &Line) {

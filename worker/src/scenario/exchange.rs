@@ -289,9 +289,9 @@ impl Judged {
     }
 }
 
-/// Sends a request of a load's and reads its answer; `None` when it is given up before. Where a connection is there only after
-/// the end of the grant, as when the shard stood still meanwhile, the request is sent on the next one, if that comes within
-/// `patience`.
+/// Sends a request of a load's and reads its answer; `None` when it is given up before. Where the grant has ended by the time at
+/// which there is a connection, as when the shard stood still meanwhile, the request is sent on the next grant, if that comes
+/// within `patience`.
 pub(super) async fn exchange(
     engines: &mut EngineSet,
     (asked, answer): (&EngineRequest<'_>, &mut Answer),
@@ -336,10 +336,13 @@ async fn renewed(
             answer.done_at = shard.clock.now();
             return Some(Err(failure));
         }
+        // The age of connections is judged by it.
+        let begun = std::mem::replace(&mut answer.began_at, shard.clock.now());
         let result = {
             let exchange = pin!(engines.exchange(&asked, answer));
             cancel.unless(exchange).await
         };
+        answer.began_at = begun;
         match result {
             Some(Err(again)) if was_not_granted(&asked, &again) => failure = again,
             other => return other,

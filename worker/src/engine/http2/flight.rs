@@ -19,6 +19,7 @@ use crate::engine::answer::{Answer, Cause, Failure};
 use crate::engine::http1::{INTERIM_MAX, ProtocolError};
 use crate::engine::request::Http2Request;
 use crate::engine::timer::DeadlineTimer;
+use crate::net::Timings;
 
 /// Received bytes that are given back to the server's window together. What all streams of a connection keep leaves the
 /// others half of its window, or none would come to the point of giving any back.
@@ -202,7 +203,7 @@ impl<'a> Flight<'a> {
                     let late = Some(now).filter(|now| *now > self.out.terms.deadline);
                     if let Some(failure) = late.and_then(|now| self.out.terms.too_late(now)) {
                         answer.done_at = now;
-                        return Poll::Ready(Landed::Ended(Err(failure)));
+                        return Poll::Ready(Landed::Ended(not_sent(failure, answer)));
                     }
                 }
             }
@@ -243,7 +244,7 @@ impl<'a> Flight<'a> {
         let now = self.core.clock.now();
         answer.done_at = now;
         if let Some(failure) = self.out.terms.too_late(now) {
-            return Poll::Ready(Some(Landed::Ended(Err(failure))));
+            return Poll::Ready(Some(Landed::Ended(not_sent(failure, answer))));
         }
         self.reused = self.link.has_answered();
         self.received_before = self.link.gauge().received();
@@ -495,6 +496,13 @@ impl<'a> Flight<'a> {
         };
         Failure::fixed(Cause::Timeout, message)
     }
+}
+
+/// The end of a request that was not sent although there was a connection: what it took to make that is told with the request that
+/// uses it first.
+fn not_sent(failure: Failure, answer: &mut Answer) -> Result<(), Failure> {
+    answer.timings = Timings::default();
+    Err(failure)
 }
 
 fn protocol(error: &(dyn Error + 'static)) -> Failure {

@@ -518,12 +518,29 @@ async fn nothing_is_sent_after_the_grant() {
     }
 }
 
+/// Settings, and the answer to the first request: `:status: 200`, and its end.
+const HTTP2_OK: &[u8] = &[0, 0, 0, 4, 0, 0, 0, 0, 0, 0, 0, 1, 1, 5, 0, 0, 0, 1, 0x88];
+
 #[tokio::test]
 async fn a_request_whose_connection_is_there_after_the_grant_is_sent_on_the_next_one() {
-    const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
-    for reuse in [Reuse::Always, Reuse::Never] {
-        let server = Scripted::start(vec![vec![Do::Read, send(OK), Do::Hang]]).await;
-        let mut plan = plan(server.address.port(), vec![ask(get("/"))]);
+    let http1 = vec![Do::Read, send("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"), Do::Hang];
+    let http2 = vec![Do::ReadHttp2, Do::Send(HTTP2_OK.to_vec()), Do::Hang];
+    let local = tokio::task::LocalSet::new();
+    for (reuse, engine, script, renewed) in [
+        (Reuse::Always, EngineChoice::Http1, &http1, true),
+        (Reuse::Never, EngineChoice::Http1, &http1, true),
+        (Reuse::Always, EngineChoice::Http2, &http2, true),
+        (Reuse::Always, EngineChoice::Http1, &http1, false),
+        (Reuse::Always, EngineChoice::Http2, &http2, false),
+    ] {
+        let server = Scripted::start(vec![script.clone()]).await;
+        let timeout = Duration::from_millis(1_000);
+        let request = Request {
+            engine,
+            timeout,
+            ..get("/")
+        };
+        let mut plan = plan(server.address.port(), vec![ask(request)]);
         plan.network.reuse = reuse;
         let bench = Bench::new(plan, &Files::new());
         let shard = &bench.shard;
@@ -532,22 +549,28 @@ async fn a_request_whose_connection_is_there_after_the_grant_is_sent_on_the_next
             while shard.engines.open_connections() == 0 {
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
-            for _ in 0..10 {
-                tokio::task::yield_now().await;
+            // The wait is none of the target's time.
+            tokio::time::sleep(timeout * 3 / 2).await;
+            if engine == EngineChoice::Http1 {
+                assert_eq!(server.seen().len(), 0, "nothing is sent without a grant");
             }
-            assert_eq!(server.seen().len(), 0, "nothing is sent without a grant");
-            shard.send_by.set(None);
-            shard.renewed.notify_waiters();
+            if renewed {
+                shard.send_by.set(None);
+                shard.renewed.notify_waiters();
+            }
         };
-        let (ended, ()) = tokio::join!(bench.once(), grant);
-        assert_eq!((ended, server.seen().len()), (IterationEnd::Completed, 1));
-        assert_eq!(
-            server.accepted(),
-            1,
-            "the connection is the one that was made without a grant"
-        );
-        assert_eq!(bench.ledger(), "0: sent 1 ok 1 wire 1\n");
-        assert_eq!(bench.samples("connect", 0).len(), 1, "told once");
+        let (ended, ()) = local.run_until(async { tokio::join!(bench.once(), grant) }).await;
+        let case = format!("{reuse:?} {engine:?} {renewed}");
+        assert_eq!(server.accepted(), 1, "{case}: the connection is the one that was made without a grant");
+        let told = usize::from(renewed);
+        assert_eq!(bench.samples("connect", 0).len(), told, "{case}: told once");
+        if renewed {
+            assert_eq!((ended, server.seen().len()), (IterationEnd::Completed, 1), "{case}");
+            assert_eq!(bench.ledger(), "0: sent 1 ok 1 wire 1\n", "{case}");
+        } else {
+            assert_eq!(ended, IterationEnd::Cancelled, "{case}");
+            assert_eq!(bench.ledger(), "0: sent 1 cancelled 1 wire 0\n", "{case}");
+        }
     }
 }
 

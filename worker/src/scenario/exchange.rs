@@ -337,12 +337,12 @@ async fn renewed(
             return Some(Err(failure));
         }
         // The age of connections is judged by it.
-        let begun = std::mem::replace(&mut answer.began_at, shard.clock.now());
+        let asked_at = std::mem::replace(&mut answer.began_at, shard.clock.now());
         let result = {
             let exchange = pin!(engines.exchange(&asked, answer));
             cancel.unless(exchange).await
         };
-        answer.began_at = begun;
+        answer.began_at = asked_at;
         match result {
             Some(Err(again)) if was_not_granted(&asked, &again) => failure = again,
             other => return other,

@@ -738,20 +738,20 @@ fn watch_and_stop() {
 /// Starts a long run and signals it in the middle.
 fn signalled(home: &TempDir, server: &Server, signal: Signal, out: &str) -> Ended {
     let file = plan::write(home, &simple(&server.url, 120));
-    let process = Process::start(
-        home,
-        [
-            "run",
-            &file,
-            "--format",
-            "json",
-            "--quiet",
-            "--out",
-            out,
-            "--threads",
-            "1",
-        ],
-    );
+    let mut barrage = command(home);
+    barrage.args([
+        "run",
+        &file,
+        "--format",
+        "json",
+        "--quiet",
+        "--out",
+        out,
+        "--threads",
+        "1",
+    ]);
+    // Whoever runs the tests may have a hangup ignored, which a process hands on to those that it starts.
+    let process = Process::spawn(wrapped("exec env --default-signal=HUP \"$0\" \"$@\"", &barrage));
     wait::until("load", LIMIT, || (server.count() >= 60).then_some(()));
     process.signal(signal);
     process.wait(LIMIT)

@@ -1,8 +1,10 @@
-//! The form of a sketch that is kept for long: two or three bytes for a bucket.
+//! The form of a sketch that is kept for long: as few bytes as can be for buckets that lie close together.
 
 use super::packed::Packed;
+use super::varint;
 
-/// The same counts as a [`Packed`], in a fifth of its memory; to be read in order, not to be added to.
+/// The same counts as a [`Packed`], without the gaps between buckets that follow each other, as they do in sums; to be read
+/// in order, not to be added to.
 ///
 /// A row of bytes: the count of each bucket that is not empty, in 7-bit groups with the low one first, and where empty
 /// buckets lie before it, a zero and their number in front.
@@ -22,9 +24,9 @@ impl Compact {
             debug_assert!(index >= end, "buckets come in order");
             if index > end {
                 bytes.push(0);
-                push(&mut bytes, u64::from(index - end));
+                varint::push(&mut bytes, u64::from(index - end));
             }
-            push(&mut bytes, n);
+            varint::push(&mut bytes, n);
             end = index + 1;
             count = count.saturating_add(n);
         }
@@ -37,15 +39,12 @@ impl Compact {
 
     /// (bucket, count) pairs in rising order of the bucket; no count is 0.
     pub fn iter(&self) -> impl Iterator<Item = (u32, u64)> + '_ {
-        let (mut at, mut end) = (0, 0u32);
+        let (mut rest, mut end) = (&*self.bytes, 0u32);
         std::iter::from_fn(move || {
-            if at >= self.bytes.len() {
-                return None;
-            }
-            let mut count = take(&self.bytes, &mut at);
+            let mut count = varint::take(&mut rest)?;
             if count == 0 {
-                end += take(&self.bytes, &mut at) as u32;
-                count = take(&self.bytes, &mut at);
+                end += varint::take(&mut rest)? as u32;
+                count = varint::take(&mut rest)?;
             }
             end += 1;
             Some((end - 1, count))
@@ -72,25 +71,4 @@ impl From<&Packed> for Compact {
     fn from(packed: &Packed) -> Self {
         Self::new(packed.iter(), packed.clipped())
     }
-}
-
-fn push(bytes: &mut Vec<u8>, mut number: u64) {
-    while number >= 0x80 {
-        bytes.push(number as u8 | 0x80);
-        number >>= 7;
-    }
-    bytes.push(number as u8);
-}
-
-fn take(bytes: &[u8], at: &mut usize) -> u64 {
-    let (mut number, mut shift) = (0, 0);
-    while let Some(byte) = bytes.get(*at) {
-        *at += 1;
-        number |= u64::from(byte & 0x7f) << shift;
-        if byte & 0x80 == 0 {
-            break;
-        }
-        shift += 7;
-    }
-    number
 }

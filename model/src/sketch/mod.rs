@@ -6,6 +6,7 @@ mod compact;
 mod layout;
 mod packed;
 mod paged;
+mod varint;
 
 pub use compact::Compact;
 pub use layout::{HIGHEST_US, LEN, highest, index_of, lowest, mid};

@@ -1,6 +1,7 @@
 //! The form of a sketch that travels, is stored and is merged.
 
 use super::layout::LEN;
+use super::varint;
 
 /// Most samples of one sketch: 2⁵³, what a float still counts exactly.
 pub const COUNT_MAX: u64 = 1 << 53;
@@ -9,10 +10,13 @@ pub const COUNT_MAX: u64 = 1 << 53;
 ///
 /// On the wire each bucket is a gap: the distance from the bucket before, the first one from −1, so every gap is at
 /// least 1. A sum of all counts over [`COUNT_MAX`] cannot come in from outside or arise by merging.
+///
+/// In memory they are about as small as on the wire: a coordinator holds those of a whole fleet at once.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Packed {
-    gaps: Vec<u32>,
-    counts: Vec<u64>,
+    /// Gap and count of each bucket, in 7-bit groups.
+    row: Vec<u8>,
+    buckets: u32,
     clipped: u64,
     /// Sum of the gaps: the last bucket plus 1, or 0.
     end: u32,
@@ -53,37 +57,34 @@ pub enum BadSketch {
 }
 
 impl Packed {
-    /// Checks a sketch from outside. Takes time in proportion to the message, and no memory.
+    /// Checks a sketch from outside. Takes time in proportion to the message, and memory for no more buckets than there are.
     ///
     /// # Errors
     /// The first thing that is not right.
-    pub fn from_wire(gaps: Vec<u32>, counts: Vec<u64>, clipped: u64) -> Result<Self, BadSketch> {
+    pub fn from_wire(gaps: &[u32], counts: &[u64], clipped: u64) -> Result<Self, BadSketch> {
         if gaps.len() != counts.len() {
             return Err(BadSketch::Lengths {
                 gaps: gaps.len(),
                 counts: counts.len(),
             });
         }
-        let (mut end, mut total) = (0u32, 0u64);
-        for (place, (gap, count)) in gaps.iter().zip(&counts).enumerate() {
-            if *gap == 0 {
-                return Err(BadSketch::Gap(place));
-            }
-            if *count == 0 {
-                return Err(BadSketch::Empty(place));
-            }
-            end = end
-                .checked_add(*gap)
-                .filter(|end| *end <= LEN)
-                .ok_or(BadSketch::Bucket(place))?;
-            total = sum_within(total, *count).ok_or(BadSketch::Count)?;
+        let (mut end, mut total) = (0, 0);
+        for (place, (gap, count)) in gaps.iter().zip(counts).enumerate() {
+            (end, total) = after(place, (end, total), (*gap, *count))?;
         }
         if clipped > total {
             return Err(BadSketch::Clipped { clipped, total });
         }
+        // Both numbers of most buckets take a byte.
+        let mut row = Vec::with_capacity(2 * gaps.len());
+        for (gap, count) in gaps.iter().zip(counts) {
+            varint::push(&mut row, u64::from(*gap));
+            varint::push(&mut row, *count);
+        }
+        row.shrink_to_fit();
         Ok(Self {
-            gaps,
-            counts,
+            row,
+            buckets: gaps.len() as u32,
             clipped,
             end,
             total,
@@ -95,34 +96,48 @@ impl Packed {
     /// # Errors
     /// As for [`Packed::from_wire`].
     pub fn from_counts(pairs: impl IntoIterator<Item = (u32, u64)>, clipped: u64) -> Result<Self, BadSketch> {
-        let (mut gaps, mut counts) = (Vec::new(), Vec::new());
-        let mut end = 0;
-        for (index, count) in pairs {
-            if count == 0 {
-                continue;
-            }
-            let place = gaps.len();
-            if index >= LEN {
-                return Err(BadSketch::Bucket(place));
-            }
-            gaps.push((index + 1).checked_sub(end).ok_or(BadSketch::Gap(place))?);
-            counts.push(count);
-            end = index + 1;
+        let mut packed = Self::default();
+        for (index, count) in pairs.into_iter().filter(|(_, count)| *count > 0) {
+            let place = packed.buckets();
+            let next = index.checked_add(1).ok_or(BadSketch::Bucket(place))?;
+            let gap = next.saturating_sub(packed.end);
+            after(place, (packed.end, packed.total), (gap, count))?;
+            packed.push(index, count);
         }
-        Self::from_wire(gaps, counts, clipped)
+        let total = packed.total;
+        if clipped > total {
+            return Err(BadSketch::Clipped { clipped, total });
+        }
+        Ok(packed.finished(clipped))
+    }
+
+    /// Complete, of which so many samples were clipped.
+    pub(super) fn finished(mut self, clipped: u64) -> Self {
+        self.row.shrink_to_fit();
+        Self { clipped, ..self }
     }
 
     /// Gaps, counts and clipped samples, as [`Packed::from_wire`] takes them.
-    pub fn into_parts(self) -> (Vec<u32>, Vec<u64>, u64) {
-        (self.gaps, self.counts, self.clipped)
+    pub fn parts(&self) -> (Vec<u32>, Vec<u64>, u64) {
+        let (gaps, counts) = self.entries().unzip();
+        (gaps, counts, self.clipped)
     }
 
     /// (bucket, count) pairs in rising order of the bucket; no count is 0.
     pub fn iter(&self) -> impl Iterator<Item = (u32, u64)> + '_ {
         let mut end = 0;
-        self.gaps.iter().zip(&self.counts).map(move |(gap, count)| {
+        self.entries().map(move |(gap, count)| {
             end += gap;
-            (end - 1, *count)
+            (end - 1, count)
+        })
+    }
+
+    /// (gap, count) pairs.
+    fn entries(&self) -> impl Iterator<Item = (u32, u64)> + '_ {
+        let mut rest = self.row.as_slice();
+        std::iter::from_fn(move || {
+            let gap = varint::take(&mut rest)?;
+            Some((gap as u32, varint::take(&mut rest)?))
         })
     }
 
@@ -138,7 +153,7 @@ impl Packed {
 
     /// Buckets that are not empty.
     pub fn buckets(&self) -> usize {
-        self.gaps.len()
+        self.buckets as usize
     }
 
     /// Whether there are no samples.
@@ -160,8 +175,7 @@ impl Packed {
             return Ok(());
         }
         let mut merged = Self {
-            gaps: Vec::with_capacity(self.gaps.len().max(other.gaps.len())),
-            counts: Vec::with_capacity(self.gaps.len().max(other.gaps.len())),
+            row: Vec::with_capacity(self.row.len().max(other.row.len())),
             ..Self::default()
         };
         let (mut ours, mut theirs) = (self.iter().peekable(), other.iter().peekable());
@@ -176,9 +190,8 @@ impl Packed {
             merged.push(next, mine + more);
         }
         drop((ours, theirs));
-        merged.clipped = self.clipped + other.clipped;
         debug_assert_eq!(merged.total, total, "merging keeps every sample");
-        *self = merged;
+        *self = merged.finished(self.clipped + other.clipped);
         Ok(())
     }
 
@@ -201,7 +214,7 @@ impl Packed {
 
     /// The lowest bucket with a sample.
     pub fn first_index(&self) -> Option<u32> {
-        self.gaps.first().map(|gap| gap - 1)
+        self.iter().next().map(|(index, _)| index)
     }
 
     /// The highest bucket with a sample.
@@ -211,15 +224,26 @@ impl Packed {
 
     /// Appends a bucket above all others.
     pub(super) fn push(&mut self, index: u32, count: u64) {
-        self.gaps.push(index + 1 - self.end);
-        self.counts.push(count);
+        varint::push(&mut self.row, u64::from(index + 1 - self.end));
+        varint::push(&mut self.row, count);
+        self.buckets += 1;
         self.end = index + 1;
         self.total += count;
     }
+}
 
-    pub(super) fn set_clipped(&mut self, clipped: u64) {
-        self.clipped = clipped;
+/// End and total of a sketch with one more bucket, that of a gap and a count from outside.
+#[inline]
+fn after(place: usize, (end, total): (u32, u64), (gap, count): (u32, u64)) -> Result<(u32, u64), BadSketch> {
+    if gap == 0 {
+        return Err(BadSketch::Gap(place));
     }
+    if count == 0 {
+        return Err(BadSketch::Empty(place));
+    }
+    let end = end.checked_add(gap).filter(|end| *end <= LEN);
+    let end = end.ok_or(BadSketch::Bucket(place))?;
+    Ok((end, sum_within(total, count).ok_or(BadSketch::Count)?))
 }
 
 /// The sum of two numbers of samples, unless it is over [`COUNT_MAX`].

@@ -111,8 +111,7 @@ impl Sketch {
     pub fn pack(&self) -> Packed {
         let mut packed = Packed::default();
         self.iter().for_each(|(index, count)| packed.push(index, count));
-        packed.set_clipped(self.clipped);
-        packed
+        packed.finished(self.clipped)
     }
 
     /// Pages in use: 1 KiB each.

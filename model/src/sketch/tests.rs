@@ -73,9 +73,9 @@ fn hostile_sketches_are_refused() {
         (&[1], &[1], 2, BadSketch::Clipped { clipped: 2, total: 1 }),
     ];
     for (gaps, counts, clipped, want) in cases {
-        assert_eq!(Packed::from_wire(gaps.to_vec(), counts.to_vec(), clipped), Err(want));
+        assert_eq!(Packed::from_wire(gaps, counts, clipped), Err(want));
     }
-    let mut full = Packed::from_wire(vec![LEN], vec![COUNT_MAX], 0).expect("the largest sketch");
+    let mut full = Packed::from_wire(&[LEN], &[COUNT_MAX], 0).expect("the largest sketch");
     let one = Packed::from_counts([(0, 1)], 0).expect("one sample");
     let before = full.clone();
     assert_eq!(full.merge(&one), Err(BadSketch::Count));
@@ -197,8 +197,8 @@ proptest! {
                     all.record(*value);
                     histogram.record((*value).min(HIGHEST_US)).expect("within the bounds");
                 }
-                let (gaps, counts, clipped) = std::mem::take(&mut sketch).pack().into_parts();
-                deltas.push(Packed::from_wire(gaps, counts, clipped).expect("our own sketches are valid"));
+                let (gaps, counts, clipped) = std::mem::take(&mut sketch).pack().parts();
+                deltas.push(Packed::from_wire(&gaps, &counts, clipped).expect("our own sketches are valid"));
             }
         }
         let mut rng = crate::rng::Rng::from_seed(order);

@@ -199,7 +199,7 @@ impl TryFrom<v1::StepRow> for StepRow {
 impl From<&SketchRow> for v1::SketchRow {
     fn from(row: &SketchRow) -> Self {
         use v1::sketch_row::Subject as Wire;
-        let (gaps, counts, clipped) = row.sketch.clone().into_parts();
+        let (gaps, counts, clipped) = row.sketch.parts();
         Self {
             subject: Some(match row.key.subject {
                 Subject::Step(step) => Wire::Step(step.0),
@@ -242,7 +242,7 @@ impl TryFrom<v1::SketchRow> for SketchRow {
     type Error = BadMessage;
 
     fn try_from(wire: v1::SketchRow) -> Result<Self> {
-        let sketch = Packed::from_wire(wire.gaps, wire.counts, wire.clipped)
+        let sketch = Packed::from_wire(&wire.gaps, &wire.counts, wire.clipped)
             .map_err(|error| bad("sketches.gaps", error.to_string()))?;
         Ok(Self {
             key: sketch_key(wire.subject, [wire.measure, wire.group, wire.tag, wire.segment])?,

@@ -7,7 +7,7 @@ use prost::bytes::Buf;
 use prost::encoding::{DecodeContext, WireType, decode_key, skip_field};
 
 use super::delta::ROWS_MAX;
-use super::sketch::{delimited, sketch_in};
+use super::sketch::{Lists, delimited, sketch_in};
 use super::{BadMessage, Result, bad};
 use crate::v1;
 
@@ -35,12 +35,12 @@ pub fn delta_in(bytes: &[u8]) -> Result<Delta> {
 
 /// A delta's fields without its sketches, and its sketches.
 fn split(mut bytes: &[u8]) -> Result<(Vec<u8>, Vec<SketchRow>)> {
-    let (mut rest, mut sketches) = (Vec::new(), Vec::new());
+    let (mut rest, mut sketches, mut lists) = (Vec::new(), Vec::new(), Lists::default());
     while bytes.has_remaining() {
         let field = bytes;
         let (number, kind) = decode_key(&mut bytes).map_err(undecodable)?;
         if number == SKETCHES && kind == WireType::LengthDelimited {
-            sketches.push(sketch_in(delimited(&mut bytes)?)?);
+            sketches.push(sketch_in(delimited(&mut bytes)?, &mut lists)?);
         } else {
             skip_field(kind, number, &mut bytes, DecodeContext::default()).map_err(undecodable)?;
             rest.extend_from_slice(&field[..field.len() - bytes.len()]);

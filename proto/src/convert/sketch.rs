@@ -1,5 +1,5 @@
 //! Sketches straight from the wire: they are nearly all of a delta, so they are decoded without the generated message in
-//! between, each list in memory of just its size.
+//! between.
 
 use barrage_model::delta::SketchRow;
 use barrage_model::sketch::Packed;
@@ -11,18 +11,26 @@ use super::frame::undecodable;
 use super::{Result, bad};
 use crate::v1::sketch_row::Subject;
 
+/// Room for the lists of one sketch, used for all those of a delta.
+#[derive(Debug, Default)]
+pub(super) struct Lists {
+    gaps: Vec<u32>,
+    counts: Vec<u64>,
+}
+
 /// Reads one `SketchRow`: what the generated code and `TryFrom` make of it, or an error where they have one.
-pub(super) fn sketch_in(mut bytes: &[u8]) -> Result<SketchRow> {
+pub(super) fn sketch_in(mut bytes: &[u8], Lists { gaps, counts }: &mut Lists) -> Result<SketchRow> {
     let (mut subject, mut numbers, mut clipped) = (None, [0u32; 4], 0);
-    let (mut gaps, mut counts) = (Vec::new(), Vec::new());
+    gaps.clear();
+    counts.clear();
     while bytes.has_remaining() {
         let (number, kind) = decode_key(&mut bytes).map_err(undecodable)?;
         match number {
             1 => subject = Some(Subject::Step(varint(kind, &mut bytes)? as u32)),
             2 => subject = Some(Subject::Scenario(varint(kind, &mut bytes)? as u32)),
             3..=6 => numbers[number as usize - 3] = varint(kind, &mut bytes)? as u32,
-            7 => varints(kind, &mut bytes, &mut gaps, |gap| gap as u32)?,
-            8 => varints(kind, &mut bytes, &mut counts, |count| count)?,
+            7 => varints(kind, &mut bytes, gaps, |gap| gap as u32)?,
+            8 => varints(kind, &mut bytes, counts, |count| count)?,
             9 => clipped = varint(kind, &mut bytes)?,
             _ => skip_field(kind, number, &mut bytes, DecodeContext::default()).map_err(undecodable)?,
         }
@@ -59,7 +67,7 @@ fn varints<T>(kind: WireType, bytes: &mut &[u8], values: &mut Vec<T>, convert: i
     let mut piece = delimited(bytes)?;
     // The last byte of each has its high bit clear.
     let count = piece.iter().filter(|byte| **byte < 0x80).count();
-    values.reserve_exact(count);
+    values.reserve(count);
     if count == piece.len() {
         values.extend(piece.iter().map(|byte| convert(u64::from(*byte))));
         return Ok(());

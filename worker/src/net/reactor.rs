@@ -168,7 +168,7 @@ impl Reactor {
     }
 
     /// Makes `timer` end a sleep on these sockets, once for each time it is set.
-    pub(crate) fn hang_up(&self, timer: impl AsFd) -> io::Result<()> {
+    pub(crate) fn mount_bell(&self, timer: impl AsFd) -> io::Result<()> {
         let flags = EventFlags::IN | EventFlags::ET;
         Ok(epoll::add(
             self.epoll.get_ref(),

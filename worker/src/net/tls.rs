@@ -40,10 +40,10 @@ impl Default for TlsOptions {
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
     /// The extra roots are not PEM certificates.
-    #[error("could not read the extra root certificates")]
+    #[error("could not read the certificates of `tls.ca`")]
     Roots(#[source] rustls::pki_types::pem::Error),
     /// The extra roots hold no certificate at all.
-    #[error("the extra root certificates hold no certificate")]
+    #[error("`tls.ca` holds no certificate in PEM")]
     NoRoots,
     /// A root is not a usable certificate, or the client's identity does not fit together.
     #[error("could not use the {what}")]
@@ -55,7 +55,7 @@ pub enum TlsError {
         source: rustls::Error,
     },
     /// The client's certificate or key is not PEM.
-    #[error("could not read the client's certificate or key")]
+    #[error("could not read `tls.certificate` or `tls.key`")]
     Identity(#[source] rustls::pki_types::pem::Error),
 }
 
@@ -87,7 +87,7 @@ impl TlsOptions {
                 verified
                     .with_client_auth_cert(chain.map_err(TlsError::Identity)?, key)
                     .map_err(|source| TlsError::Refused {
-                        what: "client's certificate",
+                        what: "client's `tls.certificate` with its `tls.key`",
                         source,
                     })?
             }
@@ -108,7 +108,7 @@ impl TlsOptions {
                 roots
                     .add(certificate.map_err(TlsError::Roots)?)
                     .map_err(|source| TlsError::Refused {
-                        what: "extra root certificate",
+                        what: "certificate of `tls.ca`",
                         source,
                     })?;
             }
@@ -271,21 +271,21 @@ aSNGbMvOD3/rgoYG3/RakgfVAhKGh7m374Se/7CLBr/e1A+nqlLxF3/w
                     extra_roots_pem: Some(b"nothing".to_vec()),
                     ..TlsOptions::default()
                 },
-                "hold no certificate",
+                "`tls.ca` holds no certificate",
             ),
             (
                 TlsOptions {
                     extra_roots_pem: Some(garbage.clone()),
                     ..TlsOptions::default()
                 },
-                "extra root certificate",
+                "certificate of `tls.ca`",
             ),
             (
                 TlsOptions {
                     client_identity_pem: Some((garbage, b"nothing".to_vec())),
                     ..TlsOptions::default()
                 },
-                "certificate or key",
+                "`tls.certificate` or `tls.key`",
             ),
         ];
         for (options, wanted) in table {

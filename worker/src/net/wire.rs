@@ -174,6 +174,9 @@ fn tls_error(error: rustls::Error) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, error)
 }
 
+/// What `UnexpectedEof` means of a connection that had been made.
+pub(crate) const CUT: &str = "the server closed the TLS connection without saying so";
+
 /// The TLS library's own error, when that is what an I/O error wraps.
 pub(crate) fn as_tls(error: &io::Error) -> Option<&rustls::Error> {
     error.get_ref().and_then(|inner| inner.downcast_ref())

@@ -123,7 +123,7 @@ impl Pacer {
     /// Lets a shard's sockets be slept on as long as the timer is set.
     pub(crate) fn heard_by(mut self, reactor: Option<Rc<Reactor>>) -> Self {
         let hung = reactor.zip(self.timer.as_ref()).map(|(reactor, timer)| {
-            reactor.hang_up(timer)?;
+            reactor.mount_bell(timer)?;
             Ok(reactor)
         });
         let hung: io::Result<Option<_>> = hung.transpose();

@@ -315,7 +315,7 @@ mod tests {
         );
         // It has rung before anything else happened.
         let (bell, mut rings) = std::os::unix::net::UnixStream::pair().unwrap();
-        reactor.hang_up(&bell).unwrap();
+        reactor.mount_bell(&bell).unwrap();
         let mut peers = Vec::new();
         for _ in 0..count {
             let stream = tokio::net::TcpStream::connect(listener.local_addr().unwrap()).await;

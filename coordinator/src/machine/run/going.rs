@@ -397,11 +397,16 @@ impl<B: Book> Run<B> {
                 self.drain(now, How::Graceful);
                 self.tell_to_stop(now, How::Graceful, &reason);
             }
-            State::TearingDown { .. } if how == How::Now => {
+            State::TearingDown { .. } if how == How::Now || self.stopped.is_some() || self.late_stop => {
                 self.note(now, "stop", None, format!("teardown was cut short: {reason}"));
                 self.settle(now);
             }
-            State::Draining { .. } | State::TearingDown { .. } | State::Settling { .. } | State::Finished => {}
+            State::TearingDown { .. } => {
+                self.late_stop = true;
+                let text = format!("{reason}: the load had ended before, and teardown goes on");
+                self.note(now, "stop", None, text);
+            }
+            State::Draining { .. } | State::Settling { .. } | State::Finished => {}
         }
     }
 

@@ -14,7 +14,7 @@ use crate::engine::answer::{Answer, Cause, Failure};
 use crate::engine::request::Outgoing;
 use crate::engine::timer::DeadlineTimer;
 use crate::net::reactor::Owned;
-use crate::net::wire::{Wire, as_tls};
+use crate::net::wire::{CUT, Wire, as_tls};
 
 /// What has happened on a kept connection since its last answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -291,9 +291,7 @@ impl<'a> Flight<'a> {
             self.lost(parser)
         };
         match error.kind() {
-            io::ErrorKind::UnexpectedEof => {
-                Failure::fixed(cause, "the server closed the TLS connection without saying so")
-            }
+            io::ErrorKind::UnexpectedEof => Failure::fixed(cause, CUT),
             _ => Failure::from_error(cause, error),
         }
     }

@@ -9,7 +9,7 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::clock::{Clock, Stamp};
-use crate::net::wire::{Wire, as_tls};
+use crate::net::wire::{CUT, Wire, as_tls};
 
 /// Bytes taken from the socket in one turn of a connection. Those who wait for its answers come first after that, so that
 /// a flood of frames is judged in pieces, however fast it arrives.
@@ -332,7 +332,10 @@ impl Gauge {
     fn broken(&self, error: &io::Error) {
         self.ended(SocketEnd::Broken {
             tls: as_tls(error).is_some(),
-            text: error.to_string(),
+            text: match error.kind() {
+                io::ErrorKind::UnexpectedEof => CUT.to_owned(),
+                _ => error.to_string(),
+            },
         });
     }
 }

@@ -2,11 +2,13 @@
 
 use barrage_model::plan::Resolve;
 
+use super::failures::settings_and;
 use super::server::{Http2Server, Manner};
 use super::{PATIENCE_MS, get, on_a_shard, post, slots};
 use crate::engine::EngineOptions;
-use crate::engine::testing::{Slot, certificate};
+use crate::engine::testing::{Do, Server, Slot, certificate};
 use crate::net::TlsOptions;
+use crate::net::wire::CUT;
 
 fn offering(protocols: &[&str]) -> (rustls::ServerConfig, TlsOptions) {
     let (mut config, pem) = certificate(&["127.0.0.1"]);
@@ -58,6 +60,18 @@ fn certificates_are_checked_unless_told_otherwise() {
             let result = get("/").by(&mut slot, &server.origin(), PATIENCE_MS).await;
             assert_eq!(slot.word(&result), word, "{result:?}");
         }
+    });
+}
+
+#[test]
+fn an_end_without_a_farewell_is_told_in_the_words_of_http1() {
+    on_a_shard(async {
+        let (config, tls) = offering(&["h2"]);
+        let server = Server::tls(vec![vec![Do::ReadHttp2, settings_and(&[]), Do::Cut]], config).await;
+        let mut slot = Slot::with(EngineOptions::default(), &tls, &[]);
+        let result = get("/").by(&mut slot, &server.origin(0), PATIENCE_MS).await;
+        assert_eq!(slot.word(&result), "failed reset");
+        assert_eq!(*result.unwrap_err().message, CUT);
     });
 }
 

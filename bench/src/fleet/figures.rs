@@ -9,7 +9,7 @@ use super::process::Sample;
 use super::tally::Tally;
 
 /// The beginning of a run that the slope of memory leaves out: the coordinator keeps the series of each second up to a limit
-/// of memory (`DETAIL_BYTES_MAX` of the ledger, 64 MiB), which this fleet takes some four minutes to reach.
+/// of memory (`DETAIL_BYTES_MAX` of the ledger, 64 MiB), which this fleet takes nearly five minutes to reach.
 const WARM_UP_S: usize = 300;
 /// The growth is that of at least so long.
 const GROWTH_S: usize = 290;

@@ -36,12 +36,13 @@ impl Seen {
         self.codes().map(|(process, code)| (process, code - 1))
     }
 
-    /// Takes the form that is small.
-    pub(crate) fn close(&mut self) {
+    /// Takes the form that is small. Gives its bytes.
+    pub(crate) fn close(&mut self) -> usize {
         *self = Self {
             open: Vec::new(),
             closed: Compact::new(self.codes(), 0),
         };
+        self.closed.bytes()
     }
 
     fn codes(&self) -> impl Iterator<Item = (u32, u64)> + '_ {

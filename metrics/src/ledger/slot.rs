@@ -20,7 +20,7 @@ use crate::series::Sum as _;
 pub const FINE_INTERVALS: u32 = 3_600;
 /// Older ones are merged by ten and keep their totals alone; those older than ten hours are merged by sixty.
 pub const MIDDLE_INTERVALS: u32 = 36_000;
-/// Most memory of series by interval, about. Beyond it, older intervals lose their series before the hour is over.
+/// Most memory of the intervals that have their series, about. Beyond it, older ones lose them before the hour is over.
 pub const DETAIL_BYTES_MAX: usize = 64 << 20;
 /// Intervals that keep their series whatever they weigh, at least; more where a sliding window needs them.
 const DETAIL_INTERVALS_MIN: u32 = 120;
@@ -50,7 +50,7 @@ pub(crate) struct Slot {
     pub(crate) detail: Option<Detail>,
     /// The processes that have reported in here, and what was in progress then.
     seen: Seen,
-    /// Memory of the detail; 0 while it is open.
+    /// Its memory; 0 while it is open or has no detail.
     weight: usize,
 }
 
@@ -133,10 +133,9 @@ impl Latencies {
         }
     }
 
-    fn close(&mut self) {
-        for pile in self.each_mut() {
-            pile.close();
-        }
+    /// Makes them small; gives their memory.
+    fn close(&mut self) -> usize {
+        self.each_mut().map(Pile::close).sum()
     }
 
     fn each(&self) -> impl Iterator<Item = &Pile> {
@@ -171,9 +170,8 @@ impl Slot {
     }
 
     fn close(&mut self, catalog: &Catalog) {
-        self.settled(catalog).close();
-        self.seen.close();
-        self.weight = self.detail.as_mut().map_or(0, Detail::close);
+        let beside = self.settled(catalog).close() + self.seen.close();
+        self.weight = self.detail.as_mut().map_or(0, |detail| beside + detail.close());
     }
 
     fn latencies(&self, catalog: &Catalog) -> Cow<'_, Latencies> {
@@ -230,7 +228,7 @@ pub(crate) struct Timeline {
     fine_from: u32,
     /// First interval with a slot of ten; a multiple of [`COARSEST`].
     middle_from: u32,
-    /// Memory of the details of closed slots.
+    /// Memory of the closed slots that have their detail.
     weight: usize,
     /// The intervals without a slot of their own, once more.
     past: Past,

@@ -36,13 +36,12 @@ impl Seen {
         self.codes().map(|(process, code)| (process, code - 1))
     }
 
-    /// Takes the form that is small. Gives its bytes.
-    pub(crate) fn close(&mut self) -> usize {
+    /// Takes the form that is small.
+    pub(crate) fn close(&mut self) {
         *self = Self {
             open: Vec::new(),
             closed: Compact::new(self.codes(), 0),
         };
-        self.closed.bytes()
     }
 
     fn codes(&self) -> impl Iterator<Item = (u32, u64)> + '_ {

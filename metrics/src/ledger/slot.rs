@@ -170,8 +170,10 @@ impl Slot {
     }
 
     fn close(&mut self, catalog: &Catalog) {
-        let beside = self.settled(catalog).close() + self.seen.close();
-        self.weight = self.detail.as_mut().map_or(0, |detail| beside + detail.close());
+        let latencies = self.settled(catalog).close();
+        // What it takes depends on the order in which processes came, as the weight must not.
+        self.seen.close();
+        self.weight = self.detail.as_mut().map_or(0, |detail| latencies + detail.close());
     }
 
     fn latencies(&self, catalog: &Catalog) -> Cow<'_, Latencies> {

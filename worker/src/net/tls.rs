@@ -55,7 +55,7 @@ pub enum TlsError {
         source: rustls::Error,
     },
     /// The client's certificate or key is not PEM.
-    #[error("could not read `tls.certificate` or `tls.key`")]
+    #[error("could not read `tls.cert` or `tls.key`")]
     Identity(#[source] rustls::pki_types::pem::Error),
 }
 
@@ -87,7 +87,7 @@ impl TlsOptions {
                 verified
                     .with_client_auth_cert(chain.map_err(TlsError::Identity)?, key)
                     .map_err(|source| TlsError::Refused {
-                        what: "client's `tls.certificate` with its `tls.key`",
+                        what: "client's `tls.cert` with its `tls.key`",
                         source,
                     })?
             }
@@ -285,7 +285,7 @@ aSNGbMvOD3/rgoYG3/RakgfVAhKGh7m374Se/7CLBr/e1A+nqlLxF3/w
                     client_identity_pem: Some((garbage, b"nothing".to_vec())),
                     ..TlsOptions::default()
                 },
-                "`tls.certificate` or `tls.key`",
+                "`tls.cert` or `tls.key`",
             ),
         ];
         for (options, wanted) in table {

@@ -372,7 +372,8 @@ impl<B: Book> Run<B> {
         }
     }
 
-    /// Stops the run. A second stop is `Now`, whatever it says.
+    /// Stops the run. While load drains, a second stop is `Now`, whatever it says. Teardown, which cleans up, is cut short by
+    /// nothing but a `Now`.
     pub(super) fn stop(&mut self, now: Moment, how: How, cause: StopCause, reason: String) {
         match self.state {
             State::Preparing { .. } | State::SettingUp { .. } => self.stop_before_start(now, cause, reason),
@@ -397,13 +398,12 @@ impl<B: Book> Run<B> {
                 self.drain(now, How::Graceful);
                 self.tell_to_stop(now, How::Graceful, &reason);
             }
-            State::TearingDown { .. } if how == How::Now || self.stopped.is_some() || self.late_stop => {
+            State::TearingDown { .. } if how == How::Now => {
                 self.note(now, "stop", None, format!("teardown was cut short: {reason}"));
                 self.settle(now);
             }
             State::TearingDown { .. } => {
-                self.late_stop = true;
-                let text = format!("{reason}: the load had ended before, and teardown goes on");
+                let text = format!("{reason}: only teardown is left, and it goes on");
                 self.note(now, "stop", None, text);
             }
             State::Draining { .. } | State::Settling { .. } | State::Finished => {}

@@ -100,8 +100,6 @@ pub struct Run<B> {
     renewals: u64,
     next_evaluation: Option<Moment>,
     stopped: Option<Stopped>,
-    /// The first stop came when only teardown was left.
-    late_stop: bool,
     failed: Option<Outcome>,
     ticked: Moment,
     /// Whether a worker has ever counted as lost.
@@ -134,7 +132,6 @@ impl<B: Book> Run<B> {
             renewals: 0,
             next_evaluation: None,
             stopped: None,
-            late_stop: false,
             failed: None,
             ticked: now,
             any_lost: false,

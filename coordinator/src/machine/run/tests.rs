@@ -985,35 +985,40 @@ fn teardown_moves_on_when_its_worker_dies() {
 }
 
 #[test]
-fn a_stop_during_teardown_is_told_of_and_a_second_one_cuts_it_short() {
+fn a_stop_during_teardown_is_told_of_and_only_a_stop_at_once_cuts_it_short() {
     let torn_down = |plan: &mut Plan| plan.teardown = vec![sample::request(2, "logout")];
+    let kept = "stop: stopped by ann: only teardown is left, and it goes on";
+    let cut = "stop: teardown was cut short: stopped by ann";
     let mut late = Bench::started(torn_down);
-    late.secs(21).ends(A, 1).ends(B, 1).input(stop(How::Graceful));
-    assert_eq!(late.run.stopped(), None, "nothing of the load was left to stop");
-    late.secs(22).input(stop(How::Graceful)).play_out();
+    late.secs(21).ends(A, 1).ends(B, 1);
+    late.input(stop(How::Graceful)).secs(22).input(stop(How::Graceful));
+    late.secs(23).input(stop(How::Now)).play_out();
     late.expect(&expect![[r"
         21.000s 0 Committed(1)
         21.000s 1 Committed(1)
         21.000s 0 DoTeardown([])
-        22.000s 0 Release
-        22.000s 1 Release
-        22.000s Ended
+        23.000s 0 Release
+        23.000s 1 Release
+        23.000s Ended
     "]]);
+    assert_eq!(late.run.stopped(), None, "nothing of the load was left to stop");
     assert_eq!(
         late.run.book().notes,
         [
-            "21.000s stop: stopped by ann: the load had ended before, and teardown goes on",
-            "22.000s stop: teardown was cut short: stopped by ann"
+            format!("21.000s {kept}"),
+            format!("22.000s {kept}"),
+            format!("23.000s {cut}")
         ]
     );
     let mut early = Bench::started(torn_down);
     early.secs(5).input(stop(How::Graceful));
     early.ends(A, 1).input(halted(A, 1)).ends(B, 1).input(halted(B, 1));
-    early.secs(6).input(stop(How::Graceful)).play_out();
-    let notes = &early.run.book().notes;
+    early.secs(6).input(stop(How::Graceful));
+    let last = |bench: &Bench| bench.run.book().notes.last().cloned();
     assert_eq!(
-        notes.last().map(String::as_str),
-        Some("6.000s stop: teardown was cut short: stopped by ann")
+        last(&early),
+        Some(format!("6.000s {kept}")),
+        "cleaning up is not what was asked to end"
     );
 }
 

@@ -104,3 +104,22 @@ pub(crate) fn render(summary: &Summary) -> String {
     }
     out
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_column_is_explained() {
+        let docs = include_str!("../../docs/numbers.md");
+        let rows: Vec<&str> = docs.lines().filter(|line| line.starts_with("| `")).collect();
+        for (name, _) in NUMBERS {
+            let cell = format!("`{name}`");
+            assert!(
+                rows.iter()
+                    .any(|row| row.split('|').nth(1).is_some_and(|head| head.contains(&cell))),
+                "{name}"
+            );
+        }
+    }
+}

@@ -4,7 +4,6 @@
 
 use std::sync::Arc;
 
-use rustls::client::Resumption;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
@@ -12,8 +11,8 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 
-/// What a plan can say about TLS to its targets.
-#[derive(Clone, Debug)]
+/// What a plan can say about TLS to its targets. Sessions are resumed on new connections, as real clients do.
+#[derive(Clone, Debug, Default)]
 pub struct TlsOptions {
     /// Further trusted roots, PEM with one or more certificates, beside the built-in ones.
     pub extra_roots_pem: Option<Vec<u8>>,
@@ -21,19 +20,6 @@ pub struct TlsOptions {
     pub client_identity_pem: Option<(Vec<u8>, Vec<u8>)>,
     /// Accept any certificate for any name.
     pub insecure: bool,
-    /// Resume sessions on new connections, as real clients do.
-    pub resumption: bool,
-}
-
-impl Default for TlsOptions {
-    fn default() -> Self {
-        Self {
-            extra_roots_pem: None,
-            client_identity_pem: None,
-            insecure: false,
-            resumption: true,
-        }
-    }
 }
 
 /// Why TLS settings cannot be used.
@@ -93,9 +79,6 @@ impl TlsOptions {
             }
         };
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
-        if !self.resumption {
-            config.resumption = Resumption::disabled();
-        }
         Ok(Arc::new(config))
     }
 

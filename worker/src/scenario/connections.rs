@@ -57,7 +57,6 @@ impl CompiledPlan {
             extra_roots_pem: pem(&network.tls.ca)?,
             client_identity_pem: certificate.zip(key),
             insecure: network.tls.insecure,
-            ..TlsOptions::default()
         };
         let options = EngineOptions {
             limits: Limits {

@@ -10,9 +10,9 @@ use std::time::Duration;
 
 use barrage_model::outcome::FailureClass;
 use barrage_model::plan::{DnsPolicy, Method, Resolve};
-use rustls::ServerConfig;
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::server::WebPkiClientVerifier;
+use rustls::{HandshakeKind, ServerConfig};
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -57,6 +57,7 @@ pub(crate) fn send(text: &str) -> Do {
 pub(crate) struct Server {
     pub(crate) address: SocketAddr,
     accepted: Arc<AtomicUsize>,
+    resumed: Arc<AtomicUsize>,
     seen: Arc<Mutex<Vec<Vec<u8>>>>,
     scheme: &'static str,
     _task: AbortOnDropHandle<()>,
@@ -78,21 +79,24 @@ impl Server {
         let listener = TcpListener::bind(address).await?;
         let address = listener.local_addr()?;
         let accepted = Arc::new(AtomicUsize::new(0));
+        let resumed = Arc::new(AtomicUsize::new(0));
         let seen = Arc::new(Mutex::new(Vec::new()));
         let scheme = if tls.is_some() { "https" } else { "http" };
         let acceptor = tls.map(|config| TlsAcceptor::from(Arc::new(config)));
-        let (count, log) = (Arc::clone(&accepted), Arc::clone(&seen));
+        let (count, log, again) = (Arc::clone(&accepted), Arc::clone(&seen), Arc::clone(&resumed));
         let task = tokio::spawn(async move {
             let mut connections = JoinSet::new();
             loop {
                 let (stream, _) = listener.accept().await.unwrap();
                 let at = count.fetch_add(1, Ordering::SeqCst).min(scripts.len() - 1);
-                connections.spawn(serve(stream, acceptor.clone(), scripts[at].clone(), Arc::clone(&log)));
+                let tls = acceptor.clone().map(|acceptor| (acceptor, Arc::clone(&again)));
+                connections.spawn(serve(stream, tls, scripts[at].clone(), Arc::clone(&log)));
             }
         });
         Ok(Self {
             address,
             accepted,
+            resumed,
             seen,
             scheme,
             _task: AbortOnDropHandle::new(task),
@@ -112,13 +116,23 @@ impl Server {
         self.accepted.load(Ordering::SeqCst)
     }
 
+    /// Connections that went on with a session of an earlier one.
+    pub(crate) fn resumed(&self) -> usize {
+        self.resumed.load(Ordering::SeqCst)
+    }
+
     /// The requests read so far.
     pub(crate) fn seen(&self) -> Vec<Vec<u8>> {
         self.seen.lock().unwrap().clone()
     }
 }
 
-async fn serve(stream: TcpStream, tls: Option<TlsAcceptor>, script: Vec<Do>, log: Arc<Mutex<Vec<Vec<u8>>>>) {
+async fn serve(
+    stream: TcpStream,
+    tls: Option<(TlsAcceptor, Arc<AtomicUsize>)>,
+    script: Vec<Do>,
+    log: Arc<Mutex<Vec<Vec<u8>>>>,
+) {
     stream.set_nodelay(true).unwrap();
     if matches!(script.last(), Some(Do::Reset)) {
         SockRef::from(&stream).set_linger(Some(Duration::ZERO)).unwrap();
@@ -126,8 +140,12 @@ async fn serve(stream: TcpStream, tls: Option<TlsAcceptor>, script: Vec<Do>, log
     let cut = matches!(script.last(), Some(Do::Cut));
     let mut stream: Box<dyn Stream> = match tls {
         None => Box::new(stream),
-        Some(acceptor) => match acceptor.accept(stream).await {
-            Ok(stream) => Box::new(stream),
+        Some((acceptor, resumed)) => match acceptor.accept(stream).await {
+            Ok(stream) => {
+                let kind = stream.get_ref().1.handshake_kind();
+                resumed.fetch_add(usize::from(kind == Some(HandshakeKind::Resumed)), Ordering::SeqCst);
+                Box::new(stream)
+            }
             // The client refused our certificate, which is what some tests are about.
             Err(_) => return,
         },
@@ -210,11 +228,12 @@ async fn read_request(stream: &mut dyn Stream, with_body: bool) -> Option<Vec<u8
 
 /// A certificate for `names` signed by itself, and a server that shows it.
 pub(crate) fn certificate(names: &[&str]) -> (ServerConfig, Vec<u8>) {
-    certified(names, false)
+    let (config, (pem, _)) = certified(names, false);
+    (config, pem)
 }
 
-/// The same; the server may ask for a certificate of the client's, which has to be its own.
-pub(crate) fn certified(names: &[&str], asks: bool) -> (ServerConfig, Vec<u8>) {
+/// The same with its key; the server may ask for a certificate of the client's, which has to be its own.
+pub(crate) fn certified(names: &[&str], asks: bool) -> (ServerConfig, (Vec<u8>, Vec<u8>)) {
     let names: Vec<_> = names.iter().map(|name| (*name).to_owned()).collect();
     let made = rcgen::generate_simple_self_signed(names).unwrap();
     let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(made.signing_key.serialize_der()));
@@ -231,7 +250,8 @@ pub(crate) fn certified(names: &[&str], asks: bool) -> (ServerConfig, Vec<u8>) {
         config.with_no_client_auth()
     };
     let config = config.with_single_cert(vec![made.cert.der().clone()], key).unwrap();
-    (config, made.cert.pem().into_bytes())
+    let key = made.signing_key.serialize_pem().into_bytes();
+    (config, (made.cert.pem().into_bytes(), key))
 }
 
 /// Who looks after a slot's sockets.

@@ -5,7 +5,8 @@ use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use barrage_model::plan::{Method, Reuse};
+use barrage_model::plan::{Method, Resolve, Reuse};
+use url::Url;
 
 use crate::clock::Stamp;
 use crate::engine::testing::{Do, Server, Slot, Sockets, assert_times, driven, send, until};
@@ -53,6 +54,40 @@ async fn connections_are_used_as_long_as_the_policy_says() {
         }
         assert_eq!((server.accepted(), 6 - reused), (connections, connections), "{reuse:?}");
         assert!(slot.shared.open_connections() <= 1);
+    }
+}
+
+#[tokio::test]
+async fn each_new_connection_asks_again_where_the_host_is() {
+    // Whoever listens on the one address' port may find it taken on the other.
+    let (mut one, mut other) = (Server::start(vec![answering(1)]).await, None);
+    for _ in 0..20 {
+        let address = format!("127.0.0.2:{}", one.address.port());
+        match Server::on(&address, vec![answering(1)], None).await {
+            Ok(server) => other = Some(server),
+            Err(_) => one = Server::start(vec![answering(1)]).await,
+        }
+        if other.is_some() {
+            break;
+        }
+    }
+    let other = other.expect("a port that is free on both addresses");
+    let fixed = [&one, &other].map(|server| Resolve {
+        host: "shop.test".to_owned(),
+        port: None,
+        address: server.address.ip(),
+    });
+    let options = EngineOptions {
+        reuse: Reuse::Never,
+        ..EngineOptions::default()
+    };
+    let mut slot = Slot::with(options, &TlsOptions::default(), &fixed);
+    let url = format!("http://shop.test:{}/", one.address.port());
+    let origin = Origin::from_url(0, &Url::parse(&url).unwrap()).unwrap();
+    for requests in [(1, 0), (1, 1), (2, 1)] {
+        let result = slot.ask(&origin, Method::Get, PATIENCE_MS).await;
+        assert_eq!(slot.word(&result), "200 ok", "{result:?}");
+        assert_eq!((one.accepted(), other.accepted()), requests);
     }
 }
 

@@ -4,11 +4,11 @@ use std::pin::pin;
 use std::task::{Context, Waker};
 use std::time::Duration;
 
-use barrage_model::plan::{Method, Resolve};
+use barrage_model::plan::{Method, Resolve, Reuse};
 use url::Url;
 
 use crate::clock::Stamp;
-use crate::engine::testing::{Do, Server, Slot, assert_times, certificate, driven, send, until};
+use crate::engine::testing::{Do, Server, Slot, assert_times, certificate, certified, driven, send, until};
 use crate::engine::{EngineOptions, Origin, Outgoing, Request};
 use crate::net::TlsOptions;
 
@@ -241,31 +241,40 @@ async fn the_name_in_the_url_is_asked_for_and_checked_wherever_it_leads() {
 }
 
 #[tokio::test]
-async fn a_refused_client_certificate_is_a_tls_failure() {
-    let (_, pem) = certificate(&["client.test"]);
-    let made = rcgen::generate_simple_self_signed(vec!["127.0.0.1".to_owned()]).unwrap();
-    let mut roots = rustls::RootCertStore::empty();
-    let client = rustls::pki_types::pem::PemObject::from_pem_slice(&pem).unwrap();
-    roots.add(client).unwrap();
-    let provider = std::sync::Arc::new(rustls::crypto::ring::default_provider());
-    let verifier = rustls::server::WebPkiClientVerifier::builder_with_provider(roots.into(), provider.clone())
-        .build()
-        .unwrap();
-    let key = rustls::pki_types::PrivatePkcs8KeyDer::from(made.signing_key.serialize_der());
-    let config = rustls::ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_client_cert_verifier(verifier)
-        .with_single_cert(vec![made.cert.der().clone()], key.into())
-        .unwrap();
+async fn a_client_certificate_is_shown_to_who_asks_for_it() {
+    for (shown, wanted) in [(true, "200 ok"), (false, "failed tls")] {
+        let (config, identity) = certified(&["127.0.0.1"], true);
+        let server = Server::tls(vec![vec![Do::Read, send(OK), Do::Hang]], config).await;
+        let tls = TlsOptions {
+            extra_roots_pem: Some(identity.0.clone()),
+            client_identity_pem: shown.then_some(identity),
+            ..TlsOptions::default()
+        };
+        let mut slot = Slot::with(EngineOptions::default(), &tls, &[]);
+        let result = slot.ask(&server.origin(0), Method::Get, PATIENCE_MS).await;
+        assert_eq!(slot.word(&result), wanted, "{result:?}");
+        assert_eq!(server.seen().len(), usize::from(shown));
+    }
+}
+
+#[tokio::test]
+async fn a_new_connection_goes_on_with_the_session_of_the_last() {
+    let (config, pem) = certificate(&["127.0.0.1"]);
     let server = Server::tls(vec![vec![Do::Read, send(OK), Do::Hang]], config).await;
     let tls = TlsOptions {
-        insecure: true,
+        extra_roots_pem: Some(pem),
         ..TlsOptions::default()
     };
-    let mut slot = Slot::with(EngineOptions::default(), &tls, &[]);
-    let result = slot.ask(&server.origin(0), Method::Get, PATIENCE_MS).await;
-    assert_eq!(slot.word(&result), "failed tls", "{result:?}");
+    let options = EngineOptions {
+        reuse: Reuse::Never,
+        ..EngineOptions::default()
+    };
+    let mut slot = Slot::with(options, &tls, &[]);
+    for resumed in 0..3 {
+        let result = slot.ask(&server.origin(0), Method::Get, PATIENCE_MS).await;
+        assert_eq!(slot.word(&result), "200 ok", "{result:?}");
+        assert_eq!((server.accepted(), server.resumed()), (resumed + 1, resumed));
+    }
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ use super::failures::settings_and;
 use super::server::{Http2Server, Manner};
 use super::{PATIENCE_MS, get, on_a_shard, post, slots};
 use crate::engine::EngineOptions;
-use crate::engine::testing::{Do, Server, Slot, certificate};
+use crate::engine::testing::{Do, Server, Slot, certificate, certified};
 use crate::net::TlsOptions;
 use crate::net::wire::CUT;
 
@@ -59,6 +59,25 @@ fn certificates_are_checked_unless_told_otherwise() {
             let mut slot = Slot::with(EngineOptions::default(), &tls, &[]);
             let result = get("/").by(&mut slot, &server.origin(), PATIENCE_MS).await;
             assert_eq!(slot.word(&result), word, "{result:?}");
+        }
+    });
+}
+
+#[test]
+fn a_client_certificate_is_shown_to_who_asks_for_it() {
+    on_a_shard(async {
+        for (shown, wanted) in [(true, "200 hello"), (false, "failed tls")] {
+            let (mut config, identity) = certified(&["127.0.0.1"], true);
+            config.alpn_protocols = vec!["h2".into()];
+            let tls = TlsOptions {
+                extra_roots_pem: Some(identity.0.clone()),
+                client_identity_pem: shown.then_some(identity),
+                ..TlsOptions::default()
+            };
+            let server = Http2Server::tls(Manner::default(), config).await;
+            let mut slot = Slot::with(EngineOptions::default(), &tls, &[]);
+            let result = get("/").by(&mut slot, &server.origin(), PATIENCE_MS).await;
+            assert_eq!(slot.word(&result), wanted, "{result:?}");
         }
     });
 }
